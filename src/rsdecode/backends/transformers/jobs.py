@@ -1,0 +1,57 @@
+"""What the engine is asked, in token ids, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rsdecode.core.requests import Sampling
+from rsdecode.core.segment import WHOLE_ANSWER, Boundary
+from rsdecode.core.types import FinishReason, Usage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """Continue `ids` (see `core.requests.Generate` for the rest)."""
+
+    session: str
+    ids: tuple[int, ...]
+    max_tokens: int
+    boundary: Boundary = WHOLE_ANSWER
+    sampling: Sampling = Sampling()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """New token ids, without the end-of-sequence token, and their text."""
+
+    ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """Read `ids` and give the network's output at the positions `marks`.
+
+    Attributes:
+        columns: output columns to keep (say, two token ids of a vocabulary); empty keeps all.
+    """
+
+    session: str
+    ids: tuple[int, ...]
+    marks: tuple[int, ...]
+    columns: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """Outputs at the marks: float32, on the CPU, [marks, columns]."""
+
+    outputs: Tensor = field(repr=False)
+    usage: Usage

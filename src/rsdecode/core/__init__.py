@@ -1,0 +1,1 @@
+"""Pure building blocks: types, requests, weighting, acceptance, segmentation, cost. No I/O, no torch."""

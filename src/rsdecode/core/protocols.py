@@ -1,0 +1,135 @@
+"""The seams that users implement: a language model and a reward model, one async method each.
+
+Both take a batch and give a batch of the same length and order. A request that cannot be served is
+answered with `Failed`; only bugs raise. Many calls may be under way at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from rsdecode.core.cost import ModelShape
+from rsdecode.core.errors import ConfigError
+from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
+from rsdecode.core.types import Message, Role, Usage
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """Writes text: the draft and the target."""
+
+    async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        ...
+
+
+@runtime_checkable
+class RewardModel(Protocol):
+    """Scores steps."""
+
+    async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
+        """Score each request; replies in the order of the requests."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """Which of `choices` comes first in the model's reply to `messages`?
+
+    Each choice must be a single token of the model ("0", "yes").
+    """
+
+    messages: tuple[Message, ...]
+    choices: tuple[str, ...]
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Reply to `Choose`: the probability of each choice among them; they sum to 1."""
+
+    probabilities: tuple[float, ...]
+    usage: Usage
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """A language model that gives the probabilities of its next token, as an LLM judge needs."""
+
+    async def choose(self, requests: Sequence[Choose]) -> list[Chosen | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        ...
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A model that knows its shape, so that FLOPs can be counted."""
+
+    @property
+    def shape(self) -> ModelShape | None:
+        """Sizes, or None when they are not known (a server that does not tell)."""
+        ...
+
+
+@runtime_checkable
+class Closeable(Protocol):
+    """A model that holds threads, connections or processes."""
+
+    def close(self) -> None:
+        """Release them; requests under way are answered with `Failed`. Safe to call twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models of a run. A method needs only some of them."""
+
+    draft: LanguageModel | None = None
+    target: LanguageModel | None = None
+    reward: RewardModel | None = None
+
+    def language_model(self, role: Role) -> LanguageModel:
+        """The draft or the target.
+
+        Raises:
+            ConfigError: the run has none.
+        """
+        model = self.draft if role is Role.DRAFT else self.target
+        if model is None:
+            raise ConfigError(f"this method needs a {role} model: give one with --{role}")
+        return model
+
+    def reward_model(self) -> RewardModel:
+        """The reward model.
+
+        Raises:
+            ConfigError: the run has none.
+        """
+        if self.reward is None:
+            raise ConfigError("this method needs a reward model: give one with --reward")
+        return self.reward
+
+    def require(self, roles: Iterable[Role]) -> None:
+        """Check that there is a model for each of `roles`.
+
+        Raises:
+            ConfigError: one is missing.
+        """
+        for role in roles:
+            if role is Role.REWARD:
+                self.reward_model()
+            else:
+                self.language_model(role)
+
+    def shapes(self) -> dict[Role, ModelShape | None]:
+        """The shape of each role, where known."""
+        models = {Role.DRAFT: self.draft, Role.TARGET: self.target, Role.REWARD: self.reward}
+        return {role: m.shape if isinstance(m, Sized) else None for role, m in models.items()}
+
+    def close(self) -> None:
+        """Close every model that holds something, each once."""
+        for model in {id(m): m for m in (self.draft, self.target, self.reward)}.values():
+            if isinstance(model, Closeable):
+                model.close()

@@ -1,0 +1,132 @@
+"""What a decoding method asks for, and the replies. Methods yield requests; drivers answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from rsdecode.core.errors import RsdError
+from rsdecode.core.segment import WHOLE_ANSWER, Boundary
+from rsdecode.core.types import Context, FinishReason, Role, Segment, Step, Trajectory, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_p: nucleus, in (0, 1].
+        top_k: 0 keeps all tokens.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature {self.temperature!r} must be a number >= 0")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(f"top_p {self.top_p!r} must be in (0, 1]")
+        if self.top_k < 0:
+            raise ValueError(f"top_k {self.top_k!r} must be >= 0 (0 keeps all tokens)")
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Continue `context` until `boundary`, the end of the sequence, or `max_tokens`.
+
+    Attributes:
+        session: requests of one session share a growing prefix; backends keep its KV cache.
+        seed: the only source of randomness, so a reply does not depend on its batch.
+    """
+
+    role: Role
+    context: Context
+    max_tokens: int
+    boundary: Boundary = WHOLE_ANSWER
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Reply to `Generate`.
+
+    `finish_reason` is `stop` (boundary reached), `eos`, `step_limit` (the request's `max_tokens`
+    reached) or `length` (the model's context is full). A token that crosses the boundary with more
+    than white space is cut off, so text and ids always agree.
+    """
+
+    segment: Segment
+    finish_reason: FinishReason
+    usage: Usage = Usage()
+
+    @property
+    def token_count(self) -> int:
+        """Tokens of the segment: its ids where known, else what was decoded."""
+        tokens = self.segment.tokens
+        return len(tokens.ids) if tokens is not None else self.usage.decoded_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Score each of `steps`, in order, as the continuation of `context`."""
+
+    context: Context
+    steps: tuple[Segment, ...]
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Reply to `Score`: one reward in [0, 1] for each step asked about."""
+
+    rewards: tuple[float, ...]
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Not a question but news: a step has entered the answer. Drivers show it and reply None."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Reply to a request that could not be served. The driver raises `error` inside the method."""
+
+    error: RsdError
+
+
+Request = Generate | Score | Decided
+Reply = Generated | Scored | None
+Decoding = Generator[Sequence[Request], Sequence[Reply], Trajectory]
+"""A running method: yields lists of requests, is sent as many replies, returns a trajectory."""
+
+Asking = Generator[Sequence[Request], Sequence[Reply], list[Generated]]
+Scoring = Generator[Sequence[Request], Sequence[Reply], list[Scored]]
+Telling = Generator[Sequence[Request], Sequence[Reply], None]
+
+
+def generate(requests: Sequence[Generate]) -> Asking:
+    """Ask for all `requests` at once; returns their replies in order (use with `yield from`)."""
+    replies = yield requests
+    return [reply for reply in replies if isinstance(reply, Generated)]
+
+
+def score(requests: Sequence[Score]) -> Scoring:
+    """Ask for all scores at once; returns their replies in order (use with `yield from`)."""
+    replies = yield requests
+    return [reply for reply in replies if isinstance(reply, Scored)]
+
+
+def tell(step: Step) -> Telling:
+    """Announce a decided step to whoever watches (use with `yield from`)."""
+    yield [Decided(step)]

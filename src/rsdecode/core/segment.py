@@ -1,0 +1,72 @@
+"""Where a step ends: `separator` (default "\\n\\n"), `newline`, `sentence` or `tokens:K`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SENTENCE_ENDS = tuple(mark + space for mark in ".!?" for space in (" ", "\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A step ends after the first stop string, or after a number of tokens.
+
+    Leading white space does not end a step, so no step is made of a separator alone.
+
+    Attributes:
+        stops: strings that end a step; they belong to the step that they end.
+        tokens: chunk size in tokens, for steps that are not marked by text; 0 for none.
+    """
+
+    stops: tuple[str, ...] = ()
+    tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tokens < 0:
+            raise ValueError(f"tokens:{self.tokens} must be tokens:K with K >= 1")
+        if any(not stop for stop in self.stops):
+            raise ValueError("a step separator must not be empty; the default is '\\n\\n'")
+
+    def end(self, text: str) -> int | None:
+        """Length of the first step in `text`, its separator included; None if it goes on."""
+        start = len(text) - len(text.lstrip())
+        ends = [at + len(stop) for stop in self.stops if (at := text.find(stop, start)) >= 0]
+        return min(ends, default=None)
+
+    def split(self, text: str) -> list[str]:
+        """Cut a whole answer into its steps; joined they are `text` again."""
+        steps: list[str] = []
+        while (end := self.end(text)) is not None and text[end:].strip():
+            steps.append(text[:end])
+            text = text[end:]
+        return [*steps, text] if text else steps
+
+
+WHOLE_ANSWER = Boundary()
+"""No boundary: the answer is one piece."""
+
+PARAGRAPH = Boundary(("\n\n",))
+"""The paper's boundary, an empty line."""
+
+
+def parse_boundary(spec: str) -> Boundary:
+    """Read `separator`, `separator:TEXT`, `newline`, `sentence` or `tokens:K`.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    kind, _, value = spec.partition(":")
+    match kind:
+        case "separator":
+            return Boundary((value.encode().decode("unicode_escape"),)) if value else PARAGRAPH
+        case "newline" if not value:
+            return Boundary(("\n",))
+        case "sentence" if not value:
+            return Boundary((*SENTENCE_ENDS, "\n\n"))
+        case "tokens" if value.isdecimal() and int(value) > 0:
+            return Boundary(tokens=int(value))
+        case _:
+            raise ValueError(
+                f"unknown step boundary {spec!r}: use separator, separator:TEXT, newline, "
+                "sentence or tokens:K"
+            )

@@ -1,0 +1,253 @@
+"""The values that everything shares: problems, steps, trajectories and what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
+
+MessageRole = Literal["system", "user", "assistant"]
+
+
+class Role(StrEnum):
+    """The three models of a run."""
+
+    DRAFT = "draft"
+    TARGET = "target"
+    REWARD = "reward"
+
+
+class FinishReason(StrEnum):
+    """Why a step, or a whole trajectory, ended. The set is closed.
+
+    A step ends with `stop`, `eos`, `step_limit` or `length`; a trajectory with any but `stop`.
+    Only `eos` means that the model finished its answer.
+    """
+
+    STOP = "stop"
+    """The step reached its boundary; the answer goes on."""
+    EOS = "eos"
+    """The model ended its answer."""
+    STEP_LIMIT = "step_limit"
+    """The step was cut at the cap of tokens for one step."""
+    LENGTH = "length"
+    """The answer's token limit, or the model's context, is used up: never counted as an answer."""
+    MAX_STEPS = "max_steps"
+    """The answer reached the limit of steps without an end."""
+    CANCELLED = "cancelled"
+    """The caller gave up, or the deadline passed."""
+    ERROR = "error"
+    """A request failed; `Trajectory.error` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    role: MessageRole
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is to be solved.
+
+    Attributes:
+        id: unique within a run; seeds are derived from it.
+        messages: the conversation that ends with the question.
+        answer: the reference answer, where there is one. No decoding method looks at it.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    answer: str | None = None
+
+    @classmethod
+    def ask(
+        cls, question: str, *, id: str = "0", answer: str | None = None, system: str | None = None
+    ) -> Problem:
+        """A problem of one user message, after an optional system message."""
+        head = (Message("system", system),) if system else ()
+        return cls(id, (*head, Message("user", question)), answer)
+
+    @property
+    def question(self) -> str:
+        """The text of the last user message."""
+        return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token ids, and the vocabulary they belong to (a fingerprint of the tokenizer)."""
+
+    vocabulary: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of an answer: its text and, as its writer produced them, its token ids.
+
+    A model with the writer's tokenizer continues from the ids and never tokenises the text again;
+    any other model reads the text.
+    """
+
+    text: str
+    tokens: Tokens | None = None
+
+    def ids_in(self, vocabulary: str) -> tuple[int, ...] | None:
+        """The token ids, if they are in `vocabulary`."""
+        if self.tokens is not None and self.tokens.vocabulary == vocabulary:
+            return self.tokens.ids
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a model reads before it writes or scores: z_i = (x, y_1 .. y_{i-1}) in the paper."""
+
+    messages: tuple[Message, ...]
+    answer: tuple[Segment, ...] = ()
+
+    def followed_by(self, *segments: Segment) -> Context:
+        """This context with more of the answer written."""
+        return Context(self.messages, (*self.answer, *segments))
+
+    @property
+    def question(self) -> str:
+        """The text of the last user message."""
+        return Problem("", self.messages).question
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one model computed. Counted by the engine, never from re-tokenised text.
+
+    Attributes:
+        prefill_tokens: prompt tokens computed.
+        cached_tokens: prompt tokens found in the KV cache and not computed.
+        decoded_tokens: tokens sampled, end-of-sequence and cut-off tokens included.
+        calls: requests served.
+        seconds: wall time of those requests; requests that are served together overlap.
+        attended_tokens: sum, over computed tokens, of the keys that each attended to.
+    """
+
+    prefill_tokens: int = 0
+    cached_tokens: int = 0
+    decoded_tokens: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+    attended_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prefill_tokens + other.prefill_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.decoded_tokens + other.decoded_tokens,
+            self.calls + other.calls,
+            self.seconds + other.seconds,
+            self.attended_tokens + other.attended_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Usage of each role in one trajectory, or in many."""
+
+    draft: Usage = Usage()
+    target: Usage = Usage()
+    reward: Usage = Usage()
+
+    def of(self, role: Role) -> Usage:
+        """The usage of one role."""
+        usage: Usage = getattr(self, role.value)
+        return usage
+
+    def charge(self, role: Role, usage: Usage) -> Ledger:
+        """This ledger with `usage` added to `role`."""
+        return replace(self, **{role.value: self.of(role) + usage})
+
+    def __add__(self, other: Ledger) -> Ledger:
+        return Ledger(
+            self.draft + other.draft, self.target + other.target, self.reward + other.reward
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A draft step that did not enter the answer.
+
+    Attributes:
+        reward: None when it was not scored (see `methods.rsd` for the cases).
+    """
+
+    text: str
+    reward: float | None
+    finish_reason: FinishReason
+    token_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of an answer.
+
+    Attributes:
+        segment: text and token ids; the separator belongs to the step that it ends.
+        source: the model that wrote it.
+        reward: score in [0, 1] of a draft step; None for steps that were not scored.
+        weight: w(reward), the probability with which the draft step was accepted.
+        accepted: True for a draft step; False where the target had to write.
+        rejected: the drafts that this step replaced or was preferred to.
+        token_count: tokens of this step, in its writer's tokenizer.
+    """
+
+    segment: Segment
+    source: Role
+    finish_reason: FinishReason
+    reward: float | None = None
+    weight: float | None = None
+    accepted: bool = False
+    rejected: tuple[Proposal, ...] = ()
+    token_count: int = 0
+
+    @property
+    def text(self) -> str:
+        """The text of the step."""
+        return self.segment.text
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """A finished answer, how it came about and what it cost.
+
+    Attributes:
+        seed: the run's seed; with problem id and sample it determines every random draw.
+        error: the message of the failed request when `stop_reason` is `error` or `cancelled`.
+        seconds: wall time from the problem's start to its end.
+    """
+
+    problem: Problem
+    steps: tuple[Step, ...]
+    stop_reason: FinishReason
+    ledger: Ledger = Ledger()
+    seed: int = 0
+    sample: int = 0
+    error: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The whole answer."""
+        return "".join(step.text for step in self.steps)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model ended its answer itself: anything else is not an answer."""
+        return self.stop_reason is FinishReason.EOS
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        """Share of steps that the draft wrote; None without steps."""
+        if not self.steps:
+            return None
+        return sum(step.accepted for step in self.steps) / len(self.steps)

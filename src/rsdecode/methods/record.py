@@ -1,0 +1,89 @@
+"""What a method has decided so far, and the trajectory that it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from rsdecode.core.errors import Cancelled, RsdError
+from rsdecode.core.limits import Limits
+from rsdecode.core.requests import Generated, Reply, Request, Scored
+from rsdecode.core.seeds import derive_seed
+from rsdecode.core.types import (
+    Context,
+    FinishReason,
+    Ledger,
+    Problem,
+    Role,
+    Step,
+    Trajectory,
+)
+
+Result = TypeVar("Result")
+Deciding = Generator[Sequence[Request], Sequence[Reply], Result]
+"""A part of a method: asks for things on the way to its result (use with `yield from`)."""
+
+
+@dataclass(slots=True)
+class Record:
+    """The growing trajectory of one sample of one problem."""
+
+    problem: Problem
+    limits: Limits
+    seed: int
+    sample: int
+    steps: list[Step] = field(default_factory=list[Step])
+    ledger: Ledger = Ledger()
+
+    @property
+    def session(self) -> str:
+        """Names the prefix that this answer's requests share."""
+        return f"{self.problem.id}/{self.sample}"
+
+    @property
+    def context(self) -> Context:
+        """The question and the steps so far: z_i."""
+        return Context(self.problem.messages, tuple(step.segment for step in self.steps))
+
+    @property
+    def room(self) -> int:
+        """Tokens that the answer may still grow by."""
+        return self.limits.max_tokens - sum(step.token_count for step in self.steps)
+
+    def seed_for(self, purpose: str, candidate: int = 0) -> int:
+        """A seed for the next step that depends on nothing else that runs."""
+        parts = (self.seed, self.problem.id, self.sample, len(self.steps), purpose, candidate)
+        return derive_seed(*parts)
+
+    def charge(self, role: Role, *replies: Generated | Scored) -> None:
+        """Enter what the replies cost."""
+        for reply in replies:
+            self.ledger = self.ledger.charge(role, reply.usage)
+
+    def stop_after(self, step: Step) -> FinishReason | None:
+        """Whether the answer is over after `step`, and why.
+
+        A step that was cut at its own cap is continued by the next one; cut because the answer has
+        no room left, it ends the answer with `length`.
+        """
+        if step.finish_reason in (FinishReason.EOS, FinishReason.LENGTH):
+            return step.finish_reason
+        return FinishReason.LENGTH if self.room <= 0 else None
+
+    def end(self, reason: FinishReason, error: str | None = None) -> Trajectory:
+        """The trajectory as it stands."""
+        return Trajectory(
+            problem=self.problem,
+            steps=tuple(self.steps),
+            stop_reason=reason,
+            ledger=self.ledger,
+            seed=self.seed,
+            sample=self.sample,
+            error=error,
+        )
+
+    def fail(self, error: RsdError) -> Trajectory:
+        """End after a failed request or a cancellation; the steps decided so far are kept."""
+        cancelled = isinstance(error, Cancelled)
+        return self.end(FinishReason.CANCELLED if cancelled else FinishReason.ERROR, str(error))
