@@ -1,9 +1,9 @@
-"""Models that reply from a function or a file: for tests, ours and yours.
+r"""Models that reply from a function or a file: for tests, ours and yours.
 
 A script is a JSON file. `generate` and `score` map a question, or "*" for any, to the replies for
 the first step, the second step, and so on:
 
-    {"generate": {"*": ["2 + 2 = 4.\\n\\n", "The answer is \\\\boxed{4}."]},
+    {"generate": {"*": ["2 + 2 = 4.\n\n", "The answer is \\boxed{4}."]},
      "score":    {"*": [0.9, 0.8]}}
 
 A text without the step separator ends the answer. A question asked beyond its script is answered
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +28,9 @@ Writer = Callable[[Generate], str | Generated]
 """Gives the text that continues the request's context, or a whole reply."""
 Judge = Callable[[Score], float | Sequence[float]]
 """Gives the reward of the request's step, or of each of its steps."""
+
+
+_WORD = re.compile(r"\S+\s*")
 
 
 class ScriptedModel:
@@ -122,12 +126,12 @@ def _cut(request: Generate, text: str) -> Generated:
     finish = FinishReason.EOS
     if (end := request.boundary.end(text)) is not None:
         text, finish = text[:end], FinishReason.STOP
-    words = text.split(" ")
+    words = list(_WORD.finditer(text))
     limit = request.max_tokens
     if 0 < request.boundary.tokens <= limit:
         limit = request.boundary.tokens
     if len(words) > limit:
-        text = " ".join(words[:limit]) + " "
+        text = text[: words[limit - 1].end()]
         chunked = limit == request.boundary.tokens
         finish = FinishReason.STOP if chunked else FinishReason.STEP_LIMIT
     read, wrote = _words(request.context), len(text.split()) + (finish is FinishReason.EOS)

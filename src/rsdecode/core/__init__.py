@@ -1,1 +1,1 @@
-"""Pure building blocks: types, requests, weighting, acceptance, segmentation, cost. No I/O, no torch."""
+"""Pure building blocks: types, requests, weighting, acceptance, steps, cost. No I/O, no torch."""

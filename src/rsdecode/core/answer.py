@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import re
 
-_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_STATED = re.compile(r"(?:####|(?:final |the )?answer(?: is|:))\s*(\S[^\n]*)", re.IGNORECASE)
+_BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[{}]|[{}]")
+_STATED = re.compile(r"(?:####|(?:final |the )?answer(?: is:?|:))\s*(?=\S)", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 
 def extract_answer(text: str) -> str | None:
-    r"""The content of the last `\boxed{}`, else a stated answer, else the last number, else None."""
+    r"""The content of the last `\boxed{}`, else a stated answer, else the last number, or None."""
     if (boxed := _last_boxed(text)) is not None:
         return boxed
-    if stated := _STATED.findall(text):
-        return _trim(stated[-1])
+    if stated := list(_STATED.finditer(text)):
+        return _trim(text[stated[-1].end() :].partition("\n")[0])
     numbers = _NUMBER.findall(text)
     return numbers[-1].replace(",", "") if numbers else None
 
 
 def _last_boxed(text: str) -> str | None:
-    for match in reversed(list(_BOXED.finditer(text))):
-        depth = 1
-        for at in range(match.end(), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[at], 0)
-            if depth == 0:
-                return text[match.end() : at].strip()
-    return None
+    """The content of the box that opens last, of those that are closed. One pass over the text."""
+    opened: list[re.Match[str]] = []
+    start, end = -1, -1
+    for brace in _BRACE.finditer(text):
+        match brace.group():
+            case "\\{" | "\\}":
+                continue
+            case "}":
+                opening = opened.pop() if opened else None
+                if opening and opening.group() != "{" and opening.end() > start:
+                    start, end = opening.end(), brace.start()
+            case _:
+                opened.append(brace)
+    return text[start:end].strip() if start >= 0 else None
 
 
 def _trim(answer: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 
@@ -13,8 +14,10 @@ class Budget:
     gamma-quantile of the draft's reward. After every step the threshold moves by
     rate * (gamma - [target called]), the subgradient step on the quantile (pinball) loss. Whatever
     the rewards are, after n steps of one problem the share of target calls differs from gamma by at
-    most (1 + rate) / (rate * n), because a threshold at or below 0 never rejects and one above 1
-    always does (Gibbs and Candès, 2021, Proposition 4.1, for the same update).
+    most (max(t, 1 - t) + rate) / (rate * n), where t is the threshold of the start, because a
+    threshold at or below 0 never rejects and one above 1 always does (Gibbs and Candès, 2021,
+    Proposition 4.1, for the same update). Steps that the draft could not finish are outside this
+    bound: the target must write them whatever the threshold is, and they count as its calls.
 
     The state belongs to one problem, so no problem's result depends on what else runs.
 
@@ -31,6 +34,8 @@ class Budget:
     def __post_init__(self) -> None:
         if not 0.0 <= self.gamma <= 1.0:
             raise ValueError(f"budget {self.gamma!r} is a share of steps: it must be in [0, 1]")
+        if not math.isfinite(self.threshold):
+            raise ValueError(f"budget threshold {self.threshold!r} must be a finite number")
         if not 0.0 < self.rate <= 1.0:
             raise ValueError(f"budget rate {self.rate!r} must be in (0, 1]")
 

@@ -19,6 +19,7 @@ class ModelShape:
         hidden: width of the residual stream.
         vocabulary: rows of the output embedding; 0 for a reward model with its own small head.
         embedding_parameters: the input embedding, whose look-up costs no FLOPs.
+        tied: whether the output layer shares the input embedding's parameters.
     """
 
     parameters: int

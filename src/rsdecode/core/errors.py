@@ -4,7 +4,7 @@
     ├── ConfigError (ValueError)      an option, key, spec or file of the configuration is wrong
     ├── InputError (ValueError)       a question or an input line cannot be used
     ├── ModelLoadError (OSError)      a model, tokenizer or reward head cannot be loaded
-    ├── RequestError (RuntimeError)   one request failed; its problem ends with `error`, others go on
+    ├── RequestError (RuntimeError)   one request failed; its problem ends with `error`, no other
     │   ├── PromptTooLong             the question alone does not fit the model's context
     │   ├── RewardError               a reward is not a finite number in [0, 1]
     │   └── OutOfMemory               the device ran out of memory

@@ -1,7 +1,8 @@
-"""Where a step ends: `separator` (default "\\n\\n"), `newline`, `sentence` or `tokens:K`."""
+r"""Where a step ends: `separator` (default "\n\n"), `newline`, `sentence` or `tokens:K`."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 SENTENCE_ENDS = tuple(mark + space for mark in ".!?" for space in (" ", "\n"))
@@ -11,7 +12,7 @@ SENTENCE_ENDS = tuple(mark + space for mark in ".!?" for space in (" ", "\n"))
 class Boundary:
     """A step ends after the first stop string, or after a number of tokens.
 
-    Leading white space does not end a step, so no step is made of a separator alone.
+    Leading white space and separators do not end a step, so no step is made of them alone.
 
     Attributes:
         stops: strings that end a step; they belong to the step that they end.
@@ -29,17 +30,24 @@ class Boundary:
 
     def end(self, text: str) -> int | None:
         """Length of the first step in `text`, its separator included; None if it goes on."""
-        start = len(text) - len(text.lstrip())
+        start = self._lead(text)
         ends = [at + len(stop) for stop in self.stops if (at := text.find(stop, start)) >= 0]
         return min(ends, default=None)
 
     def split(self, text: str) -> list[str]:
         """Cut a whole answer into its steps; joined they are `text` again."""
         steps: list[str] = []
-        while (end := self.end(text)) is not None and text[end:].strip():
+        while (end := self.end(text)) is not None and self._lead(text[end:]) < len(text) - end:
             steps.append(text[:end])
             text = text[end:]
         return [*steps, text] if text else steps
+
+    def _lead(self, text: str) -> int:
+        """Length of the white space and separators that `text` starts with."""
+        stops = map(re.escape, sorted(self.stops, key=len, reverse=True))
+        skipped = "|".join([*stops, r"\s"])
+        lead = re.match(f"(?:{skipped})*+", text)
+        return lead.end() if lead else 0
 
 
 WHOLE_ANSWER = Boundary()
@@ -58,7 +66,7 @@ def parse_boundary(spec: str) -> Boundary:
     kind, _, value = spec.partition(":")
     match kind:
         case "separator":
-            return Boundary((value.encode().decode("unicode_escape"),)) if value else PARAGRAPH
+            return Boundary((_unescaped(value),)) if value else PARAGRAPH
         case "newline" if not value:
             return Boundary(("\n",))
         case "sentence" if not value:
@@ -70,3 +78,11 @@ def parse_boundary(spec: str) -> Boundary:
                 f"unknown step boundary {spec!r}: use separator, separator:TEXT, newline, "
                 "sentence or tokens:K"
             )
+
+
+def _unescaped(text: str) -> str:
+    r"""Text with its escapes, such as \n, read; any other character stays as it is."""
+    try:
+        return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"step separator {text!r} has a broken escape: {error.reason}") from None

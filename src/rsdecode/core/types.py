@@ -194,8 +194,9 @@ class Step:
     Attributes:
         segment: text and token ids; the separator belongs to the step that it ends.
         source: the model that wrote it.
-        reward: score in [0, 1] of a draft step; None for steps that were not scored.
-        weight: w(reward), the probability with which the draft step was accepted.
+        reward: score in [0, 1] of the draft that was decided on: of this step if it was accepted,
+            of the draft that it replaced if not; None where nothing was scored.
+        weight: w(reward), the probability with which that draft was accepted.
         accepted: True for a draft step; False where the target had to write.
         rejected: the drafts that this step replaced or was preferred to.
         token_count: tokens of this step, in its writer's tokenizer.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rsdecode.core.acceptance import accept
 from rsdecode.core.budget import Budget
-from rsdecode.core.errors import RewardError, RsdError
+from rsdecode.core.errors import RequestError, RewardError, RsdError
 from rsdecode.core.limits import Limits
 from rsdecode.core.requests import (
     Decoding,
@@ -17,6 +17,7 @@ from rsdecode.core.requests import (
     Generated,
     Sampling,
     Score,
+    Scored,
     generate,
     score,
     tell,
@@ -98,7 +99,7 @@ class RSD:
 
         best = max(verdicts, key=lambda v: -1.0 if v.reward is None else v.reward)
         weight = 0.0 if best.reward is None else weighting(best.reward)
-        accepted = accept(weight, record.seed_for("accept"))
+        accepted = _accept(weight, record.seed_for("accept"))
         if accepted:
             written = best.draft
         else:
@@ -134,6 +135,14 @@ class RSD:
         )
 
 
+def _accept(weight: float, seed: int) -> bool:
+    """A weighting function's mistake ends the problem at hand, not the run."""
+    try:
+        return accept(weight, seed)
+    except ValueError as error:
+        raise RequestError(str(error)) from error
+
+
 class _Verdict(NamedTuple):
     """A draft step with its reward; None when there was nothing to score."""
 
@@ -152,10 +161,20 @@ def _score_drafts(record: Record, drafts: Sequence[Generated]) -> Deciding[list[
     context, session = record.context, record.session
     scored = yield from score([Score(context, (d.segment,), session) for d in scorable])
     record.charge(Role.REWARD, *scored)
-    rewards = {id(d): valid_reward(s.rewards[0]) for d, s in zip(scorable, scored, strict=True)}
+    rewards = {id(d): _only_reward(s) for d, s in zip(scorable, scored, strict=True)}
     inherited = record.steps[-1].reward if record.steps else None
     empty = {id(draft): inherited for draft in whole if id(draft) not in rewards}
     return [_Verdict(draft, (rewards | empty).get(id(draft))) for draft in drafts]
+
+
+def _only_reward(scored: Scored) -> float:
+    """The reward of the one step asked about."""
+    if len(scored.rewards) != 1:
+        raise RewardError(
+            f"the reward model returned {len(scored.rewards)} rewards for one step: "
+            "repair the model or function given as --reward"
+        )
+    return valid_reward(scored.rewards[0])
 
 
 def valid_reward(reward: float) -> float:

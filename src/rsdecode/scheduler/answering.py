@@ -36,6 +36,8 @@ async def answer(requests: Sequence[Request], models: Models) -> list[Reply | Fa
         batch = [requests[i] for i in places]
         try:
             served = await _call(role, batch, models)
+            if len(served) != len(batch):
+                raise ValueError(f"{len(served)} replies to {len(batch)} requests")
         except RsdError as error:
             served = [Failed(error)] * len(batch)
         except Exception as error:  # a bug or a device's fault: isolate it, and say so

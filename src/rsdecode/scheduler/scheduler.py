@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from rsdecode.core.protocols import Models
+from rsdecode.core.requests import Decoding
 from rsdecode.core.types import Problem, Step, Trajectory
 from rsdecode.methods import Method
 from rsdecode.scheduler.drive import abandon, advance
+
+Key = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +24,28 @@ class Job:
     problem: Problem
     sample: int = 0
 
+    @property
+    def key(self) -> Key:
+        """Tells the jobs in flight apart."""
+        return self.problem.id, self.sample
+
 
 Listener = Callable[[Job, Step], None]
 """Called with every step of every problem as it is decided."""
+
+CANCELLED = "cancelled by the caller"
+
+
+@dataclass(slots=True)
+class _Flight:
+    """What one run has in flight, and what of it has ended."""
+
+    tasks: dict[Key, asyncio.Task[Trajectory]] = field(
+        default_factory=dict[Key, asyncio.Task[Trajectory]]
+    )
+    ended: asyncio.Queue[Trajectory | BaseException] = field(
+        default_factory=asyncio.Queue["Trajectory | BaseException"]
+    )
 
 
 class Scheduler:
@@ -66,74 +89,79 @@ class Scheduler:
         self._concurrency = concurrency
         self._timeout_s = timeout_s
         self._listener = listener
-        self._running: dict[Job, asyncio.Task[None]] = {}
-        self._cancelled: set[Job] = set()
+        self._running: dict[Key, asyncio.Task[Trajectory]] = {}
+        self._cancelled: set[Key] = set()
 
-    async def run(self, jobs: Iterable[Job]) -> AsyncIterator[Trajectory]:
+    async def run(self, jobs: Iterable[Job]) -> AsyncGenerator[Trajectory]:
         """Yield trajectories in the order in which they end.
 
-        `jobs` is read lazily, at most `concurrency` ahead. Leaving the iteration early cancels what
-        is in flight.
+        A job is read when there is room to start it, so `jobs` may be endless. Leaving the
+        iteration early cancels what is in flight.
         """
         waiting = iter(jobs)
-        ended: asyncio.Queue[Trajectory | BaseException] = asyncio.Queue()
+        flight = _Flight()
         try:
-            self._start(waiting, ended)
-            while self._running:
-                result = await ended.get()
-                self._start(waiting, ended)
+            self._start(waiting, flight)
+            while flight.tasks or not flight.ended.empty():
+                result = await flight.ended.get()
+                self._start(waiting, flight)
                 if isinstance(result, BaseException):
                     raise result
                 yield result
         finally:
-            for task in self._running.values():
+            tasks = list(flight.tasks.values())
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._running.values(), return_exceptions=True)
-            self._running.clear()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def cancel(self, problem_id: str) -> int:
         """End the jobs of a problem with `cancelled`; returns how many were in flight."""
-        jobs = [job for job in self._running if job.problem.id == problem_id]
-        for job in jobs:
-            self._cancelled.add(job)
-            self._running[job].cancel()
-        return len(jobs)
+        keys = [key for key in self._running if key[0] == problem_id]
+        cancelled = [key for key in keys if self._running[key].cancel()]
+        self._cancelled.update(cancelled)
+        return len(cancelled)
 
-    def _start(
-        self, waiting: Iterator[Job], ended: asyncio.Queue[Trajectory | BaseException]
-    ) -> None:
+    def _start(self, waiting: Iterator[Job], flight: _Flight) -> None:
         """Fill up to `concurrency` jobs in flight."""
-        while len(self._running) < self._concurrency:
+        while len(flight.tasks) < self._concurrency:
             job = next(waiting, None)
             if job is None:
                 return
-            if job in self._running:
+            if job.key in self._running:
                 raise ValueError(
                     f"problem {job.problem.id!r}, sample {job.sample} is in flight already: "
                     "give every problem its own id"
                 )
-            self._running[job] = asyncio.create_task(self._solve(job, ended))
+            task = asyncio.create_task(self._solve(job))
+            self._running[job.key] = flight.tasks[job.key] = task
+            task.add_done_callback(partial(self._end, job, flight))
 
-    async def _solve(self, job: Job, ended: asyncio.Queue[Trajectory | BaseException]) -> None:
-        """Run one job and hand in its trajectory, whatever happens to it."""
+    async def _solve(self, job: Job) -> Trajectory:
+        """Run one job; its own failure, cancellation or deadline is in the trajectory."""
         started = time.perf_counter()
-        decoding = self._method(job.problem, seed=self._seed, sample=job.sample)
+        decoding = self._decode(job)
         try:
             async with asyncio.timeout(self._timeout_s):
                 trajectory = await advance(decoding, self._models, self._watcher(job))
         except TimeoutError:
             trajectory = abandon(decoding, f"the deadline of {self._timeout_s} s passed")
         except asyncio.CancelledError:
-            if job not in self._cancelled:
+            if job.key not in self._cancelled:
                 raise
-            trajectory = abandon(decoding, "cancelled by the caller")
-        except Exception as error:  # noqa: BLE001 - a bug ends the run, in the caller's frame
-            ended.put_nowait(error)
-            return
-        finally:
-            self._running.pop(job, None)
-            self._cancelled.discard(job)
-        ended.put_nowait(replace(trajectory, seconds=time.perf_counter() - started))
+            trajectory = abandon(decoding, CANCELLED)
+        return replace(trajectory, seconds=time.perf_counter() - started)
+
+    def _end(self, job: Job, flight: _Flight, task: asyncio.Task[Trajectory]) -> None:
+        """Hand in the result of a task; an exception is a bug and ends the run."""
+        del self._running[job.key], flight.tasks[job.key]
+        if not task.cancelled():
+            flight.ended.put_nowait(task.exception() or task.result())
+        elif job.key in self._cancelled:  # before it took its first step
+            flight.ended.put_nowait(abandon(self._decode(job), CANCELLED))
+        self._cancelled.discard(job.key)
+
+    def _decode(self, job: Job) -> Decoding:
+        return self._method(job.problem, seed=self._seed, sample=job.sample)
 
     def _watcher(self, job: Job) -> Callable[[Step], None] | None:
         listener = self._listener

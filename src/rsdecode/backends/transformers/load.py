@@ -1,0 +1,218 @@
+"""Load Hugging Face checkpoints, with errors that say what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rsdecode.core.cost import ModelShape
+from rsdecode.core.errors import ModelLoadError, OutOfMemory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+PLAIN_PROMPT = "Question: {question}\n\nAnswer: Let's think step by step.\n\n"
+"""What a model without a chat template is given."""
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+UNLIMITED = 1 << 20
+"""Context lengths from here on are a tokenizer's way of saying that it does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a model is loaded and served.
+
+    Attributes:
+        device: `auto` (CUDA if there is one), `cpu`, `cuda`, `cuda:1`.
+        dtype: `auto` (the checkpoint's on a GPU, float32 on a CPU), `float32`, `bfloat16`,
+            `float16`.
+        slots: sequences in the KV cache, and requests in one batch at most.
+        max_context: tokens of a sequence at most; None for what the model was made for.
+        revision: of a model on the hub.
+        plain_prompt: with `{question}`; for models without a chat template.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+    slots: int = 32
+    max_context: int | None = None
+    revision: str | None = None
+    plain_prompt: str = PLAIN_PROMPT
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"unknown dtype {self.dtype!r}: use one of {', '.join(DTYPES)}")
+        if self.slots < 1:
+            raise ValueError(f"slots {self.slots!r} must be at least 1")
+        if self.max_context is not None and self.max_context < 2:
+            raise ValueError(f"max_context {self.max_context!r} must be at least 2")
+        if "{question}" not in self.plain_prompt:
+            raise ValueError(f"the plain prompt {self.plain_prompt!r} must contain {{question}}")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device itself.
+
+    Raises:
+        ModelLoadError: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ModelLoadError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelLoadError(
+            f"device {name!r} is not available here ({torch.cuda.device_count()} CUDA devices): "
+            "use --device cpu or auto"
+        )
+    return device
+
+
+def resolve_dtype(name: str, device: torch.device, config: PreTrainedConfig) -> torch.dtype:
+    """The dtype itself; `auto` is float32 on a CPU and the checkpoint's, or bfloat16, on a GPU."""
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.type == "cpu":
+        return torch.float32
+    stored: Any = getattr(config, "dtype", None)
+    return stored if isinstance(stored, torch.dtype) else torch.bfloat16
+
+
+def read_config(
+    path_or_id: str, revision: str | None = None, gguf_file: str | None = None
+) -> PreTrainedConfig:
+    """The model's configuration.
+
+    Raises:
+        ModelLoadError: there is none to be had.
+    """
+    from transformers import AutoConfig
+
+    auto: Any = AutoConfig
+    looks_like_path = path_or_id.startswith((".", "/", "~")) or path_or_id.count("/") > 1
+    if looks_like_path and not Path(path_or_id).exists():
+        raise ModelLoadError(f"model folder {path_or_id!r} does not exist: check the path")
+    try:
+        config: Any = auto.from_pretrained(path_or_id, revision=revision, **_gguf(gguf_file))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelLoadError(
+            f"cannot read the configuration of model {path_or_id!r} ({_first_line(error)}): give a "
+            "folder with a config.json, or the id of a model on the hub that can be reached"
+        ) from error
+    return config
+
+
+def load_tokenizer(
+    path_or_id: str, options: LoadOptions, gguf_file: str | None = None
+) -> PreTrainedTokenizerBase:
+    """The model's tokenizer.
+
+    Raises:
+        ModelLoadError: there is none to be had.
+    """
+    from transformers import AutoTokenizer
+
+    auto: Any = AutoTokenizer
+    reason = "it turns text into nothing"
+    try:
+        tokenizer: Any = auto.from_pretrained(
+            path_or_id, revision=options.revision, **_gguf(gguf_file)
+        )
+        # Without the files, transformers makes an empty tokenizer of the right class.
+        if tokenizer.encode("1 + 1 = 2", add_special_tokens=False):
+            return tokenizer
+    except Exception as error:  # noqa: BLE001 - every tokenizer library raises its own
+        reason = _first_line(error)
+    raise ModelLoadError(
+        f"cannot load a tokenizer from {path_or_id!r} ({reason}): the folder needs "
+        "tokenizer.json, or the files of another tokenizer that transformers knows"
+    )
+
+
+def load_pretrained(
+    auto_class: Any, path_or_id: str, options: LoadOptions, gguf_file: str | None = None
+) -> PreTrainedModel:
+    """A model with its weights, on its device.
+
+    `auto_class` is `AutoModelForCausalLM`, `AutoModel`, ...
+
+    Raises:
+        ModelLoadError: no weights, weights that do not fit the configuration, an unknown type.
+        OutOfMemory: the device is too small.
+    """
+    config = read_config(path_or_id, options.revision, gguf_file)
+    device = resolve_device(options.device)
+    dtype = resolve_dtype(options.dtype, device, config)
+    text: Any = config.get_text_config()
+    softcap = getattr(text, "attn_logit_softcapping", None)
+    try:
+        model, report = auto_class.from_pretrained(
+            path_or_id,
+            revision=options.revision,
+            dtype=dtype,
+            attn_implementation="eager" if softcap else "sdpa",
+            output_loading_info=True,
+            **_gguf(gguf_file),
+        )
+        model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(
+            f"{path_or_id!r} does not fit into the memory of {device}: choose a smaller model, "
+            "--dtype bfloat16 or --device cpu"
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise ModelLoadError(
+            f"cannot load the weights of {path_or_id!r} ({_first_line(error)}): the folder needs "
+            "model.safetensors that fit its config.json"
+        ) from error
+    if missing := sorted(report["missing_keys"]):
+        raise ModelLoadError(
+            f"{path_or_id!r} lacks {len(missing)} weights, {missing[0]} among them: its checkpoint "
+            f"is incomplete, or not one of {type(model).__name__}"
+        )
+    return model
+
+
+def model_shape(model: PreTrainedModel, *, vocabulary: int | None = None) -> ModelShape:
+    """The sizes that FLOPs depend on; `vocabulary` is 0 for a backbone under a small head."""
+    anything: Any = model
+    config = anything.config.get_text_config()
+    heads, hidden = config.num_attention_heads, config.hidden_size
+    head_size = getattr(config, "head_dim", None) or hidden // heads
+    embedding, output = anything.get_input_embeddings(), anything.get_output_embeddings()
+    return ModelShape(
+        parameters=sum(p.numel() for p in model.parameters()),
+        layers=config.num_hidden_layers,
+        attention_width=heads * head_size,
+        hidden=hidden,
+        vocabulary=config.vocab_size if vocabulary is None else vocabulary,
+        embedding_parameters=embedding.weight.numel(),
+        tied=output is None or output.weight is embedding.weight,
+    )
+
+
+def context_length(
+    config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, cap: int | None
+) -> int:
+    """Tokens that the model was made for, or the user's cap if that is lower."""
+    text: Any = config.get_text_config()
+    limits: list[Any] = [getattr(text, "max_position_embeddings", None), cap]
+    stated: Any = getattr(tokenizer, "model_max_length", None)
+    limits.append(stated if stated and stated < UNLIMITED else None)
+    return int(min((limit for limit in limits if limit), default=4096))
+
+
+def _gguf(file: str | None) -> dict[str, str]:
+    return {} if file is None else {"gguf_file": file}
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip('.:')}" if lines else type(error).__name__

@@ -1,0 +1,200 @@
+"""A local language model: the engine behind the `LanguageModel` and `Chooser` seams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rsdecode.backends.transformers.engine import Engine
+from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill
+from rsdecode.backends.transformers.load import (
+    LoadOptions,
+    context_length,
+    load_pretrained,
+    load_tokenizer,
+    model_shape,
+    read_config,
+)
+from rsdecode.backends.transformers.network import CausalNetwork
+from rsdecode.backends.transformers.prompt import Prompts
+from rsdecode.core.cost import ModelShape
+from rsdecode.core.errors import ModelLoadError, PromptTooLong, RequestError
+from rsdecode.core.protocols import Choose, Chosen
+from rsdecode.core.requests import Failed, Generate, Generated
+from rsdecode.core.types import FinishReason, Segment, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load_model(
+    path_or_id: str, options: LoadOptions = LoadOptions(), *, gguf_file: str | None = None
+) -> LocalModel:
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        path_or_id: a folder, or the id of a model on the hub.
+        options: device, dtype, slots and the like.
+        gguf_file: name of a GGUF file in that folder; its weights are dequantised.
+
+    Raises:
+        ModelLoadError: no such model, no weights, no end-of-sequence token, unsupported layers.
+        OutOfMemory: the device is too small.
+    """
+    from transformers import AutoModelForCausalLM
+
+    read_config(path_or_id, options.revision, gguf_file)
+    tokenizer = load_tokenizer(path_or_id, options, gguf_file)
+    model = load_pretrained(AutoModelForCausalLM, path_or_id, options, gguf_file)
+    return LocalModel(model, tokenizer, options, name=str(Path(path_or_id, gguf_file or "")))
+
+
+class LocalModel:
+    """Serves requests on a model in this process.
+
+    Requests of all problems that wait at the same moment are served as one batch, and each reply
+    is independent of its batch.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: its tokenizer.
+        options: slots, context and the plain prompt are taken from here.
+        name: for messages.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        options: LoadOptions = LoadOptions(),
+        *,
+        name: str = "model",
+    ) -> None:
+        self._name = name
+        self._model = model
+        self._prompts = Prompts(tokenizer, options.plain_prompt)
+        self._tokenizer = tokenizer
+        self._eos = _end_of_sequence(model, tokenizer, name)
+        self._shape = model_shape(model)
+        self._engine = Engine(
+            CausalNetwork(model),
+            tokenizer=tokenizer,
+            eos=self._eos,
+            slots=options.slots,
+            max_context=context_length(model.config, tokenizer, options.max_context),
+        )
+
+    @property
+    def shape(self) -> ModelShape:
+        """Sizes, for FLOPs."""
+        return self._shape
+
+    @property
+    def vocabulary(self) -> str:
+        """Fingerprint of the tokenizer; models that share it exchange token ids."""
+        return self._prompts.vocabulary
+
+    async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        jobs = [self._job(request) for request in requests]
+        decoded = iter(await self._engine.decode([job for job in jobs if isinstance(job, Decode)]))
+        replies = [next(decoded) if isinstance(job, Decode) else job for job in jobs]
+        return [
+            self._generated(reply) if isinstance(reply, Decoded) else reply for reply in replies
+        ]
+
+    async def choose(self, requests: Sequence[Choose]) -> list[Chosen | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        jobs = [self._choice(request) for request in requests]
+        read = iter(await self._engine.prefill([job for job in jobs if isinstance(job, Prefill)]))
+        replies = [job if isinstance(job, Failed) else next(read) for job in jobs]
+        return [
+            reply if isinstance(reply, Failed) else Chosen(_softmax(reply.outputs[0]), reply.usage)
+            for reply in replies
+        ]
+
+    def describe(self) -> dict[str, str]:
+        """What `rsd doctor` prints."""
+        model: Any = self._model
+        end = ", ".join(str(self._tokenizer.convert_ids_to_tokens(i)) for i in sorted(self._eos))
+        weights = sum(p.numel() * p.element_size() for p in model.parameters())
+        return {
+            "model": f"{type(model).__name__}, {self._shape.parameters:,} parameters",
+            "tokenizer": f"{type(self._tokenizer).__name__}, {len(self._tokenizer)} tokens",
+            "vocabulary": self.vocabulary,
+            "prompt": "chat template" if self._prompts.has_template else "plain prompt",
+            "end of sequence": end,
+            "context": f"{self._engine.max_context} tokens",
+            "device": f"{model.device}, {str(model.dtype).removeprefix('torch.')}",
+            "memory": f"{weights / 2**20:.0f} MiB of weights",
+        }
+
+    def close(self) -> None:
+        """Free the engine; requests under way are answered with `Failed`."""
+        self._engine.close()
+
+    def _job(self, request: Generate) -> Decode | Generated | Failed:
+        prompt = self._prompts.prompt_ids(request.context.messages)
+        if len(prompt) >= self._engine.max_context:
+            return Failed(self._too_long(len(prompt)))
+        ids = self._prompts.context_ids(request.context)
+        if len(ids) >= self._engine.max_context:
+            empty = Segment("", Tokens(self.vocabulary, ()))
+            return Generated(empty, FinishReason.LENGTH)
+        return Decode(
+            session=request.session,
+            ids=ids,
+            max_tokens=request.max_tokens,
+            boundary=request.boundary,
+            sampling=request.sampling,
+            seed=request.seed,
+        )
+
+    def _generated(self, reply: Decoded) -> Generated:
+        segment = Segment(reply.text, Tokens(self.vocabulary, reply.ids))
+        return Generated(segment, reply.finish_reason, reply.usage)
+
+    def _too_long(self, tokens: int) -> PromptTooLong:
+        return PromptTooLong(
+            f"the question is {tokens} tokens long for {self._name}, whose context is "
+            f"{self._engine.max_context}: shorten it, or choose a model with a longer context"
+        )
+
+    def _choice(self, request: Choose) -> Prefill | Failed:
+        choices = [self._prompts.text_ids(choice) for choice in request.choices]
+        for choice, tokens in zip(request.choices, choices, strict=True):
+            if len(tokens) != 1:
+                return Failed(
+                    RequestError(
+                        f"{choice!r} is {len(tokens)} tokens for {self._name}, but a choice must "
+                        "be one: use another model as the judge"
+                    )
+                )
+        ids = self._prompts.prompt_ids(request.messages)
+        if len(ids) > self._engine.max_context:
+            return Failed(self._too_long(len(ids)))
+        columns = tuple(tokens[0] for tokens in choices)
+        return Prefill(request.session, ids, (len(ids) - 1,), columns)
+
+
+def _softmax(logits: Tensor) -> tuple[float, ...]:
+    return tuple(float(probability) for probability in logits.double().softmax(-1))
+
+
+def _end_of_sequence(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
+) -> frozenset[int]:
+    """All ids that end a sequence, from tokenizer and generation config."""
+    generation: Any = getattr(model, "generation_config", None)
+    stated: Any = getattr(generation, "eos_token_id", None)
+    own: Any = tokenizer.eos_token_id
+    listed: list[Any] = [own, *(stated if isinstance(stated, list) else [stated])]
+    ids = frozenset(int(token) for token in listed if token is not None)
+    if not ids:
+        raise ModelLoadError(
+            f"the tokenizer of {name!r} has no end-of-sequence token, so no answer would ever end: "
+            "set eos_token in its tokenizer_config.json"
+        )
+    return ids

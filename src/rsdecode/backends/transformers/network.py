@@ -1,0 +1,126 @@
+"""A Hugging Face model as a function of tokens, positions and our cache.
+
+Axes: B rows, T new tokens a row, K key positions, W outputs (vocabulary, labels), H hidden size.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rsdecode.backends.transformers.cache import Batch, SlotCache
+from rsdecode.core.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FULL: str = "full_attention"
+SLIDING: str = "sliding_attention"
+
+
+class Network(Protocol):
+    """What the engine runs."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens must be."""
+        ...
+
+    def forward(self, ids: Tensor, batch: Batch, cache: SlotCache, *, last_only: bool) -> Tensor:
+        """Outputs for new tokens `ids` [B, T].
+
+        Returns:
+            [B, T, W], or [B, 1, W] of the last token of each row.
+        """
+        ...
+
+
+class _HuggingFaceNetwork:
+    """Calls a model with explicit positions, masks and cache."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model.eval()
+        self._config: Any = model.config.get_text_config()
+        self._dtype: torch.dtype = model.dtype
+        self._windows = _attention_windows(self._config)
+        names = inspect.signature(model.forward).parameters
+        self._cache_argument = "cache" if "cache" in names else "past_key_values"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = self._model.device
+        return device
+
+    def _run(self, ids: Tensor, batch: Batch, cache: SlotCache, **kwargs: Any) -> Any:
+        cache.enter(batch, self.device)
+        masks = {kind: self._mask(batch, window) for kind, window in self._windows.items()}
+        return self._model(
+            input_ids=ids.to(self.device),
+            position_ids=batch.positions.to(self.device),
+            attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
+            use_cache=True,
+            **{self._cache_argument: cache},
+            **kwargs,
+        )
+
+    def _mask(self, batch: Batch, window: int | None) -> Tensor:
+        """Additive mask [B, 1, T, K]: a token sees itself and what is before it in its row."""
+        query, key = batch.positions[:, :, None], torch.arange(batch.span)
+        seen = key <= query
+        if window is not None:
+            seen &= key > query - window
+        mask = torch.zeros(seen.shape, dtype=self._dtype)
+        mask.masked_fill_(~seen, torch.finfo(self._dtype).min)
+        return mask[:, None].to(self.device)
+
+
+class CausalNetwork(_HuggingFaceNetwork):
+    """A causal language model; outputs are logits over the vocabulary."""
+
+    def forward(self, ids: Tensor, batch: Batch, cache: SlotCache, *, last_only: bool) -> Tensor:
+        """Logits (see `Network`)."""
+        keep = 1 if last_only else 0
+        logits: Tensor = self._run(ids, batch, cache, logits_to_keep=keep).logits
+        return logits
+
+
+class BackboneNetwork(_HuggingFaceNetwork):
+    """A transformer without an output layer, under a head of ours: reward models.
+
+    Args:
+        backbone: gives hidden states.
+        head: hidden states [B, T, H] to outputs [B, T, W].
+    """
+
+    def __init__(self, backbone: PreTrainedModel, head: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(backbone)
+        self._head = head
+
+    def forward(self, ids: Tensor, batch: Batch, cache: SlotCache, *, last_only: bool) -> Tensor:
+        """The head's outputs (see `Network`)."""
+        hidden: Tensor = self._run(ids, batch, cache).last_hidden_state
+        return self._head(hidden[:, -1:] if last_only else hidden)
+
+
+def _attention_windows(config: Any) -> dict[str, int | None]:
+    """The kinds of attention layers of a model, each with its sliding window.
+
+    Raises:
+        ModelLoadError: layers that keep something else than keys and values.
+    """
+    window: int | None = getattr(config, "sliding_window", None)
+    kinds: set[str] = set(getattr(config, "layer_types", None) or ())
+    if unknown := kinds - {FULL, SLIDING}:
+        raise ModelLoadError(
+            f"{config.model_type} has {', '.join(sorted(unknown))} layers, whose state cannot be "
+            "rewound to an earlier position: serve it by vLLM or SGLang, or choose a model with "
+            "full or sliding attention"
+        )
+    if not kinds:
+        return {FULL: window}
+    return {kind: window if kind == SLIDING else None for kind in (FULL, SLIDING) if kind in kinds}

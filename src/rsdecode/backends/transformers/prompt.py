@@ -1,0 +1,74 @@
+"""From messages and steps to the token ids that a model reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from rsdecode.core.types import Context, Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def vocabulary_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A fingerprint that two tokenizers share only if they give the same ids to the same text."""
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        state: Any = sorted(tokenizer.get_vocab().items())
+    else:
+        state = json.loads(backend.to_str())
+        state = [state["model"], state["added_tokens"], state["pre_tokenizer"], state["normalizer"]]
+    return hashlib.blake2b(json.dumps(state).encode(), digest_size=8).hexdigest()
+
+
+class Prompts:
+    """Renders contexts for one model.
+
+    With a chat template: the messages, then the start of the assistant's turn. Without: the system
+    message, if any, then the plain prompt filled with the question. The answer follows: steps in
+    this model's own vocabulary as the ids they were written in, others tokenised one by one.
+
+    Args:
+        tokenizer: of the model.
+        plain_prompt: with `{question}`, for models without a chat template.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, plain_prompt: str) -> None:
+        self.vocabulary = vocabulary_of(tokenizer)
+        self.has_template = bool(getattr(tokenizer, "chat_template", None))
+        self._tokenizer = tokenizer
+        self._plain_prompt = plain_prompt
+        self._cached_ids = lru_cache(maxsize=4096)(self._render)
+
+    def prompt_ids(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+        """The ids of everything before the answer."""
+        return self._cached_ids(messages)
+
+    def context_ids(self, context: Context) -> tuple[int, ...]:
+        """The ids of the question and the answer so far."""
+        ids = list(self.prompt_ids(context.messages))
+        for segment in context.answer:
+            known = segment.ids_in(self.vocabulary)
+            ids += self.text_ids(segment.text) if known is None else known
+        return tuple(ids)
+
+    def text_ids(self, text: str) -> list[int]:
+        """The ids of a text in the middle of a sequence."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def _render(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+        if self.has_template:
+            turns = [{"role": m.role, "content": m.content} for m in messages]
+            text: Any = self._tokenizer.apply_chat_template(
+                turns, add_generation_prompt=True, tokenize=False
+            )
+            return tuple(self.text_ids(text))
+        parts = [m.content for m in messages[:-1]]
+        parts.append(self._plain_prompt.replace("{question}", messages[-1].content))
+        ids: list[int] = self._tokenizer.encode("\n\n".join(parts))
+        eos = self._tokenizer.eos_token_id
+        return tuple(ids[:-1] if ids and ids[-1] == eos else ids)

@@ -1,0 +1,61 @@
+"""Draw one token per row. What a row draws depends on its logits and its own number alone.
+
+Axes: B rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rsdecode.core.requests import Sampling
+
+INVALID = -1
+"""Stands for a token when the logits are not numbers."""
+
+
+def sample(logits: Tensor, sampling: Sequence[Sampling], uniforms: Sequence[float]) -> list[int]:
+    """Greedy at temperature 0, else the inverse of the cumulative distribution at a number.
+
+    Args:
+        logits: [B, V].
+        sampling: of each row.
+        uniforms: a number in [0, 1) for each row; greedy rows ignore it.
+
+    Returns:
+        A token id for each row, `INVALID` where the logits contain NaN.
+    """
+    logits = logits.float()
+    highest, greedy = logits.max(dim=-1)
+    tokens = [int(token) for token in greedy.masked_fill(highest.isnan(), INVALID).cpu()]
+    for row, options in enumerate(sampling):
+        if options.temperature > 0 and tokens[row] != INVALID:
+            tokens[row] = _draw(logits[row], options, uniforms[row])
+    return tokens
+
+
+def _draw(logits: Tensor, options: Sampling, uniform: float) -> int:
+    """One token from the logits [V] of one row."""
+    if options.top_k == 0 and options.top_p == 1.0:
+        return _inverse(_probabilities(logits, options.temperature), uniform)
+    count = min(options.top_k or len(logits), len(logits))
+    values, ids = logits.topk(count)
+    probabilities = _probabilities(values, options.temperature)
+    before = probabilities.cumsum(-1) - probabilities
+    kept = probabilities.masked_fill(before >= options.top_p, 0.0)
+    return int(ids[_inverse(kept, uniform)])
+
+
+def _probabilities(logits: Tensor, temperature: float) -> Tensor:
+    return ((logits - logits.max()) / temperature).double().softmax(-1)
+
+
+def _inverse(probabilities: Tensor, uniform: float) -> int:
+    """First index at which the cumulative probability exceeds `uniform` of the total."""
+    cumulative = probabilities.cumsum(-1)
+    total = cumulative[-1]
+    index = int(torch.searchsorted(cumulative, uniform * total, right=True))
+    last = int(torch.nonzero(probabilities)[-1])
+    return min(index, last)

@@ -1,0 +1,144 @@
+"""A request while the engine serves it: what is still to compute, and when it is done.
+
+Axes: T new tokens of a row, W outputs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
+from rsdecode.backends.transformers.slots import Slot
+from rsdecode.backends.transformers.text import StepText
+from rsdecode.core.cost import attended_tokens
+from rsdecode.core.requests import Failed
+from rsdecode.core.types import FinishReason, Usage
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A job, and the future of a waiting coroutine in another thread."""
+
+    job: Decode | Prefill
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+    cancelled: bool = False
+
+    def reply(self, value: Decoded | Prefilled | Failed) -> None:
+        """Wake the coroutine; nothing happens if it no longer waits or its loop is gone."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._set, value)
+
+    def _set(self, value: Decoded | Prefilled | Failed) -> None:
+        if not self.future.done():
+            self.future.set_result(value)
+
+
+@dataclass(slots=True, eq=False)
+class Serving:
+    """What a job that writes and a job that only reads have in common.
+
+    Attributes:
+        pending: tokens whose keys and values are still to be computed.
+        reused: tokens that were in the cache.
+    """
+
+    ticket: Ticket
+    slot: Slot
+    reused: int
+    pending: list[int] = field(init=False)
+    started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self.pending = list(self.ticket.job.ids[self.reused :])
+
+    def advance(self, count: int) -> None:
+        """The first `count` pending tokens are in the cache now."""
+        self.slot.ids.extend(self.pending[:count])
+        del self.pending[:count]
+
+    def usage(self, decoded: int) -> Usage:
+        """What serving the job cost."""
+        prefill = len(self.ticket.job.ids) - self.reused
+        computed = prefill + max(decoded - 1, 0)
+        return Usage(
+            prefill_tokens=prefill,
+            cached_tokens=self.reused,
+            decoded_tokens=decoded,
+            calls=1,
+            seconds=time.perf_counter() - self.started,
+            attended_tokens=attended_tokens(self.reused, computed),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Writing(Serving):
+    """A `Decode` job."""
+
+    job: Decode = field(kw_only=True)
+    step: StepText = field(kw_only=True)
+    max_context: int = field(kw_only=True)
+    decoded: int = 0
+    last_only: bool = True
+    _random: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        super(Writing, self).__post_init__()
+        self._random = random.Random(self.job.seed)
+
+    def uniform(self) -> float:
+        """The number that decides the next token."""
+        return self._random.random() if self.job.sampling.temperature > 0 else 0.0
+
+    def add(self, token: int, eos: frozenset[int]) -> Decoded | None:
+        """Take the sampled token; the reply if it ends the job."""
+        self.decoded += 1
+        if token in eos:
+            return self._reply(FinishReason.EOS)
+        if self.step.add(token):
+            return self._reply(FinishReason.STOP)
+        if self.decoded >= self.job.max_tokens:
+            return self._reply(FinishReason.STEP_LIMIT)
+        if len(self.slot.ids) + 1 >= self.max_context:
+            return self._reply(FinishReason.LENGTH)
+        self.pending.append(token)
+        return None
+
+    def _reply(self, finish: FinishReason) -> Decoded:
+        ids, text = tuple(self.step.ids), self.step.text
+        return Decoded(ids, text, finish, self.usage(self.decoded))
+
+
+@dataclass(slots=True, eq=False)
+class Reading(Serving):
+    """A `Prefill` job."""
+
+    job: Prefill = field(kw_only=True)
+    _outputs: list[Tensor] = field(default_factory=list[Tensor])
+
+    @property
+    def last_only(self) -> bool:
+        """Whether only the output after the last token is wanted."""
+        return self.job.marks == (len(self.job.ids) - 1,)
+
+    def add(self, outputs: Tensor, count: int) -> Prefilled | None:
+        """Take the outputs [T, W] of the last `count` tokens computed; the reply when all are."""
+        end = len(self.slot.ids)
+        if self.last_only:
+            wanted = [-1] if not self.pending else []
+        else:
+            wanted = [mark - end for mark in self.job.marks if end - count <= mark < end]
+        if wanted:
+            rows = outputs[wanted]
+            columns = list(self.job.columns)
+            self._outputs.append((rows[:, columns] if columns else rows).float().cpu())
+        if self.pending:
+            return None
+        return Prefilled(torch.cat(self._outputs), self.usage(decoded=0))

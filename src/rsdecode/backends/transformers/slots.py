@@ -1,0 +1,106 @@
+"""Which cache slot serves a request, and how much of the KV cache it can reuse. No tensors here.
+
+Every slot holds the keys and values of one token sequence. A request is given the slot where its
+session left off: what the two have in common stays, the rest is overwritten (a rejected draft step
+is a rewind, an accepted one is there already). A new session copies the longest prefix that any
+slot has, say the system prompt, into the slot that was idle longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One sequence in the cache.
+
+    Attributes:
+        index: row of the cache.
+        ids: the tokens whose keys and values are in the cache.
+        last_used: ordinal of the request that used it last; 0 if none did.
+    """
+
+    index: int
+    session: str = ""
+    ids: list[int] = field(default_factory=list[int])
+    busy: bool = False
+    last_used: int = 0
+
+
+class Placement(NamedTuple):
+    """Serve the request in `slot`, whose first `reused` tokens are (or are copied) in place."""
+
+    slot: Slot
+    reused: int
+    copy_from: Slot | None
+
+
+class SlotTable:
+    """The slots of one engine."""
+
+    def __init__(self, count: int) -> None:
+        if count < 1:
+            raise ValueError(f"slots {count!r} must be at least 1")
+        self.slots = [Slot(index) for index in range(count)]
+        self._clock = 0
+
+    def place(self, session: str, ids: Sequence[int], reusable: int) -> Placement | None:
+        """Take a slot for a request, or None while all are busy.
+
+        Args:
+            session: whose continuation the request is.
+            ids: all its tokens.
+            reusable: how many of them may come from the cache; the rest must be computed for their
+                outputs.
+        """
+        free = [slot for slot in self.slots if not slot.busy]
+        if not free:
+            return None
+        wanted = list(ids[:reusable])
+        own = [slot for slot in free if slot.session == session]
+        if own:
+            slot = max(own, key=lambda slot: common_prefix(slot.ids, wanted))
+        else:
+            slot = min(free, key=lambda slot: (bool(slot.session), slot.last_used))
+        reused = common_prefix(slot.ids, wanted)
+        copy_from = None
+        if not own or reused < min(len(wanted), len(slot.ids)) // 2:
+            best, length = self._longest_prefix(wanted)
+            if length > reused:
+                copy_from, reused = best, length
+        self._clock += 1
+        slot.session, slot.busy, slot.last_used = session, True, self._clock
+        slot.ids = wanted[:reused]
+        return Placement(slot, reused, copy_from)
+
+    def release(self, slot: Slot) -> None:
+        """The request is served; the slot keeps its tokens for the session's next one."""
+        slot.busy = False
+
+    def forget(self, slot: Slot) -> None:
+        """Drop a slot's tokens, after a failure left its keys and values undefined."""
+        slot.ids.clear()
+        slot.session = ""
+        slot.busy = False
+
+    def _longest_prefix(self, wanted: list[int]) -> tuple[Slot, int]:
+        lengths = [(common_prefix(slot.ids, wanted), -slot.index) for slot in self.slots]
+        length, negative_index = max(lengths)
+        return self.slots[-negative_index], length
+
+
+def common_prefix(a: list[int], b: list[int]) -> int:
+    """Length of the longest common prefix, by bisection over slice comparisons."""
+    low, high = 0, min(len(a), len(b))
+    if a[:high] == b[:high]:
+        return high
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

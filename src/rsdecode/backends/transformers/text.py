@@ -1,0 +1,73 @@
+"""Watch a growing piece of text for the end of its step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rsdecode.core.segment import Boundary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TAIL = 16
+"""Tokens of the prompt that a detokeniser needs to place spaces and complete characters."""
+
+
+class Detokenizer:
+    """Text of tokens as they come, exact where characters or spaces span several tokens."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: tuple[int, ...]) -> None:
+        from tokenizers.decoders import DecodeStream
+
+        self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+        self._tokenizer: Any = tokenizer
+        self._tail = list(prompt[-TAIL:])
+        self._stream: Any = DecodeStream(ids=self._tail, skip_special_tokens=True)
+        self._ids: list[int] = []
+        self._length = 0
+
+    def add(self, token: int) -> str:
+        """The text that `token` adds; empty while a character is incomplete."""
+        if self._backend is not None:
+            return self._stream.step(self._backend, token) or ""
+        self._ids.append(token)
+        text: str = self._tokenizer.decode(self._ids, skip_special_tokens=True)
+        if text.endswith("\ufffd"):
+            return ""
+        new, self._length = text[self._length :], len(text)
+        return new
+
+
+@dataclass(slots=True)
+class StepText:
+    """The tokens of one step and the text that each of them completes."""
+
+    boundary: Boundary
+    detokenizer: Detokenizer
+    ids: list[int] = field(default_factory=list[int])
+    text: str = ""
+    _lengths: list[int] = field(default_factory=list[int])
+
+    def add(self, token: int) -> bool:
+        """Append a token; True when the step is complete.
+
+        A token that goes on after the boundary is cut off, unless it adds only white space (or is
+        the step's only token): ids and text always agree, and nothing is tokenised again.
+        """
+        self.ids.append(token)
+        self.text += self.detokenizer.add(token)
+        self._lengths.append(len(self.text))
+        if self.boundary.tokens and len(self.ids) >= self.boundary.tokens:
+            return True
+        end = self.boundary.end(self.text) if self.boundary.stops else None
+        if end is None:
+            return False
+        if self.text[end:].strip():
+            self._cut(end)
+        return True
+
+    def _cut(self, end: int) -> None:
+        kept = max(1, sum(length <= end for length in self._lengths))
+        self.text = self.text[: self._lengths[kept - 1]]
+        del self.ids[kept:], self._lengths[kept:]

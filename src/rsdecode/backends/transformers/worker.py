@@ -1,0 +1,90 @@
+"""One thread for each device: its models take turns, the one with most to do first.
+
+Several models on one device gain nothing from running at the same moment. Running the model for
+which most requests wait lets the requests of the others pile up into large batches meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+
+class Stepper(Protocol):
+    """An engine, as the worker sees it."""
+
+    @property
+    def load(self) -> int:
+        """Requests that could be advanced now; 0 when idle."""
+        ...
+
+    def step(self) -> None:
+        """Advance some of them. Must not raise."""
+        ...
+
+
+class Worker:
+    """Steps the engines of one device."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._engines: list[Stepper] = []
+        self._stepping: Stepper | None = None
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, engine: Stepper) -> None:
+        """Let `engine` take part; the first one starts the thread."""
+        with self._wake:
+            self._engines.append(engine)
+            if self._thread is None:
+                name = f"rsdecode-{self._name}"
+                self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+                self._thread.start()
+
+    def remove(self, engine: Stepper) -> None:
+        """Wait for the step under way, then leave `engine` out; the thread ends with the last."""
+        with self._wake:
+            if engine in self._engines:
+                self._engines.remove(engine)
+            self._wake.wait_for(lambda: self._stepping is not engine)
+            thread = self._thread if not self._engines else None
+            if thread is not None:
+                self._thread = None
+            self._wake.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def notify(self) -> None:
+        """There is something to do."""
+        with self._wake:
+            self._wake.notify_all()
+
+    def _busiest(self) -> Stepper | None:
+        engine = max(self._engines, key=lambda engine: engine.load, default=None)
+        return engine if engine is not None and engine.load else None
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                engine = self._busiest()
+                if engine is None:
+                    if self._thread is not threading.current_thread():
+                        return
+                    self._wake.wait()
+                    continue
+                self._stepping = engine
+            engine.step()
+            with self._wake:
+                self._stepping = None
+                self._wake.notify_all()
+
+
+_workers: dict[str, Worker] = {}
+_lock = threading.Lock()
+
+
+def worker_for(device: str) -> Worker:
+    """The worker of a device; the same for all models on it."""
+    with _lock:
+        return _workers.setdefault(device, Worker(device))

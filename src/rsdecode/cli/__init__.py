@@ -1,0 +1,1 @@
+"""The command `rsd`: one file per command."""

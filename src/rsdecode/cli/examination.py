@@ -1,0 +1,183 @@
+"""Loads and tries each role of a configuration: the findings behind `rsd doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+from rsdecode import __version__
+from rsdecode.cli.runtime import loading
+from rsdecode.config import RunConfig, config_hash
+from rsdecode.config.build import ModelBuilder, build_method
+from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
+from rsdecode.core.errors import RsdError
+from rsdecode.core.protocols import LanguageModel, RewardModel, Sized
+from rsdecode.core.requests import Failed, Generate, Score
+from rsdecode.core.types import Context, Message, Role, Segment
+from rsdecode.methods.rsd import valid_reward
+
+TRIAL = Context((Message("user", "What is 1 + 1?"),))
+TRIAL_STEP = Segment("1 + 1 = 2.\n\n")
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "gguf")
+
+
+@dataclass(slots=True)
+class Findings:
+    """What an examination has found.
+
+    Attributes:
+        roles: facts by role.
+        failures: what would fail, one line each, with the remedy.
+    """
+
+    method: str
+    config_hash: str
+    environment: dict[str, str]
+    roles: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    warnings: list[str] = field(default_factory=list[str])
+    failures: list[str] = field(default_factory=list[str])
+
+    @property
+    def same_vocabulary(self) -> bool | None:
+        """Whether draft and target exchange token ids; None where that is not known."""
+        sides = [self.roles.get(role, {}).get("vocabulary") for role in ("draft", "target")]
+        return None if None in sides else sides[0] == sides[1]
+
+    def as_record(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "ok": not self.failures,
+            "method": self.method,
+            "config_hash": self.config_hash,
+            "environment": self.environment,
+            "roles": self.roles,
+            "same_vocabulary": self.same_vocabulary,
+            "warnings": self.warnings,
+            "failures": self.failures,
+        }
+
+
+def examine(config: RunConfig) -> Findings:
+    """Load and try each role that the method needs; a failed one does not stop the others."""
+    findings = Findings(config.method, config_hash(config), environment())
+    findings.warnings += config.warnings()
+    builder = ModelBuilder(config)
+    try:
+        roles = build_method(config).roles
+    except RsdError as error:
+        findings.failures.append(str(error))
+        roles = frozenset(Role)
+    try:
+        for role in sorted(roles, key=list(Role).index):
+            _examine_role(role, config, builder, findings)
+    finally:
+        builder.close()
+    _compare(config, findings)
+    return findings
+
+
+def environment() -> dict[str, str]:
+    """Python, libraries, device and memory."""
+    facts = {"rsdecode": __version__}
+    facts["python"] = f"{platform.python_version()} on {platform.platform(terse=True)}"
+    for package in PACKAGES:
+        try:
+            facts[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            facts[package] = "not installed"
+    facts["cpu"] = f"{os.cpu_count()} cores"
+    facts["memory"] = _memory()
+    facts["cuda"] = _cuda()
+    return facts
+
+
+def _examine_role(role: Role, config: RunConfig, builder: ModelBuilder, findings: Findings) -> None:
+    spec = _spec_of(role, config)
+    facts = findings.roles[role.value] = {"spec": str(spec), "kind": spec.kind.value}
+    try:
+        with loading(config):
+            model = builder.reward() if role is Role.REWARD else builder.writer(role)
+        facts.update(_describe(model))
+        if spec.kind is SpecKind.JUDGE and str(spec.judge) in (config.draft, config.target):
+            facts["weights"] = f"shared with {spec.judge}"
+        if spec.kind is not SpecKind.SCRIPTED:  # a script only knows its own questions
+            facts["trial"] = asyncio.run(_try(role, model))
+    except RsdError as error:
+        text = str(error)
+        findings.failures.append(text if text.startswith(f"{role}:") else f"{role}: {text}")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other roles are still examined
+        findings.failures.append(f"{role}: {spec}: {type(error).__name__}: {error}")
+
+
+def _spec_of(role: Role, config: RunConfig) -> ModelSpec:
+    if role is Role.REWARD:
+        return parse_reward_spec(config.reward.spec)
+    return parse_model_spec(config.draft if role is Role.DRAFT else config.target)
+
+
+def _describe(model: LanguageModel | RewardModel) -> dict[str, str]:
+    """What the model says about itself, or at least its size."""
+    describe = getattr(model, "describe", None)
+    if callable(describe):
+        told: Any = describe()
+        return {str(name): str(value) for name, value in told.items()}
+    facts = {"model": type(model).__name__}
+    if isinstance(model, Sized) and model.shape is not None:
+        facts["parameters"] = f"{model.shape.parameters:,}"
+    return facts
+
+
+async def _try(role: Role, model: LanguageModel | RewardModel) -> str:
+    """One small request.
+
+    Raises:
+        RsdError: the request failed.
+    """
+    if isinstance(model, RewardModel):
+        [scored] = await model.score([Score(TRIAL, (TRIAL_STEP,), "doctor")])
+        if isinstance(scored, Failed):
+            raise scored.error
+        return f"reward {valid_reward(scored.rewards[0]):.3f} for {TRIAL_STEP.text.strip()!r}"
+    [written] = await model.generate([Generate(role, TRIAL, max_tokens=8, session="doctor")])
+    if isinstance(written, Failed):
+        raise written.error
+    return f"wrote {written.segment.text!r}"
+
+
+def _compare(config: RunConfig, findings: Findings) -> None:
+    """Limits that a model's context cannot hold."""
+    contexts = {role: facts.get("context", "").split() for role, facts in findings.roles.items()}
+    short = [
+        f"{role} ({words[0]})"
+        for role, words in contexts.items()
+        if words and words[0].isdecimal() and int(words[0]) < config.limits.max_tokens
+    ]
+    if short:
+        findings.warnings.append(
+            f"answers of --max-tokens {config.limits.max_tokens} do not fit the context of "
+            f"{', '.join(short)}: longer ones end with `length`"
+        )
+
+
+def _memory() -> str:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") / 2**30
+        total, free = os.sysconf("SC_PHYS_PAGES") * size, os.sysconf("SC_AVPHYS_PAGES") * size
+    except (ValueError, OSError, AttributeError):
+        return "unknown"
+    return f"{total:.1f} GiB, {free:.1f} GiB free"
+
+
+def _cuda() -> str:
+    try:
+        import torch
+    except ImportError:
+        return "unknown without torch: pip install 'rsdecode[local]'"
+    if not torch.cuda.is_available():
+        return "none"
+    count = torch.cuda.device_count()
+    return ", ".join(torch.cuda.get_device_name(index) for index in range(count))

@@ -1,0 +1,132 @@
+"""Reads questions from a JSON Lines file. A bad line is reported; it never stops the others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from rsdecode.core.errors import ConfigError, InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of an input.
+
+    Attributes:
+        answer: the reference answer, carried to the output.
+    """
+
+    id: str
+    text: str
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that holds no usable question."""
+
+    number: int
+    reason: str
+
+
+def read_questions(path: Path) -> tuple[list[Question], list[BadLine]]:
+    """Read a file of `{"id"?, "question", "answer"?}` lines.
+
+    The question may be called `problem`, or be `Body` and `Question` as in SVAMP (whose `ID` and
+    `Answer` are read too). The id defaults to the line number. Empty lines are skipped.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"--input {path}: there is no such file") from None
+    except OSError as error:
+        raise ConfigError(f"--input {path}: cannot be read: {error.strerror}") from None
+    questions: dict[str, Question] = {}
+    bad: list[BadLine] = []
+    first_seen: dict[str, int] = {}
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            question = read_question(line, number)
+            if question.id in questions:
+                before = first_seen[question.id]
+                raise InputError(f"the id {question.id!r} was given before, in line {before}")
+        except InputError as error:
+            bad.append(BadLine(number, str(error)))
+        else:
+            questions[question.id] = question
+            first_seen[question.id] = number
+    return list(questions.values()), bad
+
+
+def read_question(line: bytes, number: int) -> Question:
+    """Read one line.
+
+    Raises:
+        InputError: it is not UTF-8, not a JSON object, or has no question.
+    """
+    try:
+        fields: Any = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text (byte {error.start + 1} of the line)") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise InputError('not a JSON object, such as {"question": "..."}')
+    entry = cast("dict[str, Any]", fields)
+    text = check_question(_question(entry))
+    id = next((entry[k] for k in ("id", "ID") if entry.get(k) is not None), number)
+    if isinstance(id, bool) or not isinstance(id, (str, int)) or id == "":
+        raise InputError(f"the id {id!r} must be a text or a whole number")
+    return Question(check_text(str(id)), text, _answer(entry.get("answer", entry.get("Answer"))))
+
+
+def check_question(text: str) -> str:
+    """The question without surrounding white space.
+
+    Raises:
+        InputError: it is empty, or not text that can be written as UTF-8.
+    """
+    text = check_text(text).strip()
+    if not text:
+        raise InputError("the question is empty: give the text of a problem")
+    return text
+
+
+def check_text(text: str) -> str:
+    """The text itself, if it is valid Unicode.
+
+    Raises:
+        InputError: it holds half a surrogate pair (bytes that were not UTF-8).
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{ascii(text)[:60]} is not valid Unicode text") from None
+    return text
+
+
+def _question(entry: dict[str, Any]) -> str:
+    names = [name for name in ("question", "problem", "Question") if name in entry]
+    if not names:
+        found = ", ".join(map(repr, list(entry)[:8])) or "no keys"
+        raise InputError(f'no "question" (or "problem", "Question"); found {found}')
+    parts = [entry[names[0]]]
+    if names[0] == "Question" and "Body" in entry:
+        parts.insert(0, entry["Body"])
+    if not all(isinstance(part, str) for part in parts):
+        raise InputError(f"{names[0]!r} must be a text, not {parts[-1]!r}")
+    return " ".join(parts)
+
+
+def _answer(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else json.dumps(value)

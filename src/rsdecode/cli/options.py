@@ -1,0 +1,225 @@
+"""The options that describe a run, defined once for every command."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from rsdecode.cli.messages import ReaderGone
+from rsdecode.config import RunConfig, load_config
+
+
+class RunOption(NamedTuple):
+    """An option, and the keys of the configuration that it sets."""
+
+    flag: str
+    type: type
+    keys: tuple[str, ...]
+    help: str
+    panel: str
+
+    @property
+    def parameter(self) -> str:
+        """The name of the command's parameter."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+_MODELS, _METHOD, _LIMITS = "Models", "Method", "Limits"
+_SAMPLING, _ENGINE = "Sampling", "Engine and run"
+_BOTH = ("sampling.draft", "sampling.target")
+
+RUN_OPTIONS = (
+    RunOption("--draft", str, ("draft",), "Draft model; default abacus:draft.", _MODELS),
+    RunOption("--target", str, ("target",), "Target model; default abacus:target.", _MODELS),
+    RunOption(
+        "--reward",
+        str,
+        ("reward.spec",),
+        "Reward model; also judge:MODEL, arithmetic, python:MODULE:FUNCTION; default abacus:prm.",
+        _MODELS,
+    ),
+    RunOption(
+        "--reward-kind", str, ("reward.kind",), "Kind of reward head; default detected.", _MODELS
+    ),
+    RunOption("--method", str, ("method",), "rsd, draft or target; default rsd.", _METHOD),
+    RunOption(
+        "--weighting",
+        str,
+        ("weighting.kind",),
+        "step, constant, clipping, sigmoidal, logistic or python:MODULE:FUNCTION; default step.",
+        _METHOD,
+    ),
+    RunOption(
+        "--threshold",
+        float,
+        ("weighting.threshold",),
+        "Of step and logistic; default 0.7.",
+        _METHOD,
+    ),
+    RunOption("--alpha", float, ("weighting.alpha",), "Slope of logistic; default 10.", _METHOD),
+    RunOption("--p", float, ("weighting.p",), "Weight of constant.", _METHOD),
+    RunOption(
+        "--budget",
+        float,
+        ("budget",),
+        "Share of steps that the target may write; the threshold adapts to it.",
+        _METHOD,
+    ),
+    RunOption(
+        "--candidates", int, ("candidates",), "Draft proposals per step; default 1.", _METHOD
+    ),
+    RunOption(
+        "--boundary",
+        str,
+        ("boundary",),
+        "End of a step: separator[:TEXT], newline, sentence or tokens:K; default separator.",
+        _METHOD,
+    ),
+    RunOption(
+        "--max-steps", int, ("limits.max_steps",), "Steps of an answer; default 100.", _LIMITS
+    ),
+    RunOption(
+        "--max-step-tokens",
+        int,
+        ("limits.max_step_tokens",),
+        "Tokens of a step; default 512.",
+        _LIMITS,
+    ),
+    RunOption(
+        "--max-tokens", int, ("limits.max_tokens",), "Tokens of an answer; default 4096.", _LIMITS
+    ),
+    RunOption(
+        "--temperature",
+        float,
+        tuple(f"{role}.temperature" for role in _BOTH),
+        "Of draft and target; 0 is greedy; default 0.",
+        _SAMPLING,
+    ),
+    RunOption(
+        "--draft-temperature", float, ("sampling.draft.temperature",), "Of the draft.", _SAMPLING
+    ),
+    RunOption(
+        "--target-temperature", float, ("sampling.target.temperature",), "Of the target.", _SAMPLING
+    ),
+    RunOption(
+        "--top-p", float, tuple(f"{role}.top_p" for role in _BOTH), "Nucleus; default 1.", _SAMPLING
+    ),
+    RunOption(
+        "--top-k",
+        int,
+        tuple(f"{role}.top_k" for role in _BOTH),
+        "Tokens to choose from; 0 for all; default 0.",
+        _SAMPLING,
+    ),
+    RunOption(
+        "--system",
+        str,
+        ("prompt.system",),
+        "System message; '' for none; default auto: none for abacus models, else the paper's.",
+        _SAMPLING,
+    ),
+    RunOption("--seed", int, ("run.seed",), "Of every random draw; default 0.", _SAMPLING),
+    RunOption("--samples", int, ("run.samples",), "Answers per question; default 1.", _SAMPLING),
+    RunOption(
+        "--concurrency", int, ("run.concurrency",), "Problems in flight; default 64.", _ENGINE
+    ),
+    RunOption(
+        "--timeout", float, ("run.timeout_s",), "Seconds per problem; default none.", _ENGINE
+    ),
+    RunOption(
+        "--device", str, ("engine.device",), "auto, cpu, cuda, cuda:1; default auto.", _ENGINE
+    ),
+    RunOption(
+        "--dtype",
+        str,
+        ("engine.dtype",),
+        "auto, float32, bfloat16 or float16; default auto.",
+        _ENGINE,
+    ),
+    RunOption(
+        "--slots", int, ("engine.slots",), "Sequences decoded together; default 32.", _ENGINE
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the user gave of `RUN_OPTIONS`.
+
+    Attributes:
+        config: the configuration file.
+        given: values by the option's parameter name.
+    """
+
+    config: Path | None
+    given: Mapping[str, Any]
+
+    def load(self) -> RunConfig:
+        """The configuration: file, then options. An option for one role beats the one for both.
+
+        Raises:
+            ConfigError: naming the option or key, its value and the remedy.
+        """
+        overrides: dict[str, Any] = {}
+        names: dict[str, str] = {}
+        for option in RUN_OPTIONS:
+            if option.parameter in self.given:
+                overrides |= dict.fromkeys(option.keys, self.given[option.parameter])
+                names |= dict.fromkeys(option.keys, option.flag)
+        return load_config(self.config, overrides, names)
+
+
+def with_run_options(command: Callable[..., int]) -> Callable[..., None]:
+    """Give a command the run options: its parameter `options` becomes all of them.
+
+    The command returns its exit code.
+    """
+
+    @functools.wraps(command)
+    def wrapped(config: Path | None, **values: Any) -> None:
+        names = {option.parameter for option in RUN_OPTIONS}
+        given = {k: v for k, v in values.items() if k in names and v is not None}
+        rest = {k: v for k, v in values.items() if k not in names}
+        try:
+            code = command(options=RunOptions(config, given), **rest)
+        except BrokenPipeError:
+            raise ReaderGone from None  # typer would end the process at once, with 1
+        raise typer.Exit(code)
+
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for name, p in signature.parameters.items() if name != "options"]
+    parameters = [*own, *_parameters()]
+    wrapped.__signature__ = signature.replace(  # pyright: ignore[reportAttributeAccessIssue]
+        parameters=parameters, return_annotation=None
+    )
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapped
+
+
+def _parameters() -> list[inspect.Parameter]:
+    """The run options as parameters that typer understands."""
+    config = typer.Option("--config", help="YAML file; options win over it.")
+    parameters = [_parameter("config", Annotated[Path | None, config])]
+    for option in RUN_OPTIONS:
+        kind: Any = option.type | None
+        declared = typer.Option(
+            option.flag, help=option.help, rich_help_panel=option.panel, show_default=False
+        )
+        parameters.append(_parameter(option.parameter, Annotated[kind, declared]))
+    return parameters
+
+
+def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=None, annotation=annotation)
+
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON object per result on stdout; messages on stderr.")
+]

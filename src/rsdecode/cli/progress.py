@@ -1,0 +1,112 @@
+"""Progress of a run over many problems: a bar on a terminal, and a closing line everywhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rsdecode.cli.messages import print_note
+from rsdecode.core.types import FinishReason, Ledger, Trajectory
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class RunProgress:
+    """Counts what has ended and shows it on stderr (use as a context manager).
+
+    Args:
+        total: answers wanted, those of earlier runs included.
+        earlier: answers that earlier runs have given.
+    """
+
+    def __init__(self, total: int, earlier: int = 0) -> None:
+        self._total = total
+        self._earlier = earlier
+        self._reasons: Counter[FinishReason] = Counter()
+        self._steps = self._accepted = 0
+        self._ledger = Ledger()
+        self._started = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> RunProgress:
+        self._started = time.monotonic()
+        if sys.stderr.isatty():
+            self._bar = _bar()
+            self._bar.add_task("", total=self._total, completed=self._earlier, state="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @property
+    def done(self) -> int:
+        """Answers that are there and need no other try."""
+        retried = self._reasons[FinishReason.ERROR] + self._reasons[FinishReason.CANCELLED]
+        return self._earlier + self._reasons.total() - retried
+
+    @property
+    def errors(self) -> int:
+        """Problems that ended with `error` in this run."""
+        return self._reasons[FinishReason.ERROR]
+
+    def add(self, trajectory: Trajectory) -> None:
+        """Count an ended problem; a failure is told at once."""
+        self._reasons[trajectory.stop_reason] += 1
+        self._steps += len(trajectory.steps)
+        self._accepted += sum(step.accepted for step in trajectory.steps)
+        self._ledger += trajectory.ledger
+        if trajectory.stop_reason in (FinishReason.ERROR, FinishReason.CANCELLED):
+            self._tell(f"{trajectory.stop_reason}: problem {trajectory.problem.id!r}: "
+                       f"{trajectory.error}")  # fmt: skip
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], advance=1, state=self._state())
+
+    def summary(self) -> str:
+        """One line on the whole run."""
+        counts = [f"{self.done} of {self._total} done"]
+        if self._earlier:
+            counts.append(f"{self._earlier} of them before")
+        counts += [f"{n} {reason}" for reason, n in self._reasons.items() if reason != "eos"]
+        return ", ".join(counts) + (f" · {state}" if (state := self._state()) else "")
+
+    def _state(self) -> str:
+        if not self._reasons:
+            return ""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        tokens = self._ledger.draft.decoded_tokens + self._ledger.target.decoded_tokens
+        rate = f"{tokens / seconds:,.0f} tok/s"
+        if not self._ledger.reward.calls:
+            return rate
+        return f"accepted {self._accepted / max(self._steps, 1):.0%} · {rate}"
+
+    def _tell(self, line: str) -> None:
+        if self._bar is None:
+            print_note(line)
+        else:
+            from rich.text import Text
+
+            self._bar.console.print(Text(line))
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[state]}"),
+        console=Console(stderr=True),
+    )

@@ -1,0 +1,96 @@
+"""A loaded configuration at work: what the commands that solve problems have in common."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rsdecode.cli.messages import print_warning
+from rsdecode.config import RunConfig, config_hash
+from rsdecode.config.build import build_method, build_models, build_problem
+from rsdecode.records import trajectory_to_record
+from rsdecode.scheduler.scheduler import Job, Listener, Scheduler
+
+if TYPE_CHECKING:
+    from rsdecode.cli.lines import Question
+    from rsdecode.core.protocols import Models
+    from rsdecode.core.types import Trajectory
+    from rsdecode.methods import Method
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The models and the method of a configuration."""
+
+    config: RunConfig
+    models: Models
+    method: Method
+
+    def jobs(self, question: Question) -> list[Job]:
+        """One job for each sample of a question."""
+        problem = build_problem(self.config, question.text, id=question.id, answer=question.answer)
+        return [Job(problem, sample) for sample in range(self.config.run.samples)]
+
+    def solve(
+        self, jobs: Iterable[Job], listener: Listener | None = None
+    ) -> AsyncGenerator[Trajectory]:
+        """Trajectories in the order in which they end; close it (`aclosing`) when done."""
+        run = self.config.run
+        scheduler = Scheduler(
+            self.models,
+            self.method,
+            seed=run.seed,
+            concurrency=run.concurrency,
+            timeout_s=run.timeout_s,
+            listener=listener,
+        )
+        return scheduler.run(jobs)
+
+    def record(self, trajectory: Trajectory) -> dict[str, Any]:
+        """The JSON object of a trajectory."""
+        shapes, name = self.models.shapes(), config_hash(self.config)
+        return trajectory_to_record(trajectory, shapes=shapes, config_hash=name)
+
+
+@contextmanager
+def loaded(config: RunConfig) -> Generator[Runtime]:
+    """Load the models, and close them in the end."""
+    for warning in config.warnings():
+        print_warning(warning)
+    method = build_method(config)
+    with loading(config):
+        models = build_models(config)
+    try:
+        yield Runtime(config, models, method)
+    finally:
+        models.close()
+
+
+def loading(config: RunConfig) -> AbstractContextManager[Any]:
+    """Tell a person at a terminal what takes so long, and keep the libraries quiet.
+
+    They only show bars of their own where a model may have to be downloaded first.
+    """
+    specs = _specs(config)
+    downloads = any(spec.startswith("hf:") and not os.path.exists(spec[3:]) for spec in specs)
+    shown = sys.stderr.isatty()
+    if not os.environ.get("RSD_DEBUG"):  # read when transformers is imported
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        if not (shown and downloads):
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if not shown or downloads:
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status("loading " + ", ".join(specs))
+
+
+def _specs(config: RunConfig) -> list[str]:
+    """The models that the method needs, each once."""
+    roles = {"draft": [config.draft], "target": [config.target]}
+    specs = roles.get(config.method, [config.draft, config.target, config.reward.spec])
+    return list(dict.fromkeys(spec.removeprefix("judge:") for spec in specs))

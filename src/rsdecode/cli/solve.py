@@ -1,0 +1,125 @@
+"""`rsd solve`: one question, or a file of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rsdecode.cli.lines import Question, check_question
+from rsdecode.cli.messages import print_error
+from rsdecode.cli.options import JsonOption, RunOptions, with_run_options
+from rsdecode.config import RunConfig
+from rsdecode.core.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from rsdecode.core.types import Step
+    from rsdecode.scheduler.scheduler import Job
+
+
+@with_run_options
+def command(
+    options: RunOptions,
+    *,
+    question: Annotated[
+        str | None, typer.Argument(help="The question; '-' or a pipe reads stdin.", metavar="TEXT")
+    ] = None,
+    input: Annotated[  # the option's name
+        Path | None,
+        typer.Option(
+            "--input",
+            help='Lines of {"id"?, "question", "answer"?}; "problem" and SVAMP\'s keys work too.',
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="Results by line; what it holds already is not redone."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Forget what --output holds.")
+    ] = False,
+    json_output: JsonOption = False,
+) -> int:
+    """Solve a question step by step, or every question of a file.
+
+    Exit code: 0 all were decoded; 1 some ended with an error, or some input lines were unusable;
+    2 the options, the configuration or a model are wrong; 130 interrupted.
+    """
+    _check_combination(question, input, output, overwrite=overwrite, json_output=json_output)
+    config = options.load()
+    if input is None:
+        return solve_question(config, _question_text(question), to_stdout=json_output)
+    from rsdecode.cli.batch import solve_file
+
+    return solve_file(config, input, output, overwrite=overwrite, to_stdout=json_output)
+
+
+def solve_question(config: RunConfig, text: str, *, to_stdout: bool) -> int:
+    """Solve one question and show it, or print its record; returns the exit code."""
+    from rsdecode.cli.runtime import Runtime, loaded
+    from rsdecode.cli.trace import open_trace
+
+    async def run(runtime: Runtime) -> int:
+        trace = None if to_stdout else open_trace()
+        jobs = runtime.jobs(Question("0", text))
+        live = len(jobs) == 1
+
+        def show(_: Job, step: Step) -> None:
+            if trace is not None:
+                trace.step(step)
+
+        listener = show if live else None
+        failed = 0
+        async with aclosing(runtime.solve(jobs, listener)) as trajectories:
+            async for trajectory in trajectories:
+                failed += trajectory.stop_reason == "error"
+                if trajectory.stop_reason == "error":
+                    print_error(trajectory.error or "a request failed")
+                if trace is None:
+                    print(json.dumps(runtime.record(trajectory)), flush=True)
+                    continue
+                for step in () if live else trajectory.steps:
+                    trace.step(step)
+                trace.end(trajectory, runtime.models.shapes())
+        return 1 if failed else 0
+
+    with loaded(config) as runtime:
+        return asyncio.run(run(runtime))
+
+
+def _check_combination(
+    question: str | None,
+    source: Path | None,
+    output: Path | None,
+    *,
+    overwrite: bool,
+    json_output: bool,
+) -> None:
+    if question is not None and source is not None:
+        raise ConfigError(f"give either a question or --input {source}, not both")
+    if output is not None and source is None:
+        raise ConfigError(f"--output {output} needs --input FILE; --json prints one result")
+    if source is not None and output is None and not json_output:
+        raise ConfigError(
+            f"--input {source} needs a place for the results: --output FILE, or --json for stdout"
+        )
+    if overwrite and output is None:
+        raise ConfigError("--overwrite needs --output FILE")
+
+
+def _question_text(argument: str | None) -> str:
+    if argument is not None and argument != "-":
+        return check_question(argument)
+    if argument is None and sys.stdin.isatty():
+        raise InputError("no question: give one as an argument, on stdin, or with --input FILE")
+    try:
+        return check_question(sys.stdin.buffer.read().decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"the question on stdin is not UTF-8 text (byte {error.start + 1})"
+        ) from None

@@ -1,0 +1,265 @@
+"""Builds the runtime of a `RunConfig`: the models and the decoding method."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from rsdecode.config.resolve import DEFAULT_ALPHA
+from rsdecode.config.schema import RunConfig, SamplingConfig
+from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
+from rsdecode.config.weighting import load_weighting
+from rsdecode.core.budget import Budget
+from rsdecode.core.errors import ConfigError, ModelLoadError, RsdError
+from rsdecode.core.limits import Limits
+from rsdecode.core.protocols import Closeable, LanguageModel, Models, RewardModel
+from rsdecode.core.requests import Sampling
+from rsdecode.core.segment import parse_boundary
+from rsdecode.core.types import Problem, Role
+from rsdecode.core.weighting import BinaryStep, Clipping, Constant, Logistic, Sigmoidal, Weighting
+from rsdecode.methods import RSD, Method, Single
+
+if TYPE_CHECKING:
+    from rsdecode.backends.transformers.load import LoadOptions
+
+EXTRAS = {"gguf": "gguf", "torch": "local", "transformers": "local", "safetensors": "local"}
+"""Which extra of the package brings a library."""
+
+
+def build_method(config: RunConfig) -> Method:
+    """The decoding method.
+
+    Raises:
+        ConfigError: the settings contradict each other.
+    """
+    try:
+        return _build_method(config)
+    except RsdError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _build_method(config: RunConfig) -> Method:
+    limits = Limits(**config.limits.model_dump())
+    boundary = parse_boundary(config.boundary)
+    sampling = {
+        Role.DRAFT: _sampling(config.sampling.draft),
+        Role.TARGET: _sampling(config.sampling.target),
+    }
+    if config.method != "rsd":
+        role = Role(config.method)
+        return Single(role, boundary, limits, sampling[role])
+    start = config.weighting.threshold
+    return RSD(
+        weighting=build_weighting(config),
+        budget=None if config.budget is None else Budget(config.budget, start),
+        candidates=config.candidates,
+        boundary=boundary,
+        limits=limits,
+        draft_sampling=sampling[Role.DRAFT],
+        target_sampling=sampling[Role.TARGET],
+    )
+
+
+def build_weighting(config: RunConfig) -> Weighting:
+    """The weighting function.
+
+    Raises:
+        ConfigError: a Python function cannot be imported.
+    """
+    options = config.weighting
+    match options.kind:
+        case "step":
+            return BinaryStep(options.threshold)
+        case "constant":
+            return Constant(options.p if options.p is not None else 1.0)
+        case "clipping":
+            return Clipping()
+        case "sigmoidal":
+            return Sigmoidal()
+        case "logistic":
+            return Logistic(options.alpha or DEFAULT_ALPHA, options.threshold)
+        case _:
+            return load_weighting(options.kind)
+
+
+def build_problem(
+    config: RunConfig, question: str, *, id: str = "0", answer: str | None = None
+) -> Problem:
+    """A question with the configured system message."""
+    return Problem.ask(question, id=id, answer=answer, system=config.system_prompt)
+
+
+def build_models(config: RunConfig) -> Models:
+    """Load the models that the method needs, each spec once; the caller closes them.
+
+    Raises:
+        ConfigError: a spec names nothing that can be built here.
+        ModelLoadError: a model cannot be loaded. What was loaded before it is closed.
+    """
+    builder = ModelBuilder(config)
+    roles = build_method(config).roles
+    try:
+        return Models(
+            draft=builder.writer(Role.DRAFT) if Role.DRAFT in roles else None,
+            target=builder.writer(Role.TARGET) if Role.TARGET in roles else None,
+            reward=builder.reward() if Role.REWARD in roles else None,
+        )
+    except BaseException:
+        builder.close()
+        raise
+
+
+class ModelBuilder:
+    """Loads the models of a configuration one by one; two roles with one spec share a model."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._writers: dict[ModelSpec, LanguageModel] = {}
+        self._reward: RewardModel | None = None
+
+    def writer(self, role: Role) -> LanguageModel:
+        """The draft or the target."""
+        spec = self._config.draft if role is Role.DRAFT else self._config.target
+        with _named(role, spec):
+            return self._language_model(parse_model_spec(spec))
+
+    def reward(self) -> RewardModel:
+        """The reward model."""
+        if self._reward is None:
+            with _named(Role.REWARD, self._config.reward.spec):
+                self._reward = self._reward_model(parse_reward_spec(self._config.reward.spec))
+        return self._reward
+
+    def close(self) -> None:
+        """Close everything that was loaded."""
+        for model in (self._reward, *self._writers.values()):
+            if isinstance(model, Closeable):
+                model.close()
+
+    def _language_model(self, spec: ModelSpec) -> LanguageModel:
+        if spec not in self._writers:
+            self._writers[spec] = self._load_language_model(spec)
+        return self._writers[spec]
+
+    def _load_language_model(self, spec: ModelSpec) -> LanguageModel:
+        if spec.kind is SpecKind.SCRIPTED:
+            from rsdecode.backends.scripted import load_script
+
+            return load_script(spec.target)[0]
+        _refuse_served(spec)
+        from rsdecode.backends.transformers.model import load_model
+
+        if spec.kind is SpecKind.GGUF:
+            file = _existing(spec, Path(os.path.expanduser(spec.target)))
+            importlib.import_module("gguf")  # which transformers reads the file with
+            return load_model(str(file.parent), self._options(), gguf_file=file.name)
+        return load_model(_place(spec), self._options())
+
+    def _reward_model(self, spec: ModelSpec) -> RewardModel:
+        match spec.kind:
+            case SpecKind.SCRIPTED:
+                from rsdecode.backends.scripted import load_script
+
+                return load_script(spec.target)[1]
+            case SpecKind.ARITHMETIC:
+                from rsdecode.rewards.arithmetic import ArithmeticReward
+
+                return ArithmeticReward()
+            case SpecKind.PYTHON:
+                from rsdecode.rewards.function import FunctionReward
+
+                return FunctionReward(spec.target)
+            case SpecKind.JUDGE:
+                return self._judge(spec)
+            case _:
+                _refuse_served(spec)
+                from rsdecode.rewards.load import load_reward_model
+
+                kind = self._config.reward.kind
+                return load_reward_model(_place(spec), self._options(), kind)
+
+    def _judge(self, spec: ModelSpec) -> RewardModel:
+        from rsdecode.rewards.judge import JudgeReward
+
+        return JudgeReward(self._language_model(spec.judge))
+
+    def _options(self) -> LoadOptions:
+        from rsdecode.backends.transformers.load import LoadOptions
+
+        engine, plain = self._config.engine, self._config.prompt.plain
+        options = LoadOptions(
+            device=engine.device,
+            dtype=engine.dtype,
+            slots=engine.slots,
+            max_context=engine.max_context,
+        )
+        if plain is None:
+            return options
+        return dataclasses.replace(options, plain_prompt=plain)
+
+
+def _sampling(config: SamplingConfig) -> Sampling:
+    return Sampling(config.temperature, config.top_p, config.top_k)
+
+
+def _refuse_served(spec: ModelSpec) -> None:
+    if spec.kind in (SpecKind.VLLM, SpecKind.HTTP):
+        raise ConfigError(
+            f"{spec}: served models are not available in this version; "
+            "load the model in this process with hf:ID_OR_PATH or gguf:FILE"
+        )
+
+
+def _place(spec: ModelSpec) -> str:
+    """What the loaders take: a folder, or an id of the Hugging Face hub."""
+    if spec.kind is SpecKind.ABACUS:
+        return _abacus_folder(spec)
+    path = Path(os.path.expanduser(spec.target))
+    looks_local = spec.target.startswith((".", "/", "~")) or spec.target.count("/") != 1
+    if path.exists() or (looks_local and "/" in spec.target):
+        return str(_existing(spec, path))
+    return spec.target
+
+
+def _abacus_folder(spec: ModelSpec) -> str:
+    from rsdecode.models.abacus import ModelName, model_path
+
+    try:
+        return str(model_path(cast("ModelName", spec.target)))
+    except FileNotFoundError as error:
+        raise ModelLoadError(str(error)) from error
+
+
+def _existing(spec: ModelSpec, path: Path) -> Path:
+    wanted = "file" if spec.kind is SpecKind.GGUF else "folder"
+    if not path.exists():
+        raise ConfigError(f"{spec}: there is no such {wanted}")
+    if path.is_dir() != (wanted == "folder"):
+        raise ConfigError(f"{spec} is not a {wanted}")
+    return path
+
+
+@contextmanager
+def _named(role: Role, spec: str) -> Generator[None]:
+    """Say which role and spec an error is about, and how to get a library that is missing."""
+    try:
+        yield
+    except ImportError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            if spec.startswith("python:"):
+                raise ConfigError(f"{role}: {spec} cannot be imported: {error}") from error
+            raise
+        raise ConfigError(
+            f"{role} {spec} needs {library}, which is not installed: "
+            f"pip install 'rsdecode[{EXTRAS[library]}]'"
+        ) from error
+    except RsdError as error:
+        raise type(error)(f"{role}: {error}") from error

@@ -1,0 +1,166 @@
+"""Model specs: one short string that names a model, read the same way everywhere."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rsdecode.core.errors import ConfigError
+
+
+class SpecKind(StrEnum):
+    """Where a model comes from. The set is closed."""
+
+    ABACUS = "abacus"
+    """The family that ships with the package: `abacus:draft`, `abacus:target`, `abacus:prm`."""
+    HF = "hf"
+    """A Hugging Face model by id or folder."""
+    GGUF = "gguf"
+    """A GGUF file."""
+    VLLM = "vllm"
+    """A model that vLLM is to serve."""
+    HTTP = "http"
+    """An OpenAI-compatible server; the served model's name follows `#`."""
+    SCRIPTED = "scripted"
+    """Replies from a JSON file (see `rsdecode.backends.scripted`)."""
+    JUDGE = "judge"
+    """A language model that grades steps; the rest is that model's spec."""
+    ARITHMETIC = "arithmetic"
+    """Checks the equations of a step, without a model."""
+    PYTHON = "python"
+    """A Python callable, `module:function`."""
+
+
+MODEL_FORMS = (
+    "abacus:draft",
+    "abacus:target",
+    "hf:ID_OR_PATH",
+    "gguf:FILE",
+    "vllm:ID_OR_PATH",
+    "http://HOST:PORT/v1#NAME",
+    "scripted:FILE",
+)
+REWARD_FORMS = (
+    "abacus:prm",
+    "hf:ID_OR_PATH",
+    "vllm:ID_OR_PATH",
+    "http://HOST:PORT/v1#NAME",
+    "scripted:FILE",
+    "judge:MODEL",
+    "arithmetic",
+    "python:MODULE:FUNCTION",
+)
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_URL = re.compile(r"https?://[^/\s#]+(/[^\s#]*)?#\S+")
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A parsed spec; `str(spec)` is the spec again.
+
+    Attributes:
+        target: what the kind's prefix is followed by; the whole URL for `http`.
+    """
+
+    kind: SpecKind
+    target: str = ""
+
+    def __str__(self) -> str:
+        if self.kind is SpecKind.HTTP:
+            return self.target
+        return f"{self.kind}:{self.target}" if self.target else str(self.kind)
+
+    @property
+    def judge(self) -> ModelSpec:
+        """The language model behind a `judge:` spec."""
+        return parse_model_spec(self.target)
+
+
+def parse_model_spec(value: str) -> ModelSpec:
+    """Read the spec of a draft or a target.
+
+    Raises:
+        ConfigError: it has none of the known forms.
+    """
+    spec = _parse(value, MODEL_FORMS)
+    if spec.kind in (SpecKind.JUDGE, SpecKind.ARITHMETIC, SpecKind.PYTHON):
+        raise ConfigError(f"{value!r} is a reward, not a language model: use it as the reward")
+    _check_abacus(spec, ("draft", "target"), "abacus:prm scores steps: use it as the reward")
+    return spec
+
+
+def parse_reward_spec(value: str) -> ModelSpec:
+    """Read the spec of a reward model.
+
+    Raises:
+        ConfigError: it has none of the known forms.
+    """
+    spec = _parse(value, REWARD_FORMS)
+    if spec.kind is SpecKind.GGUF:
+        raise ConfigError(
+            f"{value!r}: a GGUF file holds a language model, no reward head; "
+            f"judge:{value} lets it grade the steps"
+        )
+    _check_abacus(spec, ("prm",), f"judge:{value} lets a language model grade the steps")
+    if spec.kind is SpecKind.JUDGE:
+        return ModelSpec(SpecKind.JUDGE, str(parse_model_spec(spec.target)))
+    if spec.kind is SpecKind.PYTHON:
+        check_function(value, spec.target)
+    return spec
+
+
+def check_function(value: str, target: str) -> None:
+    """Check that `target` reads module:function.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not _FUNCTION.fullmatch(target):
+        raise ConfigError(
+            f"{value!r} must be python:MODULE:FUNCTION, for example python:mine:score"
+        )
+
+
+def _parse(value: str, forms: tuple[str, ...]) -> ModelSpec:
+    value = value.strip()
+    if value.startswith(("http://", "https://")):
+        if not _URL.fullmatch(value):
+            raise ConfigError(
+                f"{value!r} does not name the served model: use http://HOST:PORT/v1#NAME"
+            )
+        return ModelSpec(SpecKind.HTTP, value)
+    prefix, colon, target = value.partition(":")
+    known = prefix in set(SpecKind) - {SpecKind.HTTP}
+    if not known or bool(target) == (prefix == SpecKind.ARITHMETIC) or (colon and not target):
+        raise ConfigError(_unknown(value, forms))
+    return ModelSpec(SpecKind(prefix), target)
+
+
+def _check_abacus(spec: ModelSpec, members: tuple[str, ...], remedy: str) -> None:
+    if spec.kind is SpecKind.ABACUS and spec.target not in members:
+        names = " or ".join(f"abacus:{member}" for member in members)
+        hint = f" ({remedy})" if spec.target in ("draft", "target", "prm") else ""
+        raise ConfigError(f"{str(spec)!r}: expected {names} here{hint}")
+
+
+def _unknown(value: str, forms: tuple[str, ...]) -> str:
+    guess = _guess(value)
+    hint = f"did you mean {guess}? " if guess else ""
+    return f"unknown model spec {value!r}; {hint}the forms are: {', '.join(forms)}"
+
+
+def _guess(value: str) -> str | None:
+    """What the user most likely meant."""
+    path = os.path.expanduser(value)
+    if value.lower().endswith(".gguf"):
+        return f"gguf:{value}"
+    if os.path.isdir(path):
+        return f"hf:{value}"
+    if value.endswith(".json") and os.path.isfile(path):
+        return f"scripted:{value}"
+    if value in ("draft", "target", "prm"):
+        return f"abacus:{value}"
+    return f"hf:{value}" if _HUB_ID.fullmatch(value) else None

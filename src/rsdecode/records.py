@@ -1,0 +1,62 @@
+"""Trajectories as plain JSON objects: what `--json`, result files and the server give out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rsdecode.core.answer import extract_answer
+from rsdecode.core.cost import ModelShape, flops
+from rsdecode.core.types import Ledger, Role, Step, Trajectory
+
+Shapes = Mapping[Role, ModelShape | None]
+
+
+def trajectory_to_record(
+    trajectory: Trajectory, *, shapes: Shapes, config_hash: str
+) -> dict[str, Any]:
+    """One trajectory as a JSON object.
+
+    Args:
+        trajectory: a finished answer, or what there was of it.
+        shapes: of the models, for the FLOPs (`Models.shapes()`).
+        config_hash: of the configuration that it was made with.
+
+    Returns:
+        Only JSON types. `answer` is None unless the model ended its answer itself; `flops` holds
+        None where a model's shape is not known.
+    """
+    cost = flops(trajectory.ledger, shapes)
+    return {
+        "id": trajectory.problem.id,
+        "sample": trajectory.sample,
+        "answer": extract_answer(trajectory.text) if trajectory.finished else None,
+        "text": trajectory.text,
+        "stop_reason": trajectory.stop_reason.value,
+        "error": trajectory.error,
+        "steps": [step_to_record(step) for step in trajectory.steps],
+        "usage": ledger_to_record(trajectory.ledger),
+        "flops": {"paper": cost.paper, "exact": cost.exact},
+        "seconds": trajectory.seconds,
+        "seed": trajectory.seed,
+        "config_hash": config_hash,
+    }
+
+
+def step_to_record(step: Step) -> dict[str, Any]:
+    """One step, with the drafts that it replaced."""
+    return {
+        "text": step.text,
+        "source": step.source.value,
+        "reward": step.reward,
+        "weight": step.weight,
+        "accepted": step.accepted,
+        "finish_reason": step.finish_reason.value,
+        "rejected": [{"text": draft.text, "reward": draft.reward} for draft in step.rejected],
+    }
+
+
+def ledger_to_record(ledger: Ledger) -> dict[str, dict[str, Any]]:
+    """Usage by role."""
+    return {role.value: asdict(ledger.of(role)) for role in Role}

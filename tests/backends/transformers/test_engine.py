@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from rsdecode.backends.transformers.engine import Engine
+from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
+from rsdecode.backends.transformers.network import CausalNetwork
+from rsdecode.core.cost import attended_tokens
+from rsdecode.core.errors import Cancelled, ModelLoadError, OutOfMemory, RequestError
+from rsdecode.core.requests import Failed, Sampling
+from rsdecode.core.segment import PARAGRAPH, Boundary
+from rsdecode.core.types import FinishReason
+from tests.backends.transformers import tiny
+
+FAMILIES = list(tiny.CONFIGS)
+
+
+def make_engine(model: Any, **options: Any) -> Engine:
+    given = {"slots": 4, "max_context": 200, "eos": frozenset({0}), **options}
+    return Engine(CausalNetwork(model), tokenizer=tiny.tokenizer(), **given)
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> Any:
+    return tiny.causal_model(request.param)
+
+
+def prompts(count: int, seed: int = 1) -> list[tuple[int, ...]]:
+    draw = random.Random(seed)
+    lengths = [draw.randint(1, 60) for _ in range(count)]
+    return [tuple(draw.randint(1, 256) for _ in range(n)) for n in lengths]
+
+
+async def decode(engine: Engine, jobs: list[Decode]) -> list[Decoded]:
+    replies = await engine.decode(jobs)
+    assert all(isinstance(reply, Decoded) for reply in replies), replies
+    return [reply for reply in replies if isinstance(reply, Decoded)]
+
+
+async def test_greedy_equals_a_forward_pass_without_cache(model: Any) -> None:
+    engine = make_engine(model)
+    jobs = [Decode(str(i), ids, 12) for i, ids in enumerate(prompts(9))]
+    for job, reply in zip(jobs, await decode(engine, jobs), strict=True):
+        expected = tiny.greedy(model, job.ids, 12)
+        assert [*reply.ids, *([0] if reply.finish_reason is FinishReason.EOS else [])] == expected
+    engine.close()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+async def test_batched_equals_sequential(temperature: float) -> None:
+    """16 problems of different lengths, at once and one by one (also on a fresh engine)."""
+    model = tiny.causal_model()
+    options = Sampling(temperature, top_p=0.9, top_k=50)
+    jobs = [
+        Decode(str(i), ids, 5 + i, PARAGRAPH, options, seed=i) for i, ids in enumerate(prompts(16))
+    ]
+    engine = make_engine(model)
+    batched = await decode(engine, jobs)
+    engine.close()
+    fresh = make_engine(model, slots=1)
+    single = [(await decode(fresh, [job]))[0] for job in jobs]
+    fresh.close()
+    assert [r.ids for r in batched] == [r.ids for r in single]
+    assert [r.finish_reason for r in batched] == [r.finish_reason for r in single]
+    assert len({r.ids for r in batched}) > 10
+
+
+async def test_a_rewind_and_a_continuation_reuse_the_cache(model: Any) -> None:
+    engine = make_engine(model)
+    [ids] = prompts(1, seed=5)
+    [first] = await decode(engine, [Decode("s", ids, 10)])
+    rejected = await decode(engine, [Decode("s", (*ids, 7, 8, 9), 4)])
+    accepted = await decode(engine, [Decode("s", (*ids, *first.ids), 4)])
+    assert rejected[0].usage.cached_tokens >= len(ids)
+    assert rejected[0].usage.prefill_tokens <= 3
+    assert accepted[0].usage.cached_tokens >= len(ids)
+    assert list(rejected[0].ids) == tiny.greedy(model, (*ids, 7, 8, 9), 4)
+    assert list(accepted[0].ids) == tiny.greedy(model, (*ids, *first.ids), 4)
+    engine.close()
+
+
+async def test_an_unchanged_prefix_is_copied_to_another_session(model: Any) -> None:
+    engine = make_engine(model)
+    shared = prompts(1, seed=8)[0] * 2
+    await decode(engine, [Decode("a", (*shared, 3), 6)])
+    replies = await decode(engine, [Decode(name, (*shared, 4, 5), 6) for name in "bcd"])
+    for reply in replies:
+        assert reply.usage.cached_tokens == len(shared)
+        assert reply.usage.prefill_tokens == 2
+        assert list(reply.ids) == tiny.greedy(model, (*shared, 4, 5), 6)[: len(reply.ids)]
+    engine.close()
+
+
+async def test_long_prompts_are_read_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rsdecode.backends.transformers.engine.CHUNK_TOKENS", 16)
+    model = tiny.causal_model()
+    engine = make_engine(model)
+    jobs = [Decode(str(i), ids * 3, 5) for i, ids in enumerate(prompts(6, seed=2))]
+    jobs = [job for job in jobs if len(job.ids) < 190]
+    for job, reply in zip(jobs, await decode(engine, jobs), strict=True):
+        assert list(reply.ids) == tiny.greedy(model, job.ids, 5)[: len(reply.ids)]
+    ids = jobs[0].ids
+    [read] = await engine.prefill([Prefill("r", ids, tuple(range(0, len(ids), 3)))])
+    assert isinstance(read, Prefilled)
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids])).logits[0, ::3]
+    torch.testing.assert_close(read.outputs, logits, atol=1e-4, rtol=1e-4)
+    engine.close()
+
+
+async def test_prefill_gives_the_outputs_of_a_plain_forward_pass(model: Any) -> None:
+    engine = make_engine(model)
+    jobs = [
+        Prefill(str(i), ids, tuple(sorted({len(ids) // 2, len(ids) - 1})), (3, 200))
+        for i, ids in enumerate(prompts(9, seed=3))
+    ]
+    for job, reply in zip(jobs, await engine.prefill(jobs), strict=True):
+        assert isinstance(reply, Prefilled)
+        with torch.inference_mode():
+            logits = model(torch.tensor([job.ids])).logits[0]
+        expected = logits[list(job.marks)][:, [3, 200]]
+        torch.testing.assert_close(reply.outputs, expected, atol=1e-4, rtol=1e-4)
+    engine.close()
+
+
+async def test_usage_counts_what_was_computed() -> None:
+    engine = make_engine(tiny.causal_model())
+    ids = tuple(range(1, 31))
+    [first] = await decode(engine, [Decode("s", ids, 6)])
+    decoded = first.usage.decoded_tokens
+    assert first.usage.prefill_tokens == 30
+    assert first.usage.cached_tokens == 0
+    assert decoded == len(first.ids) + (first.finish_reason is FinishReason.EOS)
+    assert first.usage.attended_tokens == attended_tokens(0, 30 + decoded - 1)
+    longer = (*ids, *first.ids, 9)
+    [second] = await decode(engine, [Decode("s", longer, 1)])
+    assert second.usage.prefill_tokens + second.usage.cached_tokens == len(longer)
+    assert second.usage.prefill_tokens == 2  # the last sampled token, and the new one
+    engine.close()
+
+
+async def test_finish_reasons() -> None:
+    model = tiny.causal_model()
+    engine = make_engine(model, max_context=40)
+    [ids] = [p for p in prompts(30, seed=4) if len(p) == 26 or p == prompts(30, seed=4)[0]][:1]
+    free = tiny.greedy(model, ids[:20], 30)
+    assert 0 not in free
+    [limit] = await decode(engine, [Decode("a", ids[:20], 5)])
+    assert limit.finish_reason is FinishReason.STEP_LIMIT
+    [full] = await decode(engine, [Decode("b", ids[:20], 100)])
+    assert full.finish_reason is FinishReason.LENGTH
+    assert len(ids[:20]) + len(full.ids) == 40
+    [chunk] = await decode(engine, [Decode("c", ids[:20], 100, Boundary(tokens=3))])
+    assert (len(chunk.ids), chunk.finish_reason) == (3, FinishReason.STOP)
+    engine.close()
+    ended = make_engine(model, eos=frozenset({free[4]}))
+    [reply] = await decode(ended, [Decode("d", ids[:20], 100)])
+    assert reply.finish_reason is FinishReason.EOS
+    assert list(reply.ids) == free[: free.index(free[4])]
+    ended.close()
+
+
+async def test_closing_answers_what_is_under_way() -> None:
+    engine = make_engine(tiny.causal_model(), eos=frozenset())
+    task = asyncio.create_task(engine.decode([Decode(str(i), (1, 2), 190) for i in range(9)]))
+    await asyncio.sleep(0.05)
+    engine.close()
+    engine.close()
+    replies = await task
+    errors = [reply.error for reply in replies if isinstance(reply, Failed)]
+    assert errors
+    assert all(isinstance(error, Cancelled) for error in errors)
+    [late] = await engine.decode([Decode("x", (1,), 1)])
+    assert isinstance(late, Failed)
+
+
+async def test_a_cancelled_call_gives_its_slot_back() -> None:
+    engine = make_engine(tiny.causal_model(), slots=1, eos=frozenset())
+    endless = asyncio.create_task(engine.decode([Decode("a", (1, 2), 10**9)]))
+    await asyncio.sleep(0.05)
+    endless.cancel()
+    [reply] = await asyncio.wait_for(engine.decode([Decode("b", (3,), 2)]), timeout=20)
+    assert isinstance(reply, Decoded)
+    assert endless.cancelled()
+    engine.close()
+
+
+class Faulty(CausalNetwork):
+    """Fails for batches with more rows than it has memory for, or on a certain token."""
+
+    rows = 2
+
+    def forward(self, ids: Any, batch: Any, cache: Any, *, last_only: bool) -> Any:
+        if len(ids) > self.rows:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if (ids == 13).any():
+            raise IndexError("index 13 is out of range")
+        outputs = super().forward(ids, batch, cache, last_only=last_only)
+        return torch.where((ids == 14).any(), torch.nan, outputs)
+
+
+async def test_out_of_memory_halves_the_batch() -> None:
+    model = tiny.causal_model()
+    engine = Engine(Faulty(model), tokenizer=tiny.tokenizer(), slots=8, max_context=99)
+    jobs = [Decode(str(i), (20 + i, 21), 4) for i in range(8)]
+    for job, reply in zip(jobs, await decode(engine, jobs), strict=True):
+        assert list(reply.ids) == tiny.greedy(model, job.ids, 4)
+    engine.close()
+
+
+async def test_out_of_memory_of_one_row_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Faulty, "rows", 0)
+    engine = Engine(
+        Faulty(tiny.causal_model()), tokenizer=tiny.tokenizer(), slots=2, max_context=99
+    )
+    [reply] = await engine.decode([Decode("a", (1,), 1)])
+    assert isinstance(reply, Failed)
+    assert isinstance(reply.error, OutOfMemory)
+    assert "--slots" in str(reply.error)
+    engine.close()
+
+
+async def test_a_failure_is_answered_and_the_engine_goes_on() -> None:
+    model = tiny.causal_model()
+    engine = Engine(Faulty(model), tokenizer=tiny.tokenizer(), slots=1, max_context=99)
+    replies = await engine.decode([Decode(str(t), (t,), 3) for t in (13, 14, 15)])
+    assert isinstance(replies[0], Failed)
+    assert isinstance(replies[0].error, RequestError)
+    assert "index 13" in str(replies[0].error)
+    assert isinstance(replies[1], Failed)
+    assert "NaN" in str(replies[1].error)
+    assert isinstance(replies[2], Decoded)
+    assert list(replies[2].ids) == tiny.greedy(model, (15,), 3)
+    engine.close()
+
+
+def test_layers_that_cannot_be_rewound_are_refused() -> None:
+    model = tiny.causal_model()
+    model.config.layer_types = ["linear_attention", "full_attention", "full_attention"]
+    with pytest.raises(ModelLoadError, match="linear_attention"):
+        CausalNetwork(model)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rsdecode.backends.transformers.slots import SlotTable, common_prefix
+
+IDS = st.lists(st.integers(0, 2), max_size=12)
+
+
+@given(IDS, IDS)
+def test_common_prefix(a: list[int], b: list[int]) -> None:
+    length = common_prefix(a, b)
+    assert a[:length] == b[:length]
+    assert length == min(len(a), len(b)) or a[length] != b[length]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), IDS.filter(bool)), min_size=1, max_size=30))
+def test_a_slot_holds_what_it_says(requests: list[tuple[str, list[int]]]) -> None:
+    """Contents follow every copy and rewind; what is reused is always right."""
+    table = SlotTable(3)
+    content: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    for session, ids in requests:
+        placed = table.place(session, ids, len(ids) - 1)
+        assert placed is not None
+        slot, reused, source = placed
+        if source is not None:
+            content[slot.index] = list(content[source.index])
+        assert content[slot.index][:reused] == ids[:reused]
+        assert reused <= len(ids) - 1
+        assert slot.ids == ids[:reused]
+        content[slot.index] = list(ids)
+        slot.ids.extend(ids[reused:])
+        table.release(slot)
+
+
+def place(table: SlotTable, session: str, ids: list[int]) -> tuple[int, int]:
+    placed = table.place(session, ids, len(ids) - 1)
+    assert placed is not None
+    placed.slot.ids.extend(ids[placed.reused :])
+    table.release(placed.slot)
+    return placed.slot.index, placed.reused
+
+
+def test_a_session_comes_back_to_its_slot() -> None:
+    table = SlotTable(2)
+    first, _ = place(table, "a", [1, 2, 3, 4])
+    other, _ = place(table, "b", [1, 2, 9, 9])
+    assert first != other
+    assert place(table, "a", [1, 2, 3, 4, 5]) == (first, 4)
+    assert place(table, "b", [1, 2, 9, 9, 9]) == (other, 4)
+
+
+def test_the_slot_idle_longest_gives_way() -> None:
+    table = SlotTable(2)
+    first, _ = place(table, "a", [1, 1])
+    second, _ = place(table, "b", [2, 2])
+    place(table, "a", [1, 1, 1])
+    assert place(table, "c", [3, 3])[0] == second
+    assert place(table, "a", [1, 1, 1, 1]) == (first, 3)
+
+
+def test_no_slot_while_all_are_busy() -> None:
+    table = SlotTable(1)
+    placed = table.place("a", [1, 2], 1)
+    assert placed is not None
+    assert table.place("b", [1, 2], 1) is None
+    table.release(placed.slot)
+    assert table.place("b", [1, 2], 1) is not None
+
+
+def test_a_forgotten_slot_is_not_reused() -> None:
+    table = SlotTable(1)
+    placed = table.place("a", [1, 2, 3], 2)
+    assert placed is not None
+    placed.slot.ids.extend([1, 2, 3])
+    table.forget(placed.slot)
+    assert place(table, "a", [1, 2, 3, 4]) == (0, 0)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Rsd
+
+
+def record(rsd: Rsd, *arguments: object, code: int) -> dict[str, Any]:
+    result = rsd("doctor", "--json", *arguments)
+    assert result.code == code, result
+    found: dict[str, Any] = json.loads(result.out)
+    assert found["ok"] is (code == 0)
+    return found
+
+
+def test_all_is_well(rsd: Rsd, models: list[str]) -> None:
+    found = record(rsd, *models, code=0)
+    assert sorted(found["roles"]) == ["draft", "reward", "target"]
+    assert found["roles"]["draft"]["spec"] == models[1]
+    assert found["roles"]["draft"]["kind"] == "scripted"
+    assert {"python", "torch", "transformers", "cpu", "memory", "cuda"} <= set(found["environment"])
+    assert len(found["config_hash"]) == 16
+    shown = rsd("doctor", *models)
+    assert shown.code == 0
+    assert shown.out.endswith("all is well\n")
+
+
+def test_a_failed_role_does_not_hide_the_next(rsd: Rsd, models: list[str]) -> None:
+    options = (*models, "--draft", "hf:./nowhere", "--reward", "python:no_such_module:f")
+    found = record(rsd, *options, code=1)
+    assert len(found["failures"]) == 2
+    assert found["failures"][0].startswith("draft: hf:./nowhere")
+    assert found["failures"][1].startswith("reward: ")
+    shown = rsd("doctor", *options)
+    assert shown.code == 1
+    assert shown.out.count("would fail: ") == 2
+    assert "Traceback" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    ("returned", "part"), [("float('nan')", "nan"), ("3", "3"), ("[][0]", "IndexError")]
+)
+def test_a_reward_is_tried(
+    rsd: Rsd, models: list[str], tmp_path: Path, returned: str, part: str
+) -> None:
+    name = f"tried_reward_{abs(hash(returned))}"
+    (tmp_path / f"{name}.py").write_text(f"def score(question, steps): return {returned}\n")
+    found = record(rsd, *models, "--reward", f"python:{name}:score", code=1)
+    [failure] = found["failures"]
+    assert failure.startswith("reward: ")
+    assert part in failure
+
+
+def test_only_the_roles_of_the_method_are_loaded(rsd: Rsd, models: list[str]) -> None:
+    found = record(rsd, *models, "--method", "target", "--draft", "hf:./nowhere", code=0)
+    assert list(found["roles"]) == ["target"]
+
+
+def test_a_broken_weighting_is_a_failure(rsd: Rsd, models: list[str]) -> None:
+    found = record(rsd, *models, "--weighting", "python:no_such_module:f", code=1)
+    assert "no_such_module" in found["failures"][0]
+    assert len(found["roles"]) == 3
+
+
+def test_arithmetic_is_tried(rsd: Rsd, models: list[str]) -> None:
+    found = record(rsd, *models, "--reward", "arithmetic", code=0)
+    assert found["roles"]["reward"]["trial"] == "reward 1.000 for '1 + 1 = 2.'"
+
+
+def test_a_wrong_configuration_is_an_error(rsd: Rsd) -> None:
+    result = rsd("doctor", "--threshold", 7)
+    assert result.code == 2
+    assert result.err.startswith("error: --threshold 7.0")

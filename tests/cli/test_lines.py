@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rsdecode.cli.lines import Question, read_question
+from rsdecode.core.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"question": " a "}', Question("7", "a")),
+        ('{"id": 3, "problem": "a"}', Question("3", "a")),
+        ('{"id": "x", "question": "a", "problem": "b"}', Question("x", "a")),
+        ('{"Question": "b?", "Body": "a."}', Question("7", "a. b?")),
+        ('{"Question": "b?"}', Question("7", "b?")),
+        ('{"question": "q", "Body": "not this"}', Question("7", "q")),
+        ('{"id": null, "question": "q"}', Question("7", "q")),
+        ('{"question": "q", "answer": 4}', Question("7", "q", "4")),
+        ('{"question": "q", "answer": 4.5}', Question("7", "q", "4.5")),
+        ('{"question": "q", "Answer": 145.0}', Question("7", "q", "145")),
+        ('{"question": "q", "answer": "#### 4"}', Question("7", "q", "#### 4")),
+        ('{"question": "q", "answer": [1, 2]}', Question("7", "q", "[1, 2]")),
+        ('{"question": "\\u00e4"}', Question("7", "ä")),
+    ],
+)
+def test_forms(line: str, expected: Question) -> None:
+    assert read_question(line.encode(), 7) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{", b"null", b"3", b'"text"', b"[]", b"{}", b'{"question": null}', b'{"question": ""}',
+        b'{"Question": "q", "Body": 3}', b'{"question": "q", "id": true}',
+        b'{"question": "q", "id": ""}', b'{"question": "q", "id": 1.5}', b"\xff", b"[" * 100_000,
+        b'{"question": "q", "id": ' + b"9" * 5000 + b"}", b'{"id": "\\udc00", "question": "q"}',
+    ],
+)  # fmt: skip
+def test_what_is_no_question(line: bytes) -> None:
+    with pytest.raises(InputError) as error:
+        read_question(line, 1)
+    assert len(str(error.value)) < 200
+
+
+@given(
+    st.binary(max_size=60)
+    | st.text(max_size=60).map(lambda text: f'{{"question": {text}}}'.encode())
+)
+def test_any_line_is_a_question_or_an_input_error(line: bytes) -> None:
+    with suppress(InputError):  # and nothing else
+        assert read_question(line, 1).text.strip()
