@@ -32,7 +32,7 @@ def test_defaults_are_the_paper_on_the_shipped_family() -> None:
     assert (config.weighting.kind, config.weighting.threshold) == ("step", 0.7)
     limits = config.limits
     assert (limits.max_steps, limits.max_step_tokens, limits.max_tokens) == (100, 512, 4096)
-    assert (config.run.concurrency, config.run.samples, config.run.seed) == (64, 1, 0)
+    assert (config.run.concurrency, config.run.samples, config.run.seed) == (32, 1, 0)
 
 
 def test_file_then_overrides(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ RUN_OPTIONS = (
     RunOption("--seed", int, ("run.seed",), "Of every random draw; default 0.", _SAMPLING),
     RunOption("--samples", int, ("run.samples",), "Answers per question; default 1.", _SAMPLING),
     RunOption(
-        "--concurrency", int, ("run.concurrency",), "Problems in flight; default 64.", _ENGINE
+        "--concurrency", int, ("run.concurrency",), "Problems in flight; default 32.", _ENGINE
     ),
     RunOption(
         "--timeout", float, ("run.timeout_s",), "Seconds per problem; default none.", _ENGINE

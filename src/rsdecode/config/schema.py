@@ -148,7 +148,7 @@ class RunSettings(_Part):
     """How the run is carried out; nothing here but the seed changes an answer."""
 
     seed: Annotated[int, Field(description="a whole number")] = 0
-    concurrency: Count = 64
+    concurrency: Count = 32
     timeout_s: Positive | None = None
     samples: Count = 1
 

@@ -74,7 +74,7 @@ class Scheduler:
         method: Method,
         *,
         seed: int = 0,
-        concurrency: int = 64,
+        concurrency: int = 32,
         timeout_s: float | None = None,
         listener: Listener | None = None,
     ) -> None:
