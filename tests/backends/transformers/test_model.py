@@ -60,8 +60,11 @@ async def test_errors_of_single_requests() -> None:
     model = local(max_context=60, plain_prompt="{question}")
     long = Context((Message("user", "x" * 60),))
     full = Context(QUESTION).followed_by(Segment("y" * 60))
-    requests = [Generate(Role.DRAFT, c, 4) for c in (long, full, Context(QUESTION))]
-    too_long, context_full, fine = await model.generate(requests)
+    broken = Context((Message("user", "\ud800"),))
+    requests = [Generate(Role.DRAFT, c, 4) for c in (long, broken, full, Context(QUESTION))]
+    too_long, not_text, context_full, fine = await model.generate(requests)
+    assert isinstance(not_text, Failed)
+    assert "surrogates" in str(not_text.error)
     assert isinstance(too_long, Failed)
     assert isinstance(too_long.error, PromptTooLong)
     assert "60 tokens long" in str(too_long.error)
@@ -71,8 +74,26 @@ async def test_errors_of_single_requests() -> None:
     model.close()
 
 
+async def test_a_template_that_refuses_the_messages_fails_its_request() -> None:
+    tokenizer = tiny.tokenizer(chat=True)
+    tokenizer.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no!') }}{% endif %}"
+    )
+    model = LocalModel(tiny.causal_model(), tokenizer, LoadOptions(slots=2))
+    refused, fine = await model.generate(
+        [
+            Generate(Role.DRAFT, Context((Message("system", "Be kind."), *QUESTION)), 4),
+            Generate(Role.DRAFT, Context(QUESTION).followed_by(Segment("So")), 4),
+        ]
+    )
+    assert isinstance(refused, Failed)
+    assert "no!" in str(refused.error)
+    assert isinstance(fine, Generated)
+    model.close()
+
+
 async def test_choices_have_the_probabilities_of_the_next_token() -> None:
-    model = local(plain_prompt="{question}")
+    model = local(plain_prompt="This is not for judges: {question}")
     chosen, refused = await model.choose([Choose(QUESTION, ("0", "1")), Choose(QUESTION, ("10",))])
     ids = tiny.tokenizer().encode(QUESTION[0].content)
     with torch.inference_mode():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsdecode.backends.transformers.engine import Engine
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill
@@ -19,7 +19,7 @@ from rsdecode.backends.transformers.load import (
 from rsdecode.backends.transformers.network import CausalNetwork
 from rsdecode.backends.transformers.prompt import Prompts
 from rsdecode.core.cost import ModelShape
-from rsdecode.core.errors import ModelLoadError, PromptTooLong, RequestError
+from rsdecode.core.errors import ModelLoadError, PromptTooLong, RequestError, RsdError
 from rsdecode.core.protocols import Choose, Chosen
 from rsdecode.core.requests import Failed, Generate, Generated
 from rsdecode.core.types import FinishReason, Segment, Tokens
@@ -27,6 +27,10 @@ from rsdecode.core.types import FinishReason, Segment, Tokens
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+Request = TypeVar("Request")
+Job = TypeVar("Job")
 
 
 def load_model(
@@ -98,7 +102,7 @@ class LocalModel:
 
     async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         """Serve each request; replies in the order of the requests."""
-        jobs = [self._job(request) for request in requests]
+        jobs = [_or_failed(self._job, request) for request in requests]
         decoded = iter(await self._engine.decode([job for job in jobs if isinstance(job, Decode)]))
         replies = [next(decoded) if isinstance(job, Decode) else job for job in jobs]
         return [
@@ -107,7 +111,7 @@ class LocalModel:
 
     async def choose(self, requests: Sequence[Choose]) -> list[Chosen | Failed]:
         """Serve each request; replies in the order of the requests."""
-        jobs = [self._choice(request) for request in requests]
+        jobs = [_or_failed(self._choice, request) for request in requests]
         read = iter(await self._engine.prefill([job for job in jobs if isinstance(job, Prefill)]))
         replies = [job if isinstance(job, Failed) else next(read) for job in jobs]
         return [
@@ -172,11 +176,19 @@ class LocalModel:
                         "be one: use another model as the judge"
                     )
                 )
-        ids = self._prompts.prompt_ids(request.messages)
+        ids = self._prompts.bare_ids(request.messages)
         if len(ids) > self._engine.max_context:
             return Failed(self._too_long(len(ids)))
         columns = tuple(tokens[0] for tokens in choices)
         return Prefill(request.session, ids, (len(ids) - 1,), columns)
+
+
+def _or_failed(render: Callable[[Request], Job], request: Request) -> Job | Failed:
+    """A text that cannot be rendered fails its own request alone."""
+    try:
+        return render(request)
+    except RsdError as error:
+        return Failed(error)
 
 
 def _softmax(logits: Tensor) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from rsdecode.backends.transformers.vocabulary import Ids, Vocabulary
 from rsdecode.core.types import Context, Message
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Prompts:
     message, if any, then the plain prompt filled with the question. The answer follows: steps in
     this model's own vocabulary as the ids they were written in, others tokenised one by one.
 
+    Text that cannot be rendered raises an `RsdError`.
+
     Args:
         tokenizer: of the model.
         plain_prompt: with `{question}`, for models without a chat template.
@@ -39,15 +42,20 @@ class Prompts:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, plain_prompt: str) -> None:
         self.vocabulary = vocabulary_of(tokenizer)
         self.has_template = bool(getattr(tokenizer, "chat_template", None))
-        self._tokenizer = tokenizer
+        self._tokenizer: Any = tokenizer
+        self._words = Vocabulary(tokenizer)
         self._plain_prompt = plain_prompt
-        self._cached_ids = lru_cache(maxsize=4096)(self._render)
+        self._rendered = lru_cache(maxsize=4096)(self._render)
 
-    def prompt_ids(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+    def prompt_ids(self, messages: tuple[Message, ...]) -> Ids:
         """The ids of everything before the answer."""
-        return self._cached_ids(messages)
+        return self._rendered(messages, self._plain_prompt)
 
-    def context_ids(self, context: Context) -> tuple[int, ...]:
+    def bare_ids(self, messages: tuple[Message, ...]) -> Ids:
+        """Like `prompt_ids`, but a model without a chat template reads the messages as they are."""
+        return self._rendered(messages, "{question}")
+
+    def context_ids(self, context: Context) -> Ids:
         """The ids of the question and the answer so far."""
         ids = list(self.prompt_ids(context.messages))
         for segment in context.answer:
@@ -55,20 +63,15 @@ class Prompts:
             ids += self.text_ids(segment.text) if known is None else known
         return tuple(ids)
 
-    def text_ids(self, text: str) -> list[int]:
+    def text_ids(self, text: str) -> Ids:
         """The ids of a text in the middle of a sequence."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-        return ids
+        return self._words.ids(text)
 
-    def _render(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+    def _render(self, messages: tuple[Message, ...], plain_prompt: str) -> Ids:
         if self.has_template:
-            turns = [{"role": m.role, "content": m.content} for m in messages]
-            text: Any = self._tokenizer.apply_chat_template(
-                turns, add_generation_prompt=True, tokenize=False
-            )
-            return tuple(self.text_ids(text))
+            return self.text_ids(self._words.chat(messages, reply=True))
         parts = [m.content for m in messages[:-1]]
-        parts.append(self._plain_prompt.replace("{question}", messages[-1].content))
-        ids: list[int] = self._tokenizer.encode("\n\n".join(parts))
-        eos = self._tokenizer.eos_token_id
-        return tuple(ids[:-1] if ids and ids[-1] == eos else ids)
+        parts.append(plain_prompt.replace("{question}", messages[-1].content))
+        ids = self.text_ids("\n\n".join(parts))
+        start = self._tokenizer.bos_token_id
+        return ids if start is None else (start, *ids)

@@ -1,0 +1,128 @@
+"""A tokenizer as reward formats use it: no special tokens that nobody asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from rsdecode.core.errors import ModelLoadError, RequestError
+from rsdecode.core.types import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Ids = tuple[int, ...]
+
+
+class Vocabulary:
+    """Turns text, marks and conversations into token ids."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer: Any = tokenizer
+
+    @property
+    def name(self) -> str:
+        """Where the tokenizer came from, for messages."""
+        return self._tokenizer.name_or_path or type(self._tokenizer).__name__
+
+    @property
+    def bos(self) -> str:
+        """The text of the beginning-of-sequence token; empty where there is none."""
+        return self._tokenizer.bos_token or ""
+
+    @property
+    def eos(self) -> str:
+        """The text of the end-of-sequence token; empty where there is none."""
+        return self._tokenizer.eos_token or ""
+
+    def ids(self, text: str) -> Ids:
+        """The tokens of `text`; special tokens only where the text spells them.
+
+        Raises:
+            RequestError: the text is not valid Unicode.
+        """
+        try:
+            ids = self._tokenizer.encode(text, add_special_tokens=False, verbose=False)
+        except (TypeError, UnicodeError) as error:
+            raise RequestError(
+                f"{text[:80]!r} cannot be tokenised ({error}): it holds lone surrogates; clean the "
+                "input"
+            ) from error
+        return tuple(ids)
+
+    def token(self, mark: str) -> int:
+        """The token that is exactly `mark`.
+
+        Raises:
+            ModelLoadError: there is none.
+        """
+        ids = self.ids(mark)
+        if len(ids) != 1 or self._text(ids[0]) != mark:
+            raise self._lacks(mark)
+        return ids[0]
+
+    def last_token(self, mark: str) -> int:
+        """The last token of `mark`, for tokenizers that put a space before it.
+
+        Raises:
+            ModelLoadError: it is not the whole mark, but a byte of it or the unknown token.
+        """
+        ids = self.ids(mark)
+        if not ids or self._text(ids[-1]).strip(" ") != mark:
+            raise self._lacks(mark)
+        return ids[-1]
+
+    def spelling(self, mark: str) -> Ids:
+        """The tokens of `mark`, be they one or several.
+
+        Raises:
+            ModelLoadError: they do not spell it: part of it is unknown to the tokenizer.
+        """
+        ids = self.ids(mark)
+        if self._text(*ids).strip(" ") != mark:
+            raise self._lacks(mark)
+        return ids
+
+    def tokens(self, marks: str) -> Ids:
+        """One token for each of `marks`, which spaces separate.
+
+        Raises:
+            ModelLoadError: one of them is not a single token.
+        """
+        ids, wanted = self.ids(marks), marks.split(" ")
+        if [self._text(i).strip(" ") for i in ids] != wanted:
+            raise self._lacks(marks)
+        return ids
+
+    def chat(self, messages: Sequence[Message], *, reply: bool) -> str:
+        """The conversation in the model's chat template; with `reply`, up to where a reply starts.
+
+        Raises:
+            ModelLoadError: the tokenizer has no chat template, or it refuses such messages.
+        """
+        if not self._tokenizer.chat_template:
+            raise ModelLoadError(
+                f"the tokenizer of {self.name!r} has no chat template, which this reward model "
+                "needs: save one with the tokenizer"
+            )
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        try:
+            text = self._tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=reply
+            )
+        except Exception as error:  # templates raise errors of their own, by Jinja
+            raise ModelLoadError(
+                f"the chat template of {self.name!r} refuses the messages "
+                f"{[m.role for m in messages]} ({error}): change them, or the template"
+            ) from error
+        return cast(str, text)
+
+    def _text(self, *ids: int) -> str:
+        return self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+
+    def _lacks(self, mark: str) -> ModelLoadError:
+        return ModelLoadError(
+            f"the step mark {mark!r} is not in the vocabulary of the tokenizer {self.name!r}: "
+            "use the tokenizer that the reward model was trained with, or name another kind of "
+            "reward model"
+        )

@@ -1,0 +1,128 @@
+"""A Python function as the reward model: `python:module:function`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from numbers import Real
+from types import ModuleType
+from typing import Any
+
+from rsdecode.core.errors import ConfigError, RequestError, RewardError
+from rsdecode.core.requests import Failed, Score, Scored
+from rsdecode.core.types import Usage
+from rsdecode.rewards.requests import nothing_to_score
+
+
+class FunctionReward:
+    """Calls `function(question, steps)` for the last of `steps`.
+
+    The function gets the question's text and the list of step texts so far, and returns a number in
+    [0, 1]. It may be async; if it is not, it runs in a thread, so calls may overlap.
+
+    Args:
+        spec: `module:function`; the module is looked for on the Python path, then in the working
+            directory.
+
+    Raises:
+        ConfigError: there is no such module or function.
+    """
+
+    def __init__(self, spec: str) -> None:
+        self._spec = spec
+        self._function = _find(spec)
+
+    def describe(self) -> dict[str, str]:
+        """What `rsd doctor` prints."""
+        kind = "async function" if _is_async(self._function) else "function"
+        return {"kind": kind, "function": self._spec}
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
+        """Score all requests at the same time; replies in their order."""
+        return list(await asyncio.gather(*map(self._reply, requests)))
+
+    async def _reply(self, request: Score) -> Scored | Failed:
+        if not request.steps:
+            return nothing_to_score()
+        steps = [segment.text for segment in (*request.context.answer, *request.steps)]
+        first = len(request.context.answer) + 1
+        ends = range(first, len(steps) + 1)
+        try:
+            rewards = await asyncio.gather(
+                *(self._call(request.context.question, steps[:end]) for end in ends)
+            )
+        except RequestError as error:
+            return Failed(error)
+        return Scored(tuple(rewards), Usage(calls=1))
+
+    async def _call(self, question: str, steps: list[str]) -> float:
+        try:
+            if _is_async(self._function):
+                value = await self._function(question, steps)
+            else:
+                value = await asyncio.to_thread(self._function, question, steps)
+        except Exception as error:  # whatever the user's code raises fails this request alone
+            raise RewardError(
+                f"{self._spec} raised {type(error).__name__}: {error}; "
+                "correct the function, or let it return a low reward instead"
+            ) from error
+        number: Any = value
+        if not isinstance(value, Real):
+            raise RewardError(
+                f"{self._spec} returned {value!r} of type {type(value).__name__}: "
+                "it must return a number in [0, 1]"
+            )
+        if not 0.0 <= number <= 1.0:
+            raise RewardError(
+                f"{self._spec} returned {value!r}: a reward must be a finite number in [0, 1]; "
+                "scale or repair it in the function"
+            )
+        return float(number)
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    call: Any = getattr(function, "__call__", None)  # noqa: B004 - an object with an async call
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _find(spec: str) -> Callable[..., Any]:
+    name, colon, attribute = spec.partition(":")
+    if not (name and colon and attribute):
+        raise ConfigError(f"reward function {spec!r} must be written module:function")
+    found: Any = _import(name, spec)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            known = ", ".join([n for n in dir(found) if not n.startswith("_")][:10])
+            raise ConfigError(f"module {name!r} has no function {attribute!r}: it has {known}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ConfigError(f"{spec!r} is {type(found).__name__}, not a function")
+    return found
+
+
+def _import(name: str, spec: str) -> ModuleType:
+    try:
+        package = name.partition(".")[0]
+        unknown = package not in sys.modules and importlib.util.find_spec(package) is None
+        if unknown and os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ConfigError(
+                f"there is no module {name!r} for the reward function {spec!r}: install it, or "
+                "run in the directory that holds it"
+            ) from None
+        raise ConfigError(f"module {name!r} of {spec!r} needs another module: {error}") from error
+    except Exception as error:  # the module's own code may raise anything while it is imported
+        raise ConfigError(
+            f"importing {name!r} for the reward function {spec!r} failed: "
+            f"{type(error).__name__}: {error}"
+        ) from error

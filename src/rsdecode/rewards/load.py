@@ -1,0 +1,55 @@
+"""Load the reward model of a checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rsdecode.rewards.detect import Kind, detect_kind, parse_kind
+from rsdecode.rewards.outcome import load_outcome
+from rsdecode.rewards.plus_minus import load_plus_minus, load_plus_minus_chat
+from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.source import Source
+from rsdecode.rewards.token_classifier import load_qwen_prm, load_token_classifier
+from rsdecode.rewards.value_head import SUMMARY, load_value_head
+
+if TYPE_CHECKING:
+    from rsdecode.backends.transformers.load import LoadOptions
+
+_LOADERS = {
+    Kind.VALUE_HEAD: load_value_head,
+    Kind.QWEN_PRM: load_qwen_prm,
+    Kind.TOKEN_CLASSIFIER: load_token_classifier,
+    Kind.PLUS_MINUS: load_plus_minus,
+    Kind.PLUS_MINUS_CHAT: load_plus_minus_chat,
+    Kind.OUTCOME: load_outcome,
+}
+
+
+def load_reward_model(
+    path_or_id: str, options: LoadOptions | None = None, kind: str | None = None
+) -> PrefixScorer:
+    """Load a reward model from a folder or the Hugging Face hub.
+
+    Args:
+        path_or_id: the checkpoint; a local folder works offline.
+        options: device, dtype, slots and the like.
+        kind: a name of `detect.Kind`; None to read it off config.json.
+
+    Raises:
+        ConfigError: no such kind.
+        ModelLoadError: the kind cannot be told, or the model cannot be loaded.
+        OutOfMemory: the device is too small.
+    """
+    from rsdecode.backends.transformers.load import LoadOptions
+
+    options = options or LoadOptions()
+    chosen = parse_kind(kind) if kind is not None else _detect(Source(path_or_id, options))
+    return _LOADERS[chosen](path_or_id, options)
+
+
+def _detect(source: Source) -> Kind:
+    def has_value_head() -> bool:
+        return any(name.endswith(f"{SUMMARY}.weight") for name in source.checkpoint.names)
+
+    architectures = source.config.architectures or ()
+    return detect_kind(source.path_or_id, architectures, has_value_head)

@@ -1,0 +1,86 @@
+"""Outcome reward models: a sequence classifier on the question and the answer so far.
+
+Format: `AutoModelForSequenceClassification` with one label (reward = its sigmoid) or two (reward =
+soft-max probability of the right one; see `heads.positive_label`). The network reads the chat
+template with the whole conversation and the answer so far as a finished reply; its output after the
+last token is the reward of the answer's last step. Such models were trained on whole answers, so
+rewards of early steps are extrapolations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rsdecode.backends.transformers.vocabulary import Vocabulary
+from rsdecode.core.errors import ModelLoadError
+from rsdecode.core.types import Message
+from rsdecode.rewards.format import Ids
+from rsdecode.rewards.heads import module_head, positive_label, probability
+from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.source import Source
+
+if TYPE_CHECKING:
+    from rsdecode.backends.transformers.load import LoadOptions
+
+_REPLY = "\ue000reply\ue000"
+
+
+class ChatAnswerFormat:
+    """The conversation, the answer so far, and the end of the reply.
+
+    Steps are not stripped: joined they are the answer as it was written.
+
+    Raises:
+        ModelLoadError: there is no chat template, or it does not end a reply with fixed text.
+    """
+
+    mark = "none: read at the end of the answer so far"
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        asked, replied = Message("user", "?"), Message("assistant", _REPLY)
+        _, reply, closing = vocabulary.chat([asked, replied], reply=False).partition(_REPLY)
+        if not reply:
+            raise ModelLoadError(
+                f"the chat template of {vocabulary.name!r} leaves out the assistant's reply, which "
+                "an outcome reward model must read: correct the template"
+            )
+        self.closing_ids = vocabulary.ids(closing) or vocabulary.ids(vocabulary.eos)
+        if not self.closing_ids:
+            raise ModelLoadError(
+                f"the tokenizer {vocabulary.name!r} has neither a chat template that ends replies "
+                "nor an eos token: set eos_token in its tokenizer_config.json"
+            )
+
+    def prompt_ids(self, messages: Sequence[Message]) -> Ids:
+        """The conversation up to the reply (see `Format`)."""
+        return self._vocabulary.ids(self._vocabulary.chat(messages, reply=True))
+
+    def step_ids(self, text: str, index: int) -> Ids:
+        """A step as it is (see `Format`)."""
+        return self._vocabulary.ids(text)
+
+
+def load_outcome(path_or_id: str, options: LoadOptions) -> PrefixScorer:
+    """Load an outcome reward model.
+
+    Raises:
+        ModelLoadError: weights are missing, more than two labels, a backbone that is not causal, or
+            no chat template.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    source = Source(path_or_id, options)
+    labels: Any = source.config.id2label
+    if len(labels) > 2:
+        raise ModelLoadError(
+            f"{path_or_id!r} has {len(labels)} labels: an outcome reward model has one or two"
+        )
+    form = ChatAnswerFormat(source.vocabulary)
+    model: Any = source.classifier(AutoModelForSequenceClassification)
+    head = module_head(model, path_or_id)
+    size = sum(p.numel() for p in model.parameters())
+    size -= sum(p.numel() for p in model.base_model.parameters())
+    to_rewards = probability(positive_label(labels, path_or_id))
+    return source.headed_scorer(model.base_model, head, size, form, to_rewards, kind="outcome")

@@ -1,0 +1,145 @@
+"""A checkpoint that a reward model is loaded from, and the scorer that is built over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from rsdecode.backends.transformers.vocabulary import Vocabulary
+from rsdecode.core.cost import ModelShape
+from rsdecode.core.errors import ModelLoadError
+from rsdecode.rewards.checkpoint import Checkpoint
+from rsdecode.rewards.format import Format, Ids
+from rsdecode.rewards.heads import Head
+from rsdecode.rewards.prefix_scorer import PrefixScorer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from rsdecode.backends.transformers.load import LoadOptions
+    from rsdecode.backends.transformers.network import Network
+
+ToRewards = Callable[["Tensor"], "Tensor"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder or a hub id, and how to load from it. Everything is read once, when needed."""
+
+    path_or_id: str
+    options: LoadOptions
+
+    @cached_property
+    def config(self) -> PreTrainedConfig:
+        """Its config.json."""
+        from rsdecode.backends.transformers.load import read_config
+
+        return read_config(self.path_or_id, self.options.revision)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its tokenizer."""
+        from rsdecode.backends.transformers.load import load_tokenizer
+
+        return load_tokenizer(self.path_or_id, self.options)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Its tokenizer, as formats use it."""
+        return Vocabulary(self.tokenizer)
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """Its weights, one by one."""
+        return Checkpoint(self.path_or_id, self.options.revision)
+
+    def causal(self) -> PreTrainedModel:
+        """Its causal language model."""
+        from transformers import AutoModelForCausalLM
+
+        return self._load(AutoModelForCausalLM)
+
+    def classifier(self, auto_class: Any) -> PreTrainedModel:
+        """Its classifier: a backbone, and a linear layer that `heads.module_head` finds."""
+        return self._load(auto_class)
+
+    def backbone(self) -> PreTrainedModel:
+        """Its transformer, without a head.
+
+        Checkpoints of wrapped models put `pretrained_model.` before every name.
+        """
+        from transformers import AutoModel
+
+        if not any(name.startswith("pretrained_model.") for name in self.checkpoint.names):
+            return self._load(AutoModel)
+        renamed = {r"^pretrained_model\.(?:(?:model|transformer)\.)?": ""}
+        load = partial(cast(Any, AutoModel).from_pretrained, key_mapping=renamed)
+        return self._load(SimpleNamespace(from_pretrained=load))
+
+    def _load(self, auto_class: Any) -> PreTrainedModel:
+        from rsdecode.backends.transformers.load import load_pretrained
+
+        self._require_decoder()
+        return load_pretrained(auto_class, self.path_or_id, self.options)
+
+    def _require_decoder(self) -> None:
+        from transformers.models.auto import modeling_auto as auto
+
+        text: Any = self.config.get_text_config()
+        kind: str = text.model_type
+        decoders: Any = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        encoders: Any = auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        if kind not in decoders or kind in encoders:
+            raise ModelLoadError(
+                f"{self.path_or_id!r} is a {kind!r} model, not a decoder: reward models are read "
+                "step by step, so their backbone must be causal (llama, qwen2, mistral, ...)"
+            )
+
+    def scorer(
+        self,
+        network: Network,
+        format: Format,
+        to_rewards: ToRewards,
+        *,
+        kind: str,
+        shape: ModelShape,
+        columns: Ids = (),
+    ) -> PrefixScorer:
+        """The reward model itself, with an engine of its own."""
+        from rsdecode.backends.transformers.engine import Engine
+        from rsdecode.backends.transformers.load import context_length
+
+        limit = context_length(self.config, self.tokenizer, self.options.max_context)
+        engine = Engine(network, slots=self.options.slots, max_context=limit)
+        return PrefixScorer(
+            engine,
+            format,
+            to_rewards,
+            max_context=limit,
+            columns=columns,
+            kind=kind,
+            shape=shape,
+        )
+
+    def headed_scorer(
+        self,
+        backbone: PreTrainedModel,
+        head: Head,
+        head_parameters: int,
+        format: Format,
+        to_rewards: ToRewards,
+        *,
+        kind: str,
+    ) -> PrefixScorer:
+        """A reward model of a backbone and a small head."""
+        from rsdecode.backends.transformers.load import model_shape
+        from rsdecode.backends.transformers.network import BackboneNetwork
+
+        shape = model_shape(backbone, vocabulary=0)
+        shape = replace(shape, parameters=shape.parameters + head_parameters)
+        network = BackboneNetwork(backbone, head)
+        return self.scorer(network, format, to_rewards, kind=kind, shape=shape)

@@ -1,0 +1,135 @@
+r"""Token classification: Qwen2.5-Math-PRM, and the classifiers that TRL trains.
+
+Qwen2.5-Math-PRM (model card of Qwen/Qwen2.5-Math-PRM-7B): architecture
+`Qwen2ForProcessRewardModel`, whose head is `score` = linear, ReLU, linear to two labels. The hub's
+own code is not run: the backbone is a plain Qwen2 and the head is read from the checkpoint. The
+network reads the chat template with a fixed system prompt, the question, and the reply
+
+    step_1<extra_0>step_2<extra_0> ...
+
+and the soft-max probability of label 1 at a mark is the reward.
+
+TRL (`PRMTrainer`): `AutoModelForTokenClassification`, two labels. The network reads
+
+    bos question  step_1 \n  step_2 \n ...
+
+each piece tokenised on its own, and the label is read at the last token of the separator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rsdecode.backends.transformers.vocabulary import Vocabulary
+from rsdecode.core.types import Message
+from rsdecode.rewards.format import Ids, question_of
+from rsdecode.rewards.heads import (
+    linear_head,
+    module_head,
+    positive_label,
+    probability,
+    two_layer_head,
+)
+from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.source import Source
+
+if TYPE_CHECKING:
+    from rsdecode.backends.transformers.load import LoadOptions
+
+QWEN_SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
+QWEN_MARK = "<extra_0>"
+TRL_SEPARATOR = "\n"
+
+
+class QwenPrmFormat:
+    """A chat whose reply is made of steps that end in `<extra_0>`.
+
+    Raises:
+        ModelLoadError: the vocabulary has no such token, or there is no chat template.
+    """
+
+    mark = QWEN_MARK
+    closing_ids: Ids = ()
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._mark_id = vocabulary.token(QWEN_MARK)
+        self.prompt_ids([Message("user", "")])
+
+    def prompt_ids(self, messages: Sequence[Message]) -> Ids:
+        """The chat up to the reply (see `Format`)."""
+        turns = [Message("system", QWEN_SYSTEM), Message("user", question_of(messages))]
+        return self._vocabulary.ids(self._vocabulary.chat(turns, reply=True))
+
+    def step_ids(self, text: str, index: int) -> Ids:
+        """A step and its mark (see `Format`)."""
+        return (*self._vocabulary.ids(text.strip()), self._mark_id)
+
+
+class SeparatorFormat:
+    """Question and steps, each step followed by a separator.
+
+    Args:
+        vocabulary: of the model.
+        separator: `step_separator` of the training; TRL's default is a line break.
+
+    Raises:
+        ModelLoadError: the separator is not in the vocabulary.
+    """
+
+    closing_ids: Ids = ()
+
+    def __init__(self, vocabulary: Vocabulary, separator: str = TRL_SEPARATOR) -> None:
+        self.mark = repr(separator)
+        self._vocabulary = vocabulary
+        self._separator_ids = vocabulary.spelling(separator)
+
+    def prompt_ids(self, messages: Sequence[Message]) -> Ids:
+        """The question (see `Format`)."""
+        bos = self._vocabulary.ids(self._vocabulary.bos)
+        return (*bos, *self._vocabulary.ids(question_of(messages)))
+
+    def step_ids(self, text: str, index: int) -> Ids:
+        """A step and its separator (see `Format`)."""
+        return (*self._vocabulary.ids(text.strip()), *self._separator_ids)
+
+
+def load_qwen_prm(path_or_id: str, options: LoadOptions) -> PrefixScorer:
+    """Load a Qwen2.5-Math-PRM.
+
+    Raises:
+        ModelLoadError: weights are missing, or the vocabulary has no step mark.
+    """
+    source = Source(path_or_id, options)
+    form = QwenPrmFormat(source.vocabulary)
+    names = [f"score.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")]
+    tensors = [source.checkpoint.read(name) for name in names]
+    backbone = source.backbone()
+    w0, b0, w2, b2 = (tensor.to(backbone.device) for tensor in tensors)
+    head = two_layer_head(linear_head(w0, b0), linear_head(w2, b2))
+    size = sum(tensor.numel() for tensor in tensors)
+    return source.headed_scorer(backbone, head, size, form, probability(1), kind="qwen-prm")
+
+
+def load_token_classifier(path_or_id: str, options: LoadOptions) -> PrefixScorer:
+    """Load a token classifier that was trained as a process reward model.
+
+    Raises:
+        ModelLoadError: weights are missing, no label is known to mean a right step, the backbone is
+            not causal, or the vocabulary has no step mark.
+    """
+    from transformers import AutoModelForTokenClassification
+
+    source = Source(path_or_id, options)
+    labels: Any = source.config.id2label
+    column = positive_label(labels, path_or_id)
+    form = SeparatorFormat(source.vocabulary)
+    model: Any = source.classifier(AutoModelForTokenClassification)
+    head = module_head(model, path_or_id)
+    size = sum(p.numel() for p in model.parameters())
+    size -= sum(p.numel() for p in model.base_model.parameters())
+    to_rewards = probability(column)
+    return source.headed_scorer(
+        model.base_model, head, size, form, to_rewards, kind="token-classifier"
+    )

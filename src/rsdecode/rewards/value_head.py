@@ -1,0 +1,71 @@
+r"""A value head over a backbone: Skywork-o1-Open-PRM, and TRL's value-head models.
+
+Format (SkyworkAI/skywork-o1-prm-inference, `model_utils`): architecture `Qwen2ForPrmModel`; the
+backbone's weights under `model.`, one linear layer `v_head.summary` with a bias, both perhaps
+under `pretrained_model.`. The network reads
+
+    bos question \n  step_1 MARK  step_2 MARK ...
+
+and the sigmoid of the head at a mark is the reward of the step that it ends. MARK is the last token
+of "\n"; a tokenizer without a bos token adds none.
+
+The original code takes every line for a step. Here a step is what the decoding method says it is:
+its own line breaks stay inside, it is stripped, and one mark follows. For steps of one line the two
+agree token for token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rsdecode.backends.transformers.vocabulary import Vocabulary
+from rsdecode.core.types import Message
+from rsdecode.rewards.format import Ids, question_of
+from rsdecode.rewards.heads import linear_head, probability
+from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.source import Source
+
+if TYPE_CHECKING:
+    from rsdecode.backends.transformers.load import LoadOptions
+
+MARK = "\n"
+SUMMARY = "v_head.summary"
+
+
+class ValueHeadFormat:
+    """Question, line break, steps that end in a line break.
+
+    Raises:
+        ModelLoadError: the vocabulary has no line break.
+    """
+
+    mark = repr(MARK)
+    closing_ids: Ids = ()
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._mark_id = vocabulary.last_token(MARK)
+
+    def prompt_ids(self, messages: Sequence[Message]) -> Ids:
+        """The question (see `Format`)."""
+        return self._vocabulary.ids(f"{self._vocabulary.bos}{question_of(messages)}\n")
+
+    def step_ids(self, text: str, index: int) -> Ids:
+        """A step and its mark (see `Format`)."""
+        return (*self._vocabulary.ids(text.strip()), self._mark_id)
+
+
+def load_value_head(path_or_id: str, options: LoadOptions) -> PrefixScorer:
+    """Load a reward model with a value head.
+
+    Raises:
+        ModelLoadError: weights are missing, or the vocabulary has no step mark.
+    """
+    source = Source(path_or_id, options)
+    form = ValueHeadFormat(source.vocabulary)
+    weight, bias = (source.checkpoint.read(f"{SUMMARY}.{part}") for part in ("weight", "bias"))
+    backbone = source.backbone()
+    head = linear_head(weight.to(backbone.device), bias.to(backbone.device))
+    size = weight.numel() + bias.numel()
+    return source.headed_scorer(backbone, head, size, form, probability(None), kind="value-head")

@@ -1,0 +1,142 @@
+"""Which kind a checkpoint is, and what is said when it cannot be told."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rsdecode.core.errors import ConfigError, ModelLoadError
+from rsdecode.rewards import Kind, load_reward_model
+from rsdecode.rewards.detect import SUPPORTED, detect_kind, parse_kind
+from rsdecode.rewards.heads import positive_label
+from tests.rewards import tiny
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [
+        ("Qwen2ForPrmModel", Kind.VALUE_HEAD),
+        ("LlamaForPrmModel", Kind.VALUE_HEAD),
+        ("Qwen2ForProcessRewardModel", Kind.QWEN_PRM),
+        ("Qwen2ForTokenClassification", Kind.TOKEN_CLASSIFIER),
+        ("LlamaForSequenceClassification", Kind.OUTCOME),
+    ],
+)
+def test_the_architecture_gives_the_kind_away(architecture, kind):
+    def never() -> bool:
+        raise AssertionError("weights need not be looked at")
+
+    assert detect_kind("m", ["Other", architecture], never) is kind
+
+
+def test_a_language_model_with_a_value_head_is_one():
+    assert detect_kind("m", ["LlamaForCausalLM"], lambda: True) is Kind.VALUE_HEAD
+    assert detect_kind("m", ["GPT2LMHeadModel"], lambda: True) is Kind.VALUE_HEAD
+
+
+@pytest.mark.parametrize("architectures", [["LlamaForCausalLM"], ["BertForMaskedLM"], []])
+def test_an_unknown_head_lists_what_is_supported(architectures):
+    with pytest.raises(ModelLoadError) as caught:
+        detect_kind("some/model", architectures, lambda: False)
+    message = str(caught.value)
+    assert "some/model" in message
+    assert all(name in message for name in architectures)
+    assert all(kind.value in message for kind in Kind)
+    assert all(kind.value in SUPPORTED for kind in Kind)
+
+
+def test_kinds_are_named_when_one_is_unknown():
+    assert parse_kind("plus-minus") is Kind.PLUS_MINUS
+    with pytest.raises(ConfigError, match=r"'prm'.*value-head, qwen-prm"):
+        parse_kind("prm")
+
+
+def detected(path) -> str:
+    reward = load_reward_model(str(path), tiny.OPTIONS)
+    reward.close()
+    return reward.describe()["kind"]
+
+
+def test_folders_are_detected(tmp_path):
+    assert detected(tiny.save_value_head(tmp_path / "a")[0]) == "value-head"
+    assert detected(tiny.save_qwen_prm(tmp_path / "b")[0]) == "qwen-prm"
+    assert detected(tiny.save_classifier(tmp_path / "c", "token")[0]) == "token-classifier"
+    assert detected(tiny.save_classifier(tmp_path / "d", "sequence")[0]) == "outcome"
+
+
+def test_a_trl_value_head_under_a_language_model_is_detected(tmp_path):
+    path, _, _ = tiny.save_value_head(tmp_path)
+    settings = json.loads((path / "config.json").read_text())
+    settings["architectures"] = ["Qwen2ForCausalLM"]
+    (path / "config.json").write_text(json.dumps(settings))
+    assert detected(path) == "value-head"
+
+
+def test_an_explicit_kind_wins(tmp_path):
+    path, _ = tiny.save_causal(tmp_path)
+    with pytest.raises(ModelLoadError, match="plus-minus"):
+        load_reward_model(str(path), tiny.OPTIONS)
+    reward = load_reward_model(str(path), tiny.OPTIONS, "plus-minus")
+    reward.close()
+    assert reward.describe() == {
+        "kind": "plus-minus",
+        "step mark": "ки",
+        "context": "1024 tokens",
+    }
+    with pytest.raises(ModelLoadError, match=r"has no weights 'v_head.summary.weight'"):
+        load_reward_model(str(path), tiny.OPTIONS, "value-head")
+
+
+def test_missing_weights_are_named(tmp_path):
+    path, _, _ = tiny.save_value_head(tmp_path / "prm")
+    (path / "model.safetensors").unlink()
+    with pytest.raises(ModelLoadError, match=r"has no weights \(model.safetensors"):
+        load_reward_model(str(path), tiny.OPTIONS)
+
+
+def test_a_damaged_weights_file_is_named(tmp_path):
+    path, _, _ = tiny.save_value_head(tmp_path / "prm")
+    (path / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ModelLoadError, match=r"model.safetensors' is not a readable weights file"):
+        load_reward_model(str(path), tiny.OPTIONS)
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    path, _, _ = tiny.save_value_head(tmp_path / "prm")
+    (path / "model.safetensors").unlink()
+    index = {"weight_map": {"v_head.summary.weight": "model-2.safetensors"}}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelLoadError, match=r"lacks 'model-2.safetensors'"):
+        load_reward_model(str(path), tiny.OPTIONS)
+
+
+def test_a_folder_that_does_not_exist_is_an_error(tmp_path):
+    with pytest.raises(ModelLoadError, match="nowhere"):
+        load_reward_model(str(tmp_path / "nowhere"), tiny.OPTIONS)
+
+
+def test_a_mark_outside_the_vocabulary_is_an_error(tmp_path):
+    words = tiny.tokenizer(extra=False)
+    path, _, _ = tiny.save_qwen_prm(tmp_path / "prm", words=words)
+    with pytest.raises(ModelLoadError, match=r"'<extra_0>' is not in the vocabulary.*prm"):
+        load_reward_model(str(path), tiny.OPTIONS)
+
+
+def test_encoders_are_refused(tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model = BertForSequenceClassification(BertConfig(vocab_size=300, **sizes))
+    model.save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelLoadError, match="'bert' model, not a decoder"):
+        load_reward_model(str(tmp_path), tiny.OPTIONS)
+
+
+def test_labels_that_cannot_be_told_are_errors(tmp_path):
+    path, _ = tiny.save_classifier(tmp_path / "outcome", "sequence", num_labels=3)
+    with pytest.raises(ModelLoadError, match="3 labels"):
+        load_reward_model(str(path), tiny.OPTIONS)
+    with pytest.raises(ModelLoadError, match="none is known to mean a right step"):
+        positive_label({0: "a", 1: "b", 2: "c"}, "m")
