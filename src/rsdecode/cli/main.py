@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from rsdecode import __version__
-from rsdecode.cli import doctor, solve
+from rsdecode.cli import demo, doctor, solve
 from rsdecode.cli.messages import InterruptedRun, ReaderGone, print_error, print_note
 from rsdecode.core.errors import RsdError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("solve")(solve.command)
+app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
 
 

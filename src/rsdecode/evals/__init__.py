@@ -1,0 +1,1 @@
+"""Running methods over problems, and what comes out: accuracy, cost, tables and pictures."""

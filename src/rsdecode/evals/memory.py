@@ -1,0 +1,104 @@
+"""Models that remember what they replied, so that a sweep over thresholds costs little.
+
+At temperature 0 a reply depends on the request alone, and two thresholds ask mostly the same. A
+remembered reply carries the usage that it had the first time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from typing import Any, TypeVar
+
+from rsdecode.core.cost import ModelShape
+from rsdecode.core.protocols import LanguageModel, Models, RewardModel, Sized
+from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
+from rsdecode.core.types import Context
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+class _Memory:
+    """Replies by request; requests under way are waited for, not made twice."""
+
+    def __init__(self) -> None:
+        self._replies: dict[Hashable, asyncio.Future[Any]] = {}
+
+    async def recall(
+        self,
+        requests: Sequence[Request],
+        key: Callable[[Request], Hashable],
+        ask: Callable[[Sequence[Request]], Coroutine[Any, Any, list[Reply]]],
+    ) -> list[Reply]:
+        keys = [key(request) for request in requests]
+        new = [i for i, k in enumerate(keys) if k not in self._replies]
+        futures = {i: asyncio.get_running_loop().create_future() for i in new}
+        self._replies |= {keys[i]: futures[i] for i in new}
+        try:
+            replies = await ask([requests[i] for i in new]) if new else []
+            for i, reply in zip(new, replies, strict=True):
+                futures[i].set_result(reply)
+        finally:
+            for i in new:
+                if not futures[i].done():
+                    futures[i].cancel()
+                    del self._replies[keys[i]]
+        return [await self._replies[k] for k in keys]
+
+
+class RememberingModel:
+    """A language model that is asked the same greedy request only once."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = model
+        self._memory = _Memory()
+
+    @property
+    def shape(self) -> ModelShape | None:
+        """Of the model behind it."""
+        return self._model.shape if isinstance(self._model, Sized) else None
+
+    async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        if any(request.sampling.temperature > 0 for request in requests):
+            return await self._model.generate(requests)
+        return await self._memory.recall(requests, _written, self._model.generate)
+
+
+class RememberingReward:
+    """A reward model that scores the same step only once."""
+
+    def __init__(self, model: RewardModel) -> None:
+        self._model = model
+        self._memory = _Memory()
+
+    @property
+    def shape(self) -> ModelShape | None:
+        """Of the model behind it."""
+        return self._model.shape if isinstance(self._model, Sized) else None
+
+    async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        return await self._memory.recall(requests, _scored, self._model.score)
+
+
+def remembering(models: Models) -> Models:
+    """The same models, with a memory for as long as one event loop runs."""
+    return Models(
+        draft=None if models.draft is None else RememberingModel(models.draft),
+        target=None if models.target is None else RememberingModel(models.target),
+        reward=None if models.reward is None else RememberingReward(models.reward),
+    )
+
+
+def _text(context: Context) -> Hashable:
+    return context.messages, tuple(segment.text for segment in context.answer)
+
+
+def _written(request: Generate) -> Hashable:
+    return request.role, _text(request.context), request.max_tokens, request.boundary
+
+
+def _scored(request: Score) -> Hashable:
+    return _text(request.context), tuple(step.text for step in request.steps)
