@@ -82,6 +82,7 @@ def loading(config: RunConfig) -> AbstractContextManager[Any]:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         if not (shown and downloads):
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+            os.environ.setdefault("TQDM_DISABLE", "1")
     if not shown or downloads:
         return nullcontext()
     from rich.console import Console

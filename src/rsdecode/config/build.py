@@ -27,7 +27,13 @@ from rsdecode.methods import RSD, Method, Single
 if TYPE_CHECKING:
     from rsdecode.backends.transformers.load import LoadOptions
 
-EXTRAS = {"gguf": "gguf", "torch": "local", "transformers": "local", "safetensors": "local"}
+EXTRAS = {
+    "gguf": "gguf",
+    "accelerate": "gguf",
+    "torch": "local",
+    "transformers": "local",
+    "safetensors": "local",
+}
 """Which extra of the package brings a library."""
 
 
@@ -158,7 +164,8 @@ class ModelBuilder:
 
         if spec.kind is SpecKind.GGUF:
             file = _existing(spec, Path(os.path.expanduser(spec.target)))
-            importlib.import_module("gguf")  # which transformers reads the file with
+            for library in ("gguf", "accelerate"):  # which transformers reads the file with
+                importlib.import_module(library)
             return load_model(str(file.parent), self._options(), gguf_file=file.name)
         return load_model(_place(spec), self._options())
 
