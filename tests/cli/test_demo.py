@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rsdecode.cli.main import main
+
+
+def test_json_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "demo.png"
+    code = main(["demo", "--problems", "10", "--level", "2", "--json", "--picture", str(picture)])
+    assert code == 0
+    shown = json.loads(capsys.readouterr().out)
+    methods = {method["method"]: method for method in shown["methods"]}
+    assert set(methods) == {"draft", "target", "rsd"}
+    for method in methods.values():
+        assert method["problems"] == 10
+        assert method["accuracy_low"] <= method["accuracy"] <= method["accuracy_high"]
+        assert method["flops"]["paper"] > 0
+        assert method["flops"]["exact"] > 0
+        assert method["seconds"] > 0
+    assert methods["draft"]["tokens"]["target"] == 0
+    assert methods["target"]["tokens"]["draft"] == 0
+    assert methods["rsd"]["tokens"]["reward"] > 0
+    assert [point["threshold"] for point in shown["sweep"]] == [i / 10 for i in range(11)]
+    rates = [point["acceptance_rate"] for point in shown["sweep"]]
+    assert rates[0] == 1.0
+    assert rates[-1] < 0.5
+    default = next(point for point in shown["sweep"] if point["threshold"] == 0.7)
+    assert default["accuracy"] == methods["rsd"]["accuracy"]
+    assert default["tokens"]["target"] == methods["rsd"]["tokens"]["target"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["demo", "--problems", "5", "--no-sweep", "--picture", str(tmp_path / "p.png")]) == 0
+    )
+    out = capsys.readouterr().out
+    for word in ("draft", "target", "rsd", "accuracy", "FLOPs paper", "1.00x"):
+        assert word in out
+    assert not (tmp_path / "p.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--problems", "0"], "--problems"),
+        (["--level", "6"], "--level"),
+        (["--threshold", "1.5"], "--threshold"),
+    ],
+)
+def test_bad_options(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", *arguments]) == 2
+    assert message in capsys.readouterr().err
