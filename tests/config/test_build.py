@@ -174,8 +174,11 @@ def test_one_spec_is_loaded_once(loaded: list[tuple[Closing, dict[str, Any]]]) -
 def test_a_judge_shares_the_targets_weights(
     loaded: list[tuple[Closing, dict[str, Any]]], script: str
 ) -> None:
-    models = build_models(config(draft=script, target="hf:a/b", reward__spec="judge:hf:a/b"))
+    models = build_models(
+        config(draft=script, target="hf:a/b", reward__spec="judge:hf:a/b", engine__slots=3)
+    )
     assert len(loaded) == 1
+    assert loaded[0][1]["options"].slots == 6  # a sequence for each problem in each role
     assert models.reward is not None
     models.close()
     assert loaded[0][0].closed >= 1

@@ -162,12 +162,13 @@ class ModelBuilder:
         _refuse_served(spec)
         from rsdecode.backends.transformers.model import load_model
 
+        options = self._options(self._uses(spec))
         if spec.kind is SpecKind.GGUF:
             file = _existing(spec, Path(os.path.expanduser(spec.target)))
             for library in ("gguf", "accelerate"):  # which transformers reads the file with
                 importlib.import_module(library)
-            return load_model(str(file.parent), self._options(), gguf_file=file.name)
-        return load_model(_place(spec), self._options())
+            return load_model(str(file.parent), options, gguf_file=file.name)
+        return load_model(_place(spec), options)
 
     def _reward_model(self, spec: ModelSpec) -> RewardModel:
         match spec.kind:
@@ -197,14 +198,24 @@ class ModelBuilder:
 
         return JudgeReward(self._language_model(spec.judge))
 
-    def _options(self) -> LoadOptions:
+    def _uses(self, spec: ModelSpec) -> int:
+        """How many roles a language model plays."""
+        config = self._config
+        specs = [parse_model_spec(config.draft), parse_model_spec(config.target)]
+        reward = parse_reward_spec(config.reward.spec)
+        if reward.kind is SpecKind.JUDGE:
+            specs.append(reward.judge)
+        return max(1, specs.count(spec))
+
+    def _options(self, uses: int = 1) -> LoadOptions:
+        """Each role that a model plays has a sequence of its own for every problem."""
         from rsdecode.backends.transformers.load import LoadOptions
 
         engine, plain = self._config.engine, self._config.prompt.plain
         options = LoadOptions(
             device=engine.device,
             dtype=engine.dtype,
-            slots=engine.slots,
+            slots=engine.slots * uses,
             max_context=engine.max_context,
         )
         if plain is None:

@@ -102,7 +102,10 @@ class SlotCache:
 
     def _store(self, stored: Tensor, new: Tensor, batch: Batch) -> Tensor:
         stored[batch.slots, batch.columns] = new.transpose(1, 2)
-        return stored[self._rows, : batch.span].transpose(1, 2)
+        used = stored[:, : batch.span]
+        if isinstance(self._rows, slice):
+            return used[self._rows].transpose(1, 2)
+        return used.index_select(0, self._rows).transpose(1, 2)
 
     def _allocate(self, like: Tensor) -> Tensor:
         _, heads, _, size = like.shape
