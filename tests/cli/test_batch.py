@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from rsdecode.cli.main import main
+
 from .conftest import Rsd, read_lines, run, spawn, write_lines
 
 SLOW = """
@@ -300,3 +302,17 @@ def test_results_are_there_as_soon_as_they_are_known(slow: list[str], tmp_path: 
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(timeout=10)
+
+
+def test_a_data_set_and_a_limit(tmp_path: Path) -> None:
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"generate": {"*": ["No idea."]}, "score": {"*": [1.0]}}))
+    output = tmp_path / "out.jsonl"
+    spec = f"scripted:{script}"
+    models = ["--draft", spec, "--target", spec, "--reward", spec]
+    given = ["solve", "--input", "abacus:test:2", "--limit", "3", "--output", str(output)]
+    assert main([*given, *models]) == 0
+    records = [json.loads(line) for line in output.read_text().splitlines()]
+    assert sorted(record["id"] for record in records) == ["test-2-0", "test-2-1", "test-2-2"]
+    assert all(record["reference"] for record in records)
+    assert main(["solve", "--input", "abacus:nothing", "--json", *models]) == 2

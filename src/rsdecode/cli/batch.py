@@ -9,7 +9,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from rsdecode.cli.lines import Question, read_questions
+from rsdecode.cli.lines import BadLine, Question, read_questions
 from rsdecode.cli.messages import InterruptedRun, print_error, print_note, print_warning
 from rsdecode.cli.progress import RunProgress
 from rsdecode.cli.runtime import Runtime, loaded
@@ -17,6 +17,7 @@ from rsdecode.cli.store import Key, OutputFile, RunKey
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Trajectory
+from rsdecode.evals.datasets import is_dataset, load_dataset
 from rsdecode.scheduler.scheduler import Job
 
 Sink = Callable[[dict[str, Any], Trajectory], None]
@@ -24,15 +25,21 @@ Sink = Callable[[dict[str, Any], Trajectory], None]
 
 
 def solve_file(
-    config: RunConfig, source: Path, output: Path | None, *, overwrite: bool, to_stdout: bool
+    config: RunConfig,
+    source: Path,
+    output: Path | None,
+    *,
+    limit: int | None,
+    overwrite: bool,
+    to_stdout: bool,
 ) -> int:
-    """Solve the questions of a file; returns the exit code.
+    """Solve the questions of a file or data set, `limit` at most; returns the exit code.
 
     Raises:
         ConfigError: a file or the configuration is wrong.
         InterruptedRun: Ctrl-C; what is finished stays.
     """
-    questions, bad = read_questions(source)
+    questions, bad = _questions(source, limit)
     if output is not None and output.exists() and output.samefile(source):
         raise ConfigError(f"--input and --output are both {source}: results need their own file")
     for line in bad:
@@ -47,6 +54,14 @@ def solve_file(
     if bad:
         print_note(f"{len(bad)} of {len(questions) + len(bad)} lines hold no usable question")
     return 1 if failed or bad else 0
+
+
+def _questions(source: Path, limit: int | None) -> tuple[list[Question], list[BadLine]]:
+    if is_dataset(str(source)):
+        problems = load_dataset(str(source), limit)
+        return [Question(p.id, p.question, p.answer) for p in problems], []
+    questions, bad = read_questions(source)
+    return questions[:limit], bad
 
 
 def _solve_into(

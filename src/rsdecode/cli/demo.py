@@ -53,6 +53,8 @@ def command(
     """
     from rsdecode.cli.runtime import loading
     from rsdecode.config.build import build_models
+    from rsdecode.evals.datasets import load_dataset
+    from rsdecode.models.abacus import LEVELS
 
     config = RunConfig.model_validate(
         {
@@ -60,7 +62,8 @@ def command(
             "engine": {"device": device, "slots": CONCURRENCY},
         }
     )
-    questions = _problems(problems, level)
+    levels = ",".join(map(str, level or LEVELS))
+    questions = load_dataset(f"abacus:test:{levels}", problems)
     with loading(config):
         models = build_models(config)
     try:
@@ -77,15 +80,6 @@ def command(
             print_sweep(points, methods)
     if points:
         _draw(methods, points, picture)
-
-
-def _problems(count: int, levels: list[int] | None) -> list[Problem]:
-    from rsdecode.models.abacus import problems
-
-    return [
-        Problem.ask(problem.question, id=problem.id, answer=problem.answer)
-        for problem in problems("test", levels=levels, limit=count)
-    ]
 
 
 async def _run(

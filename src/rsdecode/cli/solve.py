@@ -33,8 +33,12 @@ def command(
         Path | None,
         typer.Option(
             "--input",
-            help='Lines of {"id"?, "question", "answer"?}; "problem" and SVAMP\'s keys work too.',
+            help='Lines of {"id"?, "question", "answer"?}; "problem" and SVAMP\'s keys work too. '
+            "Or problems of the embedded family: abacus:test, abacus:validation:2,3.",
         ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only the first questions of --input.")
     ] = None,
     output: Annotated[
         Path | None,
@@ -56,7 +60,9 @@ def command(
         return solve_question(config, _question_text(question), to_stdout=json_output)
     from rsdecode.cli.batch import solve_file
 
-    return solve_file(config, input, output, overwrite=overwrite, to_stdout=json_output)
+    return solve_file(
+        config, input, output, limit=limit, overwrite=overwrite, to_stdout=json_output
+    )
 
 
 def solve_question(config: RunConfig, text: str, *, to_stdout: bool) -> int:

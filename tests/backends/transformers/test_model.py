@@ -154,19 +154,22 @@ async def _one(models: Models, method: RSD, problem: Problem) -> Any:
 
 
 def test_prefix_reuse_over_ten_steps() -> None:
-    """The draft computes the prompt once, and later only what the target wrote (issue: + 5 %)."""
-    models = three_models(max_context=250)
-    [problem] = problems(1)
-    trajectory = drive(rsd(0.5, 1.0)(problem, seed=6), models)
+    """The draft computes the prompt once, and later only what the target wrote, within 5 %.
+
+    The 5 % are the last tokens of its own steps: sampled, but computed only when it goes on.
+    """
+    models = three_models()
+    problem = Problem.ask("Why? " * 20)
+    method = rsd(0.6, 1.0, Boundary(tokens=16))
+    trajectory = drive(method(problem, seed=0), models)
     models.close()
     assert len(trajectory.steps) == 10
-    by_target = [step for step in trajectory.steps if step.source is Role.TARGET]
-    assert 2 <= len(by_target) <= 8
-    prompt = len(ids_of(Context(problem.messages)))
-    # A draft that is continued re-reads its last token: it was sampled, never computed.
-    foreign = sum(step.token_count for step in by_target[:-1]) + len(trajectory.steps)
-    assert trajectory.ledger.draft.prefill_tokens <= 1.05 * (prompt + foreign)
-    assert trajectory.ledger.draft.cached_tokens > 5 * trajectory.ledger.draft.prefill_tokens / 2
+    by_target = [step for step in trajectory.steps[:-1] if step.source is Role.TARGET]
+    assert 2 <= len(by_target) <= 7
+    foreign = sum(step.token_count for step in by_target)
+    draft = trajectory.ledger.draft
+    assert draft.prefill_tokens <= 1.05 * (len(ids_of(Context(problem.messages))) + foreign)
+    assert draft.cached_tokens > 4 * draft.prefill_tokens
 
 
 def test_the_same_model_in_both_roles_gives_its_own_greedy_answer() -> None:
@@ -191,7 +194,7 @@ def test_load_from_a_folder(tmp_path: Path) -> None:
     description = model.describe()
     model.close()
     assert description["end of sequence"] == "<eos>"
-    assert description["context"] == "256 tokens"
+    assert description["context"] == "512 tokens"
     assert description["device"] == "cpu, float32"
     assert model.shape.parameters == sum(p.numel() for p in tiny.causal_model().parameters())
     assert model.shape.tied
