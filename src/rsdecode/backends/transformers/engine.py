@@ -71,6 +71,7 @@ class Engine:
         self._cache = SlotCache(slots, max_context)
         self._waiting: deque[Ticket] = deque()
         self._rows: list[Row] = []
+        self._admitted = 0
         self._closed = False
         self._worker = worker_for(str(network.device))
         self._worker.add(self)
@@ -137,30 +138,37 @@ class Engine:
             self._leave(row)
 
     def _admit(self) -> None:
-        """Give waiting jobs their slots, first come, first served."""
+        """Give waiting jobs their slots.
+
+        Every other one goes to the oldest job, so that none waits for ever, the rest to those that
+        may run longest, so that the last to end do not run almost alone.
+        """
         while self._waiting:
-            ticket = self._waiting[0]
-            job = ticket.job
+            oldest = self._admitted % 2 == 0
+            ticket = self._waiting[0] if oldest else max(self._waiting, key=_longest)
             if not ticket.cancelled:
-                first_output = len(job.ids) - 1
-                if isinstance(job, Prefill):
-                    first_output = min(job.marks)
-                placement = self._table.place(job.session, job.ids, first_output)
-                if placement is None:
+                row = self._place(ticket)
+                if row is None:
                     return
-                slot, reused, copy_from = placement
-                if copy_from is not None:
-                    self._cache.copy(copy_from.index, slot.index, reused)
-                if isinstance(job, Decode):
-                    assert self._tokenizer is not None, "an engine that writes has a tokenizer"
-                    step = StepText(job.boundary, Detokenizer(self._tokenizer, job.ids))
-                    row = Writing(
-                        ticket, slot, reused, job=job, step=step, max_context=self.max_context
-                    )
-                else:
-                    row = Reading(ticket, slot, reused, job=job)
                 self._rows.append(row)
-            self._waiting.popleft()
+                self._admitted += 1
+            self._waiting.remove(ticket)
+
+    def _place(self, ticket: Ticket) -> Row | None:
+        """The row of a job, with what its slot holds of it; None while all slots are busy."""
+        job = ticket.job
+        first_output = min(job.marks) if isinstance(job, Prefill) else len(job.ids) - 1
+        placement = self._table.place(job.session, job.ids, first_output)
+        if placement is None:
+            return None
+        slot, reused, copy_from = placement
+        if copy_from is not None:
+            self._cache.copy(copy_from.index, slot.index, reused)
+        if isinstance(job, Prefill):
+            return Reading(ticket, slot, reused, job=job)
+        assert self._tokenizer is not None, "an engine that writes has a tokenizer"
+        step = StepText(job.boundary, Detokenizer(self._tokenizer, job.ids))
+        return Writing(ticket, slot, reused, job=job, step=step, max_context=self.max_context)
 
     def _select(self) -> list[Row]:
         """Rows for one forward pass: prompts first, those of similar length together."""
@@ -242,6 +250,11 @@ class Engine:
                 self._rows.remove(row)
                 self._table.forget(row.slot)
                 row.ticket.reply(Failed(error))
+
+
+def _longest(ticket: Ticket) -> int:
+    """Tokens that a job may write."""
+    return ticket.job.max_tokens if isinstance(ticket.job, Decode) else 0
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

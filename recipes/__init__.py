@@ -1,0 +1,1 @@
+"""How the models that ship with rsdecode are made."""

@@ -1,0 +1,1 @@
+"""The recipe of the embedded family: ``python -m recipes.abacus --out DIR``."""

@@ -1,0 +1,87 @@
+"""Every number of the recipe in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The size of one Qwen2 network; every head is 64 wide."""
+
+    hidden: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    feed_forward: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast to train: warm up, hold, then decay linearly to zero.
+
+    This happens again from every update in ``restarts``.
+    """
+
+    updates: int
+    problems_per_update: int
+    peak_rate: float
+    warmup: int = 40
+    decay_from: float = 0.3
+    tokens_per_forward: int = 1024
+    save_every: int = 200
+    restarts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One whole run of the recipe."""
+
+    seed: int
+    draft: Shape
+    target: Shape
+    prm_digits: Shape
+    prm: Shape
+    draft_schedule: Schedule
+    target_schedule: Schedule
+    prm_digits_schedule: Schedule
+    prm_schedule: Schedule
+    draft_samples: int
+    target_samples: int
+    calibration_samples: int
+    evaluation_problems: int
+
+
+DEFAULT = Config(
+    seed=0,
+    draft=Shape(64, 3, 2, 1, 48),
+    target=Shape(192, 6, 3, 1, 576),
+    prm_digits=Shape(64, 6, 2, 1, 96),
+    prm=Shape(64, 7, 2, 1, 96),
+    draft_schedule=Schedule(1500, 16, 3e-3, tokens_per_forward=2048),
+    target_schedule=Schedule(3800, 8, 3e-3, decay_from=0.4, restarts=(1600,)),
+    prm_digits_schedule=Schedule(500, 16, 2e-3, decay_from=0.5, tokens_per_forward=2048),
+    prm_schedule=Schedule(1000, 16, 1.5e-3, decay_from=0.2, tokens_per_forward=2048),
+    draft_samples=10_000,
+    target_samples=500,
+    calibration_samples=2_000,
+    evaluation_problems=1_000,
+)
+
+TINY = Config(
+    seed=0,
+    draft=Shape(64, 1, 1, 1, 64),
+    target=Shape(64, 2, 1, 1, 128),
+    prm_digits=Shape(64, 2, 1, 1, 96),
+    prm=Shape(64, 3, 1, 1, 96),
+    draft_schedule=Schedule(6, 4, 3e-3, warmup=2, save_every=2),
+    target_schedule=Schedule(6, 4, 2e-3, warmup=2, save_every=2, restarts=(4,)),
+    prm_digits_schedule=Schedule(4, 4, 3e-3, warmup=2, save_every=2),
+    prm_schedule=Schedule(8, 4, 3e-3, warmup=2, save_every=2),
+    draft_samples=20,
+    target_samples=10,
+    calibration_samples=10,
+    evaluation_problems=10,
+)
+
+CONFIGS = {"default": DEFAULT, "tiny": TINY}

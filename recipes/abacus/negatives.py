@@ -1,0 +1,108 @@
+"""Wrong steps made on purpose, and the examples that the PRM learns from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from random import Random
+
+from transformers import PreTrainedTokenizerFast
+
+from recipes.abacus.data import IGNORED, Example, encode, prm_text, prompt_text
+from recipes.abacus.tokenizer import MARK
+from rsdecode.models.abacus.checker import step_is_right
+from rsdecode.models.abacus.problem import AbacusProblem
+
+_NUMBER = re.compile(r"\d+")
+_QUESTION_NUMBER = re.compile(r"\d+")
+
+
+def corrupt(problem: AbacusProblem, rng: Random) -> tuple[str, ...]:
+    """The gold solution up to a random step, which is made wrong.
+
+    Either one digit of it is changed, or one of its numbers becomes another number of the
+    question everywhere in the step, or the step is left out and the next one stands in its place.
+    """
+    while True:
+        index = rng.randrange(len(problem.steps))
+        step = problem.steps[index]
+        kind = rng.random()
+        if kind < 0.7:
+            wrong = _change_digit(step, rng)
+        elif kind < 0.9:
+            wrong = _change_number(step, problem.question, rng)
+        else:
+            wrong = problem.steps[min(index + 1, len(problem.steps) - 1)]
+        if not step_is_right(problem, index, wrong):
+            return (*problem.steps[:index], wrong)
+
+
+def _change_digit(step: str, rng: Random) -> str:
+    place = rng.choice([i for i, letter in enumerate(step) if letter.isdigit()])
+    digit = str((int(step[place]) + rng.randint(1, 9)) % 10)
+    return step[:place] + digit + step[place + 1 :]
+
+
+def _change_number(step: str, question: str, rng: Random) -> str:
+    old = rng.choice(_NUMBER.findall(step))
+    new = rng.choice(_QUESTION_NUMBER.findall(question))
+    return re.sub(rf"\b{old}\b", new, step)
+
+
+def reward_example(
+    problem: AbacusProblem, steps: Sequence[str], wrong: bool, tokenizer: PreTrainedTokenizerFast
+) -> Example:
+    """A solution whose last step may be wrong, labelled token by token.
+
+    The first token that leaves the gold step is wrong, the tokens before it are right, those after
+    it have no label; the mark after a step is right when the step is. Nothing after a wrong step is
+    ever shown. Tokens are predicted (the language-model loss) only in right steps.
+    """
+    tokens = encode(prompt_text(problem.question), tokenizer)
+    labels: list[float] = [1.0] * len(tokens)
+    marks = [False] * len(tokens)
+    targets = [IGNORED] * (len(tokens) - 1)
+    for index, step in enumerate(steps):
+        body = encode(step + MARK, tokenizer)
+        bad = wrong and index == len(steps) - 1
+        right = len(body)
+        if bad:
+            gold = problem.steps[index] if index < len(problem.steps) else ""
+            right = min(_common(body, encode(gold + MARK, tokenizer)), len(body) - 1)
+        tokens += body
+        labels += [1.0] * right + ([0.0] + [-1.0] * (len(body) - right - 1) if bad else [])
+        labels[-1] = 0.0 if bad else 1.0
+        marks += [False] * (len(body) - 1) + [True]
+        targets += [IGNORED] * len(body) if bad else body
+    return Example(tokens, [*targets, IGNORED], labels, marks)
+
+
+def replaced_example(
+    problem: AbacusProblem, rng: Random, tokenizer: PreTrainedTokenizerFast, *, share: float = 0.1
+) -> Example:
+    """A gold solution in which a tenth of the digits are replaced, labelled digit by digit.
+
+    One wrong digit in a whole solution is too faint a signal to start with: first the network has
+    to learn to compare what is written with what it would have written, at every token.
+    """
+    tokens = encode(prompt_text(problem.question), tokenizer)
+    head = len(tokens)
+    body = encode(prm_text(problem.steps), tokenizer)
+    digits = [encode(form, tokenizer)[0] for form in (*"0123456789", *map(" {}".format, range(10)))]
+    labels: list[float] = [1.0] * head
+    for token in body:
+        wrong = token in digits and rng.random() < share
+        first = digits.index(token) // 10 * 10 if wrong else 0
+        others = [d for d in digits[first : first + 10] if d != token]
+        tokens.append(rng.choice(others) if wrong else token)
+        labels.append(0.0 if wrong else 1.0)
+    targets = [IGNORED] * (head - 1) + body + [IGNORED]
+    return Example(tokens, targets, labels, [False] * len(tokens))
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two sequences share from the start."""
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))

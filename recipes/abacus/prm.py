@@ -1,0 +1,112 @@
+"""Trains the PRM: right-so-far at every token and at every step's mark, plus token prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recipes.abacus import checkpoint
+from recipes.abacus.config import Config
+from recipes.abacus.data import Batch, Example, draw_problems
+from recipes.abacus.growth import grow, look_back, pool_errors
+from recipes.abacus.label import read_samples
+from recipes.abacus.negatives import corrupt, replaced_example, reward_example
+from recipes.abacus.network import Reading, RewardNetwork, reward_network
+from recipes.abacus.tokenizer import build_tokenizer
+from recipes.abacus.train import pad_id, summed_cross_entropy, train
+
+TOKEN_WEIGHT = 0.5
+LANGUAGE_WEIGHT = 0.5
+#: of the sampled solutions, how many are the target's
+TARGET_SHARE = 0.1
+
+
+def reward_loss(network: nn.Module, part: Batch, whole: Sequence[Batch]) -> Tensor:
+    """Binary cross-entropy at the marks, at all labelled tokens, and the language-model loss."""
+    reading: Reading = network(part.tokens)
+    labelled = part.labels >= 0
+    errors = functional.binary_cross_entropy_with_logits(
+        reading.values.float(), part.labels.clamp(min=0), reduction="none"
+    )
+    at_marks = (errors * part.marks).sum() / max(1, sum(int(b.marks.sum()) for b in whole))
+    at_tokens = (errors * labelled).sum() / sum(int((b.labels >= 0).sum()) for b in whole)
+    words = summed_cross_entropy(reading.words, part) / sum(
+        int((b.targets >= 0).sum()) for b in whole
+    )
+    return at_marks + TOKEN_WEIGHT * at_tokens + LANGUAGE_WEIGHT * words
+
+
+def train_on_digits(config: Config, folder: Path) -> None:
+    """First part: the draft grown deeper learns to tell a replaced digit from a right one."""
+    tokenizer = build_tokenizer()
+    network = reward_network(config.prm_digits, tokenizer, config.seed)
+    look_back(network, grow(network, _trained("draft", folder)))
+    schedule = config.prm_digits_schedule
+
+    def source(update: int) -> list[Example]:
+        rng = Random(f"prm-digits/{config.seed}/{update}")
+        problems = draw_problems(config.seed, "prm-digits", update, schedule.problems_per_update)
+        return [replaced_example(problem, rng, tokenizer) for problem in problems]
+
+    path = folder / "prm-digits.pt"
+    train(network, source, reward_loss, schedule, path, pad=pad_id(tokenizer))
+
+
+def train_prm(config: Config, folder: Path) -> None:
+    """Second part: steps, half of them sampled from draft and target, half corrupted gold."""
+    tokenizer = build_tokenizer()
+    draft = read_samples(folder / "draft-train.jsonl")
+    target = read_samples(folder / "target-train.jsonl")
+    network = reward_network(config.prm, tokenizer, config.seed)
+    grow(network, _trained("prm-digits", folder))
+    pool_errors(network)
+    schedule = config.prm_schedule
+
+    def source(update: int) -> list[Example]:
+        rng = Random(f"prm/{config.seed}/{update}")
+        count = schedule.problems_per_update
+        examples = [
+            reward_example(problem, corrupt(problem, rng), True, tokenizer)
+            for problem in draw_problems(config.seed, "prm", update, count // 2)
+        ]
+        for _ in range(count - count // 2):
+            sample = rng.choice(target if rng.random() < TARGET_SHARE else draft)
+            problem = sample.problem()
+            examples.append(reward_example(problem, sample.steps, sample.wrong, tokenizer))
+        return examples
+
+    train(network, source, reward_loss, schedule, folder / "prm.pt", pad=pad_id(tokenizer))
+
+
+def _trained(name: str, folder: Path) -> dict[str, Tensor]:
+    state = checkpoint.load(folder / f"{name}.pt")
+    if state is None:
+        raise FileNotFoundError(f"{folder}/{name}.pt: run the stage that trains it first")
+    return state["network"]
+
+
+@torch.inference_mode()
+def score_steps(
+    network: RewardNetwork, examples: Sequence[Example], *, rows: int = 64
+) -> list[list[float]]:
+    """The reward logit of every step of every example; batch in, batch out, in the same order."""
+    network.eval()
+    place = next(network.parameters()).device
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].tokens))
+    scores: list[list[float]] = [[] for _ in examples]
+    for start in range(0, len(order), rows):
+        chosen = [examples[i] for i in order[start : start + rows]]
+        width = max(len(example.tokens) for example in chosen)
+        tokens = torch.tensor(
+            [e.tokens + [0] * (width - len(e.tokens)) for e in chosen], device=place
+        )
+        values = network(tokens).values.float().cpu()
+        for i, example, row in zip(order[start : start + rows], chosen, values, strict=True):
+            marks = torch.tensor(example.marks)
+            scores[i] = row[: len(marks)][marks].tolist()
+    return scores
