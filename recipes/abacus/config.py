@@ -45,12 +45,18 @@ class Config:
     draft_schedule: Schedule
     target_schedule: Schedule
     prm_digits_schedule: Schedule
+    #: update of the first part from which on it also sees whole steps, and at which it ends
+    prm_mixes_from: int
+    prm_grows_at: int
     prm_schedule: Schedule
     draft_samples: int
     target_samples: int
     calibration_samples: int
     evaluation_problems: int
+    evaluation_thresholds: tuple[float, ...]
 
+
+THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
 DEFAULT = Config(
     seed=0,
@@ -60,12 +66,15 @@ DEFAULT = Config(
     prm=Shape(64, 7, 2, 1, 96),
     draft_schedule=Schedule(1500, 16, 3e-3, tokens_per_forward=2048),
     target_schedule=Schedule(3800, 8, 3e-3, decay_from=0.4, restarts=(1600,)),
-    prm_digits_schedule=Schedule(500, 16, 2e-3, decay_from=0.5, tokens_per_forward=2048),
+    prm_digits_schedule=Schedule(1800, 16, 2e-3, decay_from=0.3, tokens_per_forward=2048),
+    prm_mixes_from=400,
+    prm_grows_at=800,
     prm_schedule=Schedule(1000, 16, 1.5e-3, decay_from=0.2, tokens_per_forward=2048),
     draft_samples=10_000,
     target_samples=500,
     calibration_samples=2_000,
     evaluation_problems=1_000,
+    evaluation_thresholds=THRESHOLDS,
 )
 
 TINY = Config(
@@ -76,12 +85,15 @@ TINY = Config(
     prm=Shape(64, 3, 1, 1, 96),
     draft_schedule=Schedule(6, 4, 3e-3, warmup=2, save_every=2),
     target_schedule=Schedule(6, 4, 2e-3, warmup=2, save_every=2, restarts=(4,)),
-    prm_digits_schedule=Schedule(4, 4, 3e-3, warmup=2, save_every=2),
+    prm_digits_schedule=Schedule(6, 4, 3e-3, warmup=2, save_every=2),
+    prm_mixes_from=2,
+    prm_grows_at=4,
     prm_schedule=Schedule(8, 4, 3e-3, warmup=2, save_every=2),
     draft_samples=20,
     target_samples=10,
     calibration_samples=10,
     evaluation_problems=10,
+    evaluation_thresholds=(0.0, 1.0),
 )
 
 CONFIGS = {"default": DEFAULT, "tiny": TINY}

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from recipes.abacus.calibrate import scored_steps
+from recipes.abacus.config import THRESHOLDS
 from recipes.abacus.data import encode, prompt_text
 from recipes.abacus.export import load_exported_prm
 from recipes.abacus.label import label_chunk, split_steps
@@ -26,8 +27,6 @@ from recipes.abacus.quality import quality
 from recipes.abacus.rsd import Family, decode
 from recipes.abacus.sample import Sampling, Writer, continue_texts
 from rsdecode.models.abacus import AbacusProblem, first_error, is_solved, problems
-
-THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
 
 class Accuracy(NamedTuple):

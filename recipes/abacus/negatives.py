@@ -13,8 +13,10 @@ from recipes.abacus.tokenizer import MARK
 from rsdecode.models.abacus.checker import step_is_right
 from rsdecode.models.abacus.problem import AbacusProblem
 
+#: what a token gets that is neither right nor wrong
+UNLABELLED = -1.0
+
 _NUMBER = re.compile(r"\d+")
-_QUESTION_NUMBER = re.compile(r"\d+")
 
 
 def corrupt(problem: AbacusProblem, rng: Random) -> tuple[str, ...]:
@@ -45,12 +47,17 @@ def _change_digit(step: str, rng: Random) -> str:
 
 def _change_number(step: str, question: str, rng: Random) -> str:
     old = rng.choice(_NUMBER.findall(step))
-    new = rng.choice(_QUESTION_NUMBER.findall(question))
+    new = rng.choice(_NUMBER.findall(question))
     return re.sub(rf"\b{old}\b", new, step)
 
 
 def reward_example(
-    problem: AbacusProblem, steps: Sequence[str], wrong: bool, tokenizer: PreTrainedTokenizerFast
+    problem: AbacusProblem,
+    steps: Sequence[str],
+    wrong: bool,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    question_label: float = UNLABELLED,
 ) -> Example:
     """A solution whose last step may be wrong, labelled token by token.
 
@@ -59,7 +66,7 @@ def reward_example(
     ever shown. Tokens are predicted (the language-model loss) only in right steps.
     """
     tokens = encode(prompt_text(problem.question), tokenizer)
-    labels: list[float] = [1.0] * len(tokens)
+    labels = [question_label] * len(tokens)
     marks = [False] * len(tokens)
     targets = [IGNORED] * (len(tokens) - 1)
     for index, step in enumerate(steps):
@@ -70,7 +77,7 @@ def reward_example(
             gold = problem.steps[index] if index < len(problem.steps) else ""
             right = min(_common(body, encode(gold + MARK, tokenizer)), len(body) - 1)
         tokens += body
-        labels += [1.0] * right + ([0.0] + [-1.0] * (len(body) - right - 1) if bad else [])
+        labels += [1.0] * right + ([0.0] + [UNLABELLED] * (len(body) - right - 1) if bad else [])
         labels[-1] = 0.0 if bad else 1.0
         marks += [False] * (len(body) - 1) + [True]
         targets += [IGNORED] * len(body) if bad else body
@@ -89,7 +96,7 @@ def replaced_example(
     head = len(tokens)
     body = encode(prm_text(problem.steps), tokenizer)
     digits = [encode(form, tokenizer)[0] for form in (*"0123456789", *map(" {}".format, range(10)))]
-    labels: list[float] = [1.0] * head
+    labels = [UNLABELLED] * head
     for token in body:
         wrong = token in digits and rng.random() < share
         first = digits.index(token) // 10 * 10 if wrong else 0

@@ -15,10 +15,11 @@ from recipes.abacus.config import Config
 from recipes.abacus.data import Batch, Example, draw_problems
 from recipes.abacus.growth import grow, look_back, pool_errors
 from recipes.abacus.label import read_samples
-from recipes.abacus.negatives import corrupt, replaced_example, reward_example
+from recipes.abacus.negatives import UNLABELLED, corrupt, replaced_example, reward_example
 from recipes.abacus.network import Reading, RewardNetwork, reward_network
 from recipes.abacus.tokenizer import build_tokenizer
 from recipes.abacus.train import pad_id, summed_cross_entropy, train
+from rsdecode.models.abacus import AbacusProblem
 
 TOKEN_WEIGHT = 0.5
 LANGUAGE_WEIGHT = 0.5
@@ -41,46 +42,89 @@ def reward_loss(network: nn.Module, part: Batch, whole: Sequence[Batch]) -> Tens
     return at_marks + TOKEN_WEIGHT * at_tokens + LANGUAGE_WEIGHT * words
 
 
+class Steps:
+    """Examples of whole steps: corrupted gold solutions, and samples of draft and target."""
+
+    def __init__(self, config: Config, folder: Path, question_label: float) -> None:
+        self._seed, self._question_label = config.seed, question_label
+        self._draft = read_samples(folder / "draft-train.jsonl")
+        self._target = read_samples(folder / "target-train.jsonl")
+
+    def corrupted(self, update: int, count: int, rng: Random) -> list[Example]:
+        """Gold solutions whose last step was made wrong."""
+        return [
+            self._example(problem, corrupt(problem, rng), True)
+            for problem in draw_problems(self._seed, "prm", update, count)
+        ]
+
+    def sampled(self, count: int, rng: Random) -> list[Example]:
+        """Sampled solutions up to their end or their first wrong step."""
+        examples: list[Example] = []
+        for _ in range(count):
+            sample = rng.choice(self._target if rng.random() < TARGET_SHARE else self._draft)
+            examples.append(self._example(sample.problem(), sample.steps, sample.wrong))
+        return examples
+
+    def _example(self, problem: AbacusProblem, steps: Sequence[str], wrong: bool) -> Example:
+        return reward_example(
+            problem, steps, wrong, build_tokenizer(), question_label=self._question_label
+        )
+
+
 def train_on_digits(config: Config, folder: Path) -> None:
     """First part: the draft grown deeper learns to tell a replaced digit from a right one."""
     tokenizer = build_tokenizer()
     network = reward_network(config.prm_digits, tokenizer, config.seed)
     look_back(network, grow(network, _trained("draft", folder)))
-    schedule = config.prm_digits_schedule
-
-    def source(update: int) -> list[Example]:
-        rng = Random(f"prm-digits/{config.seed}/{update}")
-        problems = draw_problems(config.seed, "prm-digits", update, schedule.problems_per_update)
-        return [replaced_example(problem, rng, tokenizer) for problem in problems]
-
-    path = folder / "prm-digits.pt"
-    train(network, source, reward_loss, schedule, path, pad=pad_id(tokenizer))
-
-
-def train_prm(config: Config, folder: Path) -> None:
-    """Second part: steps, half of them sampled from draft and target, half corrupted gold."""
-    tokenizer = build_tokenizer()
-    draft = read_samples(folder / "draft-train.jsonl")
-    target = read_samples(folder / "target-train.jsonl")
-    network = reward_network(config.prm, tokenizer, config.seed)
-    grow(network, _trained("prm-digits", folder))
-    pool_errors(network)
-    schedule = config.prm_schedule
+    steps, count = Steps(config, folder, UNLABELLED), config.prm_digits_schedule.problems_per_update
 
     def source(update: int) -> list[Example]:
         rng = Random(f"prm/{config.seed}/{update}")
-        count = schedule.problems_per_update
+        mixed = update >= config.prm_mixes_from
+        digits = count // 4 if mixed else count
         examples = [
-            reward_example(problem, corrupt(problem, rng), True, tokenizer)
-            for problem in draw_problems(config.seed, "prm", update, count // 2)
+            replaced_example(problem, rng, tokenizer)
+            for problem in draw_problems(config.seed, "prm-digits", update, digits)
         ]
-        for _ in range(count - count // 2):
-            sample = rng.choice(target if rng.random() < TARGET_SHARE else draft)
-            problem = sample.problem()
-            examples.append(reward_example(problem, sample.steps, sample.wrong, tokenizer))
+        if mixed:
+            examples += steps.corrupted(update, count // 4, rng)
+            examples += steps.sampled(count - len(examples), rng)
         return examples
 
-    train(network, source, reward_loss, schedule, folder / "prm.pt", pad=pad_id(tokenizer))
+    train(
+        network,
+        source,
+        reward_loss,
+        config.prm_digits_schedule,
+        folder / "prm-digits.pt",
+        pad=pad_id(tokenizer),
+        until=config.prm_grows_at,
+    )
+
+
+def train_prm(config: Config, folder: Path) -> None:
+    """Second part: with a layer more, only whole steps; the question counts as right."""
+    tokenizer = build_tokenizer()
+    network = reward_network(config.prm, tokenizer, config.seed)
+    grow(network, _trained("prm-digits", folder))
+    pool_errors(network)
+    steps, count = Steps(config, folder, 1.0), config.prm_schedule.problems_per_update
+
+    def source(update: int) -> list[Example]:
+        rng = Random(f"prm/{config.seed}/{update}")
+        return [
+            *steps.corrupted(update, count // 2, rng),
+            *steps.sampled(count - count // 2, rng),
+        ]
+
+    train(
+        network,
+        source,
+        reward_loss,
+        config.prm_schedule,
+        folder / "prm.pt",
+        pad=pad_id(tokenizer),
+    )
 
 
 def _trained(name: str, folder: Path) -> dict[str, Tensor]:

@@ -57,15 +57,15 @@ def quality(
     rows = reliability(rewards, right)
     return {
         "steps": len(right),
-        "share_right": len(good) / len(right),
+        "share_right": len(good) / max(1, len(right)),
         "accuracy_at_half": sum(
             (reward >= 0.5) == ok for reward, ok in zip(rewards, right, strict=True)
         )
-        / len(right),
+        / max(1, len(right)),
         "area_under_curve": area_under_curve(rewards, right),
         "errors_found": sum(reward < threshold for reward in wrong) / max(1, len(wrong)),
         "false_alarms": sum(reward < threshold for reward in good) / max(1, len(good)),
         "calibration_error": sum(n * abs(mean - share) for _, _, n, mean, share in rows)
-        / len(right),
+        / max(1, len(right)),
         "reliability": rows,
     }

@@ -89,7 +89,8 @@ def _export(config: Config, out: Path) -> None:
 
 def _evaluate(config: Config, out: Path) -> None:
     device()
-    evaluate(load_family(out / "models"), config.evaluation_problems, out / "evaluation.json")
+    family, path = load_family(out / "models"), out / "evaluation.json"
+    evaluate(family, config.evaluation_problems, path, config.evaluation_thresholds)
 
 
 STAGES: dict[str, Stage] = {
@@ -98,8 +99,8 @@ STAGES: dict[str, Stage] = {
     "target": Stage(("target-first",), _target),
     "label-draft": Stage(("draft",), _label_draft),
     "label-target": Stage(("target-first",), _label_target),
-    "prm-digits": Stage(("draft",), _prm_digits),
-    "prm": Stage(("prm-digits", "label-draft", "label-target"), _prm),
+    "prm-digits": Stage(("label-draft", "label-target"), _prm_digits),
+    "prm": Stage(("prm-digits",), _prm),
     "export": Stage(("prm", "target"), _export),
     "evaluate": Stage(("export",), _evaluate),
 }
