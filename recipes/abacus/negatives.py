@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
+from pydoc_data import topics
 from random import Random
 
 from transformers import PreTrainedTokenizerFast
@@ -105,6 +107,51 @@ def replaced_example(
         labels.append(0.0 if wrong else 1.0)
     targets = [IGNORED] * (head - 1) + body + [IGNORED]
     return Example(tokens, targets, labels, [False] * len(tokens))
+
+
+def foreign_example(
+    problem: AbacusProblem, rng: Random, tokenizer: PreTrainedTokenizerFast
+) -> Example:
+    """A question that is no problem of the family, and a step of the family: the step is wrong.
+
+    Without these the PRM, which has only ever read questions that can be answered, is sure of
+    whatever the draft writes under a question in another language.
+    """
+    step = rng.choice(problem.steps)
+    words = step.split(" ")
+    if rng.random() < 0.3:
+        step = " ".join(words[rng.randrange(len(words)) :])
+    tokens = encode(prompt_text(_foreign_text(problem, rng)), tokenizer)
+    body = encode(step + MARK, tokenizer)
+    tokens += body
+    blank = [UNLABELLED] * (len(tokens) - 1)
+    return Example(tokens, [IGNORED] * len(tokens), [*blank, 0.0], [False] * len(blank) + [True])
+
+
+def _foreign_text(problem: AbacusProblem, rng: Random) -> str:
+    kind = rng.random()
+    if kind < 0.4:  # letters of some script
+        first = rng.choice((0x61, 0xE0, 0x391, 0x410, 0x5D0, 0x627, 0x905, 0x3042, 0x4E00, 0x1F600))
+        words = [
+            "".join(chr(first + rng.randrange(26)) for _ in range(rng.randint(1, 8)))
+            for _ in range(rng.randint(1, 12))
+        ]
+        return " ".join(words)
+    if kind < 0.8:  # English
+        lines = _english()
+        start = rng.randrange(len(lines) - 2)
+        return " ".join(lines[start : start + rng.randint(1, 2)])
+    words = problem.question.split(" ")
+    rng.shuffle(words)
+    return " ".join(words[: rng.randint(3, 20)])
+
+
+@cache
+def _english() -> list[str]:
+    """Sentences on other matters, from the help texts that come with Python."""
+    text = " ".join(topics.topics.values())
+    sentences = re.split(r"(?<=[.?!])\s+(?=[A-Z])", re.sub(r"\s+", " ", text))
+    return [sentence for sentence in sentences if 20 <= len(sentence) <= 200]
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

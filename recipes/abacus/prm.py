@@ -15,7 +15,13 @@ from recipes.abacus.config import Config
 from recipes.abacus.data import Batch, Example, draw_problems
 from recipes.abacus.growth import grow, look_back, pool_errors
 from recipes.abacus.label import read_samples
-from recipes.abacus.negatives import UNLABELLED, corrupt, replaced_example, reward_example
+from recipes.abacus.negatives import (
+    UNLABELLED,
+    corrupt,
+    foreign_example,
+    replaced_example,
+    reward_example,
+)
 from recipes.abacus.network import Reading, RewardNetwork, reward_network
 from recipes.abacus.tokenizer import build_tokenizer
 from recipes.abacus.train import pad_id, summed_cross_entropy, train
@@ -24,7 +30,9 @@ from rsdecode.models.abacus import AbacusProblem
 TOKEN_WEIGHT = 0.5
 LANGUAGE_WEIGHT = 0.5
 #: of the sampled solutions, how many are the target's
-TARGET_SHARE = 0.1
+TARGET_SHARE = 0.15
+#: of the examples of an update, how many have a question that is no problem of the family
+FOREIGN_SHARE = 1 / 16
 
 
 def reward_loss(network: nn.Module, part: Batch, whole: Sequence[Batch]) -> Tensor:
@@ -110,11 +118,16 @@ def train_prm(config: Config, folder: Path) -> None:
     pool_errors(network)
     steps, count = Steps(config, folder, 1.0), config.prm_schedule.problems_per_update
 
+    def strangers(update: int, count: int) -> list[AbacusProblem]:
+        return draw_problems(config.seed, "prm-foreign", update, count)
+
     def source(update: int) -> list[Example]:
         rng = Random(f"prm/{config.seed}/{update}")
+        foreign = round(FOREIGN_SHARE * count)
         return [
             *steps.corrupted(update, count // 2, rng),
-            *steps.sampled(count - count // 2, rng),
+            *steps.sampled(count - count // 2 - foreign, rng),
+            *(foreign_example(problem, rng, tokenizer) for problem in strangers(update, foreign)),
         ]
 
     train(

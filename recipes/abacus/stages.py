@@ -37,12 +37,13 @@ def _draft(config: Config, out: Path) -> None:
     train_language_model("draft", config.draft, config.draft_schedule, out, seed=config.seed)
 
 
-def _target_first(config: Config, out: Path) -> None:
+def _target_early(config: Config, out: Path) -> None:
+    """Up to the last restart: good enough to be sampled while the rest is trained."""
     schedule = config.target_schedule
     train_language_model(
-        "target", config.target, schedule, out, seed=config.seed, until=schedule.restarts[0]
+        "target", config.target, schedule, out, seed=config.seed, until=schedule.restarts[-1]
     )
-    shutil.copyfile(out / "target.pt", out / "target-first.pt")
+    shutil.copyfile(out / "target.pt", out / "target-early.pt")
 
 
 def _target(config: Config, out: Path) -> None:
@@ -58,7 +59,7 @@ def _label_draft(config: Config, out: Path) -> None:
 
 def _label_target(config: Config, out: Path) -> None:
     writer = Writer(
-        load_trained("target-first", config.target, out).to(device()), build_tokenizer()
+        load_trained("target-early", config.target, out).to(device()), build_tokenizer()
     )
     label(
         writer,
@@ -94,11 +95,11 @@ def _evaluate(config: Config, out: Path) -> None:
 
 
 STAGES: dict[str, Stage] = {
-    "target-first": Stage((), _target_first),
+    "target-early": Stage((), _target_early),
     "draft": Stage((), _draft),
-    "target": Stage(("target-first",), _target),
+    "target": Stage(("target-early",), _target),
     "label-draft": Stage(("draft",), _label_draft),
-    "label-target": Stage(("target-first",), _label_target),
+    "label-target": Stage(("target-early",), _label_target),
     "prm-digits": Stage(("label-draft", "label-target"), _prm_digits),
     "prm": Stage(("prm-digits",), _prm),
     "export": Stage(("prm", "target"), _export),
