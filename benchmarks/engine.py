@@ -24,8 +24,9 @@ from transformers import AutoModelForCausalLM
 from benchmarks.report import alternate, show
 from rsdecode.backends.transformers.engine import Engine
 from rsdecode.backends.transformers.jobs import Decode
-from rsdecode.backends.transformers.load import LoadOptions, load_pretrained, load_tokenizer
+from rsdecode.backends.transformers.load import LoadOptions, load_pretrained
 from rsdecode.backends.transformers.network import CausalNetwork
+from rsdecode.backends.transformers.pretrained import load_tokenizer
 from rsdecode.core.requests import Failed
 
 SLOTS = 8
@@ -71,7 +72,7 @@ def _load(spec: str, dtype: str) -> tuple[Any, Any]:
         where = str(model_path(where))  # type: ignore[arg-type]
     elif kind == "gguf":
         gguf_file, where = Path(where).name, str(Path(where).parent)
-    tokenizer = load_tokenizer(where, options, gguf_file)
+    tokenizer = load_tokenizer(where, options.revision, gguf_file)
     return load_pretrained(AutoModelForCausalLM, where, options, gguf_file), tokenizer
 
 

@@ -190,6 +190,25 @@ async def test_a_cancelled_call_gives_its_slot_back() -> None:
     engine.close()
 
 
+async def test_the_longest_go_first_and_none_is_passed_over_by_more_than_a_batch() -> None:
+    engine = make_engine(tiny.causal_model(), slots=2, eos=frozenset())
+    lengths = [3, 4, 5, 20, 21, 22, 23, 24]
+    ended: list[int] = []
+
+    async def serve(length: int) -> None:
+        await decode(engine, [Decode(str(length), (1, length), length)])
+        ended.append(length)
+
+    occupied = [asyncio.create_task(serve(n)) for n in (40, 41)]
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(serve(n)) for n in lengths]
+    await asyncio.gather(*occupied, *waiting)
+    assert [n for n in ended if n in (3, 4, 5)] == [3, 4, 5]
+    assert ended.index(24) < ended.index(20)
+    assert ended.index(3) < ended.index(21)
+    engine.close()
+
+
 class Faulty(CausalNetwork):
     """Fails for batches with more rows than it has memory for, or on a certain token."""
 

@@ -75,3 +75,15 @@ def test_characters_of_several_tokens_appear_when_they_are_complete() -> None:
         step.add(token)
         seen.append(step.text)
     assert seen == ["", "ä", "ä", "ä", "ä→"]
+
+
+@given(st.text(alphabet="aä→日😀 \n", min_size=1), st.integers(0, 80))
+def test_a_text_that_is_cut_anywhere_goes_on_where_it_was_cut(text: str, cut: int) -> None:
+    ids = TOKENIZER.encode(text)
+    first = StepText(WHOLE_ANSWER, Detokenizer(TOKENIZER, ()))
+    for token in ids[:cut]:
+        first.add(token)
+    second = StepText(WHOLE_ANSWER, Detokenizer(TOKENIZER, tuple(ids[:cut])))
+    for token in ids[cut:]:
+        second.add(token)
+    assert first.text + second.text == text

@@ -71,6 +71,7 @@ class Engine:
         self._cache = SlotCache(slots, max_context)
         self._waiting: deque[Ticket] = deque()
         self._rows: list[Row] = []
+        self._arrived = 0
         self._admitted = 0
         self._closed = False
         self._worker = worker_for(str(network.device))
@@ -93,7 +94,11 @@ class Engine:
         if self._closed:
             return [Failed(Cancelled("the model was closed"))] * len(jobs)
         loop = asyncio.get_running_loop()
-        tickets = [Ticket(job, loop.create_future(), loop) for job in jobs]
+        tickets = [
+            Ticket(job, loop.create_future(), loop, place=self._arrived + i)
+            for i, job in enumerate(jobs)
+        ]
+        self._arrived += len(jobs)
         self._waiting.extend(tickets)
         self._worker.notify()
         try:
@@ -140,18 +145,19 @@ class Engine:
     def _admit(self) -> None:
         """Give waiting jobs their slots.
 
-        Every other one goes to the oldest job, so that none waits for ever, the rest to those that
-        may run longest, so that the last to end do not run almost alone.
+        Those that may run longest go first, so that the last to end do not run almost alone; but
+        no job is admitted more than a batch later than in the order of arrival.
         """
         while self._waiting:
-            oldest = self._admitted % 2 == 0
-            ticket = self._waiting[0] if oldest else max(self._waiting, key=_longest)
+            oldest = self._waiting[0]
+            overdue = self._admitted >= oldest.place + len(self._table.slots)
+            ticket = oldest if overdue else max(self._waiting, key=_longest)
             if not ticket.cancelled:
                 row = self._place(ticket)
                 if row is None:
                     return
                 self._rows.append(row)
-                self._admitted += 1
+            self._admitted += 1
             self._waiting.remove(ticket)
 
     def _place(self, ticket: Ticket) -> Row | None:
@@ -230,10 +236,12 @@ class Engine:
         logits = outputs[[place for place, _ in writing], -1]
         options = [row.job.sampling for _, row in writing]
         tokens = sample(logits, options, [row.uniform() for _, row in writing])
-        for (_, row), token in zip(writing, tokens, strict=True):
+        for place, ((_, row), token) in enumerate(zip(writing, tokens, strict=True)):
             if token == INVALID:
-                self._fail([row], _not_a_number())
-            elif (written := row.add(token, self._eos)) is not None:
+                self._fail([row], not_a_number())
+                continue
+            row.explain(logits[place])
+            if (written := row.add(token, self._eos)) is not None:
                 self._finish(row, written)
 
     def _finish(self, row: Row, reply: Decoded | Prefilled) -> None:
@@ -270,7 +278,8 @@ def _out_of_memory(device: torch.device) -> OutOfMemory:
     )
 
 
-def _not_a_number() -> RequestError:
+def not_a_number() -> RequestError:
+    """The error of a model whose outputs are none."""
     return RequestError(
         "the model's logits are not numbers (NaN): its weights are damaged or overflow in this "
         "dtype; try --dtype float32"

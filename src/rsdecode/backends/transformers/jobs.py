@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """Continue `ids` (see `core.requests.Generate` for the rest)."""
+    """Continue `ids` (see `core.requests.Generate` for the rest).
+
+    Attributes:
+        explained: give the distribution that each token was drawn from.
+    """
 
     session: str
     ids: tuple[int, ...]
@@ -23,16 +27,25 @@ class Decode:
     boundary: Boundary = WHOLE_ANSWER
     sampling: Sampling = Sampling()
     seed: int = 0
+    explained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """New token ids, without the end-of-sequence token, and their text."""
+    """New token ids, without the end-of-sequence token, and their text.
+
+    Attributes:
+        end: the end-of-sequence token, if there was one.
+        distributions: float64, on the CPU, [tokens, vocabulary], the end included; only where the
+            job asked for an explanation.
+    """
 
     ids: tuple[int, ...]
     text: str
     finish_reason: FinishReason
     usage: Usage
+    end: int | None = None
+    distributions: Tensor | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rsdecode.backends.transformers.pretrained import (
+    PLAIN_PROMPT,
+    first_line,
+    gguf_argument,
+    read_config,
+)
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ModelLoadError, OutOfMemory
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-PLAIN_PROMPT = "Question: {question}\n\nAnswer: Let's think step by step.\n\n"
-"""What a model without a chat template is given."""
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-UNLIMITED = 1 << 20
-"""Context lengths from here on are a tokenizer's way of saying that it does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,57 +85,6 @@ def resolve_dtype(name: str, device: torch.device, config: PreTrainedConfig) -> 
     return stored if isinstance(stored, torch.dtype) else torch.bfloat16
 
 
-def read_config(
-    path_or_id: str, revision: str | None = None, gguf_file: str | None = None
-) -> PreTrainedConfig:
-    """The model's configuration.
-
-    Raises:
-        ModelLoadError: there is none to be had.
-    """
-    from transformers import AutoConfig
-
-    auto: Any = AutoConfig
-    looks_like_path = path_or_id.startswith((".", "/", "~")) or path_or_id.count("/") > 1
-    if looks_like_path and not Path(path_or_id).exists():
-        raise ModelLoadError(f"model folder {path_or_id!r} does not exist: check the path")
-    try:
-        config: Any = auto.from_pretrained(path_or_id, revision=revision, **_gguf(gguf_file))
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelLoadError(
-            f"cannot read the configuration of model {path_or_id!r} ({_first_line(error)}): give a "
-            "folder with a config.json, or the id of a model on the hub that can be reached"
-        ) from error
-    return config
-
-
-def load_tokenizer(
-    path_or_id: str, options: LoadOptions, gguf_file: str | None = None
-) -> PreTrainedTokenizerBase:
-    """The model's tokenizer.
-
-    Raises:
-        ModelLoadError: there is none to be had.
-    """
-    from transformers import AutoTokenizer
-
-    auto: Any = AutoTokenizer
-    reason = "it turns text into nothing"
-    try:
-        tokenizer: Any = auto.from_pretrained(
-            path_or_id, revision=options.revision, **_gguf(gguf_file)
-        )
-        # Without the files, transformers makes an empty tokenizer of the right class.
-        if tokenizer.encode("1 + 1 = 2", add_special_tokens=False):
-            return tokenizer
-    except Exception as error:  # noqa: BLE001 - every tokenizer library raises its own
-        reason = _first_line(error)
-    raise ModelLoadError(
-        f"cannot load a tokenizer from {path_or_id!r} ({reason}): the folder needs "
-        "tokenizer.json, or the files of another tokenizer that transformers knows"
-    )
-
-
 def load_pretrained(
     auto_class: Any, path_or_id: str, options: LoadOptions, gguf_file: str | None = None
 ) -> PreTrainedModel:
@@ -159,7 +108,7 @@ def load_pretrained(
             dtype=dtype,
             attn_implementation="eager" if softcap else "sdpa",
             output_loading_info=True,
-            **_gguf(gguf_file),
+            **gguf_argument(gguf_file),
         )
         model.to(device)
     except torch.OutOfMemoryError as error:
@@ -169,7 +118,7 @@ def load_pretrained(
         ) from error
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise ModelLoadError(
-            f"cannot load the weights of {path_or_id!r} ({_first_line(error)}): the folder needs "
+            f"cannot load the weights of {path_or_id!r} ({first_line(error)}): the folder needs "
             "model.safetensors that fit its config.json"
         ) from error
     if missing := sorted(report["missing_keys"]):
@@ -178,6 +127,12 @@ def load_pretrained(
             f"is incomplete, or not one of {type(model).__name__}"
         )
     return model
+
+
+def declared_shape(auto_class: Any, config: PreTrainedConfig, **sizes: int) -> ModelShape:
+    """The sizes of the model that a configuration describes; no weights are read or allocated."""
+    with torch.device("meta"):
+        return model_shape(auto_class.from_config(config), **sizes)
 
 
 def model_shape(model: PreTrainedModel, *, vocabulary: int | None = None) -> ModelShape:
@@ -196,23 +151,3 @@ def model_shape(model: PreTrainedModel, *, vocabulary: int | None = None) -> Mod
         embedding_parameters=embedding.weight.numel(),
         tied=output is None or output.weight is embedding.weight,
     )
-
-
-def context_length(
-    config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, cap: int | None
-) -> int:
-    """Tokens that the model was made for, or the user's cap if that is lower."""
-    text: Any = config.get_text_config()
-    limits: list[Any] = [getattr(text, "max_position_embeddings", None), cap]
-    stated: Any = getattr(tokenizer, "model_max_length", None)
-    limits.append(stated if stated and stated < UNLIMITED else None)
-    return int(min((limit for limit in limits if limit), default=4096))
-
-
-def _gguf(file: str | None) -> dict[str, str]:
-    return {} if file is None else {"gguf_file": file}
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip('.:')}" if lines else type(error).__name__

@@ -7,22 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsdecode.backends.transformers.engine import Engine
-from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill
-from rsdecode.backends.transformers.load import (
-    LoadOptions,
-    context_length,
-    load_pretrained,
-    load_tokenizer,
-    model_shape,
-    read_config,
-)
+from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
+from rsdecode.backends.transformers.load import LoadOptions, load_pretrained, model_shape
 from rsdecode.backends.transformers.network import CausalNetwork
+from rsdecode.backends.transformers.pretrained import context_length, load_tokenizer, read_config
 from rsdecode.backends.transformers.prompt import Prompts
+from rsdecode.backends.transformers.speculator import Speculator
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ModelLoadError, PromptTooLong, RequestError, RsdError
 from rsdecode.core.protocols import Choose, Chosen
-from rsdecode.core.requests import Failed, Generate, Generated
-from rsdecode.core.types import FinishReason, Segment, Tokens
+from rsdecode.core.requests import (
+    Failed,
+    Generate,
+    Generated,
+    Propose,
+    Proposed,
+    Verified,
+    Verify,
+)
+from rsdecode.core.types import FinishReason, Role, Segment, Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +53,7 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     read_config(path_or_id, options.revision, gguf_file)
-    tokenizer = load_tokenizer(path_or_id, options, gguf_file)
+    tokenizer = load_tokenizer(path_or_id, options.revision, gguf_file)
     model = load_pretrained(AutoModelForCausalLM, path_or_id, options, gguf_file)
     return LocalModel(model, tokenizer, options, name=str(Path(path_or_id, gguf_file or "")))
 
@@ -89,6 +92,9 @@ class LocalModel:
             slots=options.slots,
             max_context=context_length(model.config, tokenizer, options.max_context),
         )
+        self._speculator = Speculator(
+            self._prompts, tokenizer, self._eos, self._engine.max_context, name
+        )
 
     @property
     def shape(self) -> ModelShape:
@@ -117,6 +123,26 @@ class LocalModel:
         return [
             reply if isinstance(reply, Failed) else Chosen(_softmax(reply.outputs[0]), reply.usage)
             for reply in replies
+        ]
+
+    async def propose(self, requests: Sequence[Propose]) -> list[Proposed | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        jobs = [_or_failed(self._proposal, request) for request in requests]
+        decoded = iter(await self._engine.decode([job for job in jobs if isinstance(job, Decode)]))
+        replies = [next(decoded) if isinstance(job, Decode) else job for job in jobs]
+        return [
+            self._speculator.proposed(reply) if isinstance(reply, Decoded) else reply
+            for reply in replies
+        ]
+
+    async def verify(self, requests: Sequence[Verify]) -> list[Verified | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        jobs = [_or_failed(self._verification, request) for request in requests]
+        read = iter(await self._engine.prefill([job for job in jobs if isinstance(job, Prefill)]))
+        replies = [next(read) if isinstance(job, Prefill) else job for job in jobs]
+        return [
+            self._speculator.verified(request, reply) if isinstance(reply, Prefilled) else reply
+            for request, reply in zip(requests, replies, strict=True)
         ]
 
     def describe(self) -> dict[str, str]:
@@ -159,6 +185,27 @@ class LocalModel:
     def _generated(self, reply: Decoded) -> Generated:
         segment = Segment(reply.text, Tokens(self.vocabulary, reply.ids))
         return Generated(segment, reply.finish_reason, reply.usage)
+
+    def _proposal(self, request: Propose) -> Decode | Proposed | Failed:
+        job = self._job(
+            Generate(
+                Role.DRAFT,
+                request.context,
+                request.count,
+                sampling=request.sampling,
+                seed=request.seed,
+                session=request.session,
+            )
+        )
+        if isinstance(job, Generated):
+            return Proposed(job.segment, None, job.finish_reason)
+        return self._speculator.proposal_job(job) if isinstance(job, Decode) else job
+
+    def _verification(self, request: Verify) -> Prefill | Verified | Failed:
+        prompt = self._prompts.prompt_ids(request.context.messages)
+        if len(prompt) >= self._engine.max_context:
+            return Failed(self._too_long(len(prompt)))
+        return self._speculator.verification_job(request)
 
     def _too_long(self, tokens: int) -> PromptTooLong:
         return PromptTooLong(

@@ -51,6 +51,15 @@ class Prompts:
         """The ids of everything before the answer."""
         return self._rendered(messages, self._plain_prompt)
 
+    def prompt_text(self, messages: tuple[Message, ...]) -> str:
+        """The text of everything before the answer, without the token that begins a sequence.
+
+        For servers that read text: they put that token there themselves.
+        """
+        if self.has_template:
+            return self._words.chat(messages, reply=True).removeprefix(self._words.bos)
+        return plain_text(messages, self._plain_prompt)
+
     def bare_ids(self, messages: tuple[Message, ...]) -> Ids:
         """Like `prompt_ids`, but a model without a chat template reads the messages as they are."""
         return self._rendered(messages, "{question}")
@@ -70,8 +79,13 @@ class Prompts:
     def _render(self, messages: tuple[Message, ...], plain_prompt: str) -> Ids:
         if self.has_template:
             return self.text_ids(self._words.chat(messages, reply=True))
-        parts = [m.content for m in messages[:-1]]
-        parts.append(plain_prompt.replace("{question}", messages[-1].content))
-        ids = self.text_ids("\n\n".join(parts))
+        ids = self.text_ids(plain_text(messages, plain_prompt))
         start = self._tokenizer.bos_token_id
         return ids if start is None else (start, *ids)
+
+
+def plain_text(messages: tuple[Message, ...], plain_prompt: str) -> str:
+    """A conversation without a chat template: what comes before the question, then the prompt."""
+    parts = [m.content for m in messages[:-1]]
+    parts.append(plain_prompt.replace("{question}", messages[-1].content))
+    return "\n\n".join(parts)

@@ -39,21 +39,39 @@ def sample(logits: Tensor, sampling: Sequence[Sampling], uniforms: Sequence[floa
 def _draw(logits: Tensor, options: Sampling, uniform: float) -> int:
     """One token from the logits [V] of one row."""
     if options.top_k == 0 and options.top_p == 1.0:
-        return _inverse(_probabilities(logits, options.temperature), uniform)
+        return inverse(_probabilities(logits, options.temperature), uniform)
+    kept, ids = _likeliest(logits, options)
+    return int(ids[inverse(kept, uniform)])
+
+
+def distribution(logits: Tensor, options: Sampling) -> Tensor:
+    """The probabilities [V], float64, from which `sample` draws; a single 1 at temperature 0."""
+    everywhere = torch.zeros(logits.shape, dtype=torch.float64, device=logits.device)
+    if options.temperature == 0:
+        everywhere[logits.argmax()] = 1.0
+        return everywhere
+    if options.top_k == 0 and options.top_p == 1.0:
+        return _probabilities(logits, options.temperature)
+    kept, ids = _likeliest(logits, options)
+    everywhere[ids] = kept / kept.sum()
+    return everywhere
+
+
+def _likeliest(logits: Tensor, options: Sampling) -> tuple[Tensor, Tensor]:
+    """Weights, 0 outside of the nucleus, and ids of the top-k tokens, the likeliest first."""
     count = min(options.top_k or len(logits), len(logits))
     values, ids = logits.topk(count)
     probabilities = _probabilities(values, options.temperature)
     before = probabilities.cumsum(-1) - probabilities
-    kept = probabilities.masked_fill(before >= options.top_p, 0.0)
-    return int(ids[_inverse(kept, uniform)])
+    return probabilities.masked_fill(before >= options.top_p, 0.0), ids
 
 
 def _probabilities(logits: Tensor, temperature: float) -> Tensor:
-    return ((logits - logits.max()) / temperature).double().softmax(-1)
+    return ((logits.float() - logits.max()) / temperature).double().softmax(-1)
 
 
-def _inverse(probabilities: Tensor, uniform: float) -> int:
-    """First index at which the cumulative probability exceeds `uniform` of the total."""
+def inverse(probabilities: Tensor, uniform: float) -> int:
+    """First index at which the cumulative weight exceeds `uniform` of the total."""
     cumulative = probabilities.cumsum(-1)
     total = cumulative[-1]
     index = int(torch.searchsorted(cumulative, uniform * total, right=True))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
+from rsdecode.backends.transformers.sampling import distribution
 from rsdecode.backends.transformers.slots import Slot
 from rsdecode.backends.transformers.text import StepText
 from rsdecode.core.cost import attended_tokens
@@ -24,11 +25,15 @@ from rsdecode.core.types import FinishReason, Usage
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A job, and the future of a waiting coroutine in another thread."""
+    """A job, and the future of a waiting coroutine in another thread.
+
+    `place` counts the jobs that arrived before it.
+    """
 
     job: Decode | Prefill
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
+    place: int = 0
     cancelled: bool = False
 
     def reply(self, value: Decoded | Prefilled | Failed) -> None:
@@ -87,6 +92,7 @@ class Writing(Serving):
     max_context: int = field(kw_only=True)
     decoded: int = 0
     last_only: bool = True
+    _distributions: list[Tensor] = field(default_factory=list[Tensor])
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,11 +103,16 @@ class Writing(Serving):
         """The number that decides the next token."""
         return self._random.random() if self.job.sampling.temperature > 0 else 0.0
 
+    def explain(self, logits: Tensor) -> None:
+        """Keep the distribution of the next token, whose logits are [V], if the job wants it."""
+        if self.job.explained:
+            self._distributions.append(distribution(logits, self.job.sampling).cpu())
+
     def add(self, token: int, eos: frozenset[int]) -> Decoded | None:
         """Take the sampled token; the reply if it ends the job."""
         self.decoded += 1
         if token in eos:
-            return self._reply(FinishReason.EOS)
+            return self._reply(FinishReason.EOS, token)
         if self.step.add(token):
             return self._reply(FinishReason.STOP)
         if self.decoded >= self.job.max_tokens:
@@ -111,9 +122,10 @@ class Writing(Serving):
         self.pending.append(token)
         return None
 
-    def _reply(self, finish: FinishReason) -> Decoded:
+    def _reply(self, finish: FinishReason, end: int | None = None) -> Decoded:
         ids, text = tuple(self.step.ids), self.step.text
-        return Decoded(ids, text, finish, self.usage(self.decoded))
+        explained = torch.stack(self._distributions) if self._distributions else None
+        return Decoded(ids, text, finish, self.usage(self.decoded), end, explained)
 
 
 @dataclass(slots=True, eq=False)

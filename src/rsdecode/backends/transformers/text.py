@@ -11,21 +11,28 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TAIL = 16
-"""Tokens of the prompt that a detokeniser needs to place spaces and complete characters."""
+"""Tokens of the prompt that a detokeniser needs to place spaces."""
 
 
 class Detokenizer:
-    """Text of tokens as they come, exact where characters or spaces span several tokens."""
+    """Text of tokens as they come, exact where characters or spaces span several tokens.
+
+    A character that the prompt left incomplete is completed by the first tokens added.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: tuple[int, ...]) -> None:
         from tokenizers.decoders import DecodeStream
 
         self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         self._tokenizer: Any = tokenizer
-        self._tail = list(prompt[-TAIL:])
-        self._stream: Any = DecodeStream(ids=self._tail, skip_special_tokens=True)
-        self._ids: list[int] = []
+        tail = list(prompt[-TAIL:])
+        whole = self._complete(tail)
+        self._ids = tail[whole:] if whole else []
         self._length = 0
+        self._stream: Any = DecodeStream(ids=tail[:whole], skip_special_tokens=True)
+        if self._backend is not None:
+            for token in self._ids:
+                self._stream.step(self._backend, token)
 
     def add(self, token: int) -> str:
         """The text that `token` adds; empty while a character is incomplete."""
@@ -37,6 +44,13 @@ class Detokenizer:
             return ""
         new, self._length = text[self._length :], len(text)
         return new
+
+    def _complete(self, ids: list[int]) -> int:
+        """How many of `ids` make whole characters."""
+        for end in range(len(ids), 0, -1):
+            if not self._tokenizer.decode(ids[:end], skip_special_tokens=True).endswith("\ufffd"):
+                return end
+        return 0
 
 
 @dataclass(slots=True)
