@@ -91,6 +91,14 @@ def test_rsd_takes_over_every_setting() -> None:
     assert method.budget == Budget(0.25, 0.6)
 
 
+def test_lookahead_reaches_the_method_or_is_refused() -> None:
+    method = build_method(config(lookahead=1))
+    assert isinstance(method, RSD)
+    assert method.lookahead == 1
+    with pytest.raises(ConfigError, match="conflicts with 2 candidates"):
+        build_method(config(lookahead=1, candidates=2, sampling__draft__temperature=0.5))
+
+
 @pytest.mark.parametrize("role", ["draft", "target"])
 def test_single_methods_need_one_model(role: str) -> None:
     temperature = {f"sampling__{role}__temperature": 0.9}
@@ -215,7 +223,7 @@ def test_the_family_without_its_weights(monkeypatch: pytest.MonkeyPatch) -> None
         build_models(config())
 
 
-@pytest.mark.parametrize("spec", ["vllm:a/b", "http://localhost:1/v1#m"])
+@pytest.mark.parametrize("spec", ["vllm:a/b"])
 def test_served_models_are_not_available_yet(spec: str, script: str) -> None:
     with pytest.raises(ConfigError, match="served models are not available in this version"):
         build_models(config(method="draft", draft=spec))

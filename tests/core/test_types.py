@@ -20,7 +20,7 @@ from rsdecode.core.types import (
 
 COUNTS = st.integers(0, 1000)
 SECONDS = st.integers(0, 1000).map(float)  # whole, so that sums are exact
-USAGES = st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, SECONDS, COUNTS)
+USAGES = st.builds(Usage, *[COUNTS] * 4, SECONDS, *[COUNTS] * 5)
 LEDGERS = st.builds(Ledger, USAGES, USAGES, USAGES)
 ROLES = st.sampled_from(Role)
 
@@ -33,8 +33,9 @@ def test_usage_adds_like_numbers(a: Usage, b: Usage, c: Usage) -> None:
 
 
 def test_usage_adds_field_by_field() -> None:
-    total = Usage(1, 2, 3, 4, 5.0, 6) + Usage(10, 20, 30, 40, 50.0, 60)
-    assert total == Usage(11, 22, 33, 44, 55.0, 66)
+    one = Usage(1, 2, 3, 4, 5.0, 6, 7, 8, 9, 10)
+    other = Usage(10, 20, 30, 40, 50.0, 60, 70, 80, 90, 100)
+    assert one + other == Usage(11, 22, 33, 44, 55.0, 66, 77, 88, 99, 110)
 
 
 @given(LEDGERS, LEDGERS, LEDGERS)

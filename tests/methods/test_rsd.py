@@ -12,6 +12,7 @@ from rsdecode.core.limits import Limits
 from rsdecode.core.requests import (
     Decided,
     Decoding,
+    Drop,
     Generate,
     Generated,
     Reply,
@@ -19,6 +20,7 @@ from rsdecode.core.requests import (
     Sampling,
     Score,
     Scored,
+    Start,
 )
 from rsdecode.core.segment import parse_boundary
 from rsdecode.core.types import (
@@ -346,7 +348,61 @@ def test_a_partial_weight_is_drawn_from_the_seed() -> None:
     assert 8 < sum(decisions) < 32
 
 
+AHEAD = RSD(lookahead=1)
+
+
+def test_the_next_draft_starts_with_the_scoring_and_is_asked_for_when_accepted() -> None:
+    decoding = AHEAD(PROBLEM)
+    next(decoding)
+    start, scoring = decoding.send([text("a\n\n")])
+    assert isinstance(start, Start)
+    assert isinstance(scoring, Score)
+    assert start.request.context == scoring.context.followed_by(*scoring.steps)
+    [news] = decoding.send([None, reward(0.9)])
+    assert isinstance(news, Decided)
+    assert decoding.send([None]) == [start.request]
+
+
+def test_a_rejection_drops_what_was_started() -> None:
+    decoding = AHEAD(PROBLEM)
+    next(decoding)
+    start, _ = decoding.send([text("a\n\n")])
+    assert isinstance(start, Start)
+    drop, rewrite = decoding.send([None, reward(0.1)])
+    assert drop == Drop(start.request)
+    assert isinstance(rewrite, Generate)
+    decoding.send([None, text("b\n\n")])
+    [draft] = decoding.send([None])
+    assert isinstance(draft, Generate)
+    assert draft.context.answer == (Segment("b\n\n"),)
+    assert draft.seed == start.request.seed  # of the same place in the answer
+
+
+@pytest.mark.parametrize(
+    ("draft", "limits"),
+    [
+        (text("a", EOS), Limits()),
+        (text("a a a", STEP_LIMIT), Limits()),
+        (text("a a a", LENGTH), Limits()),
+        (text("\n\n"), Limits()),
+        (text("a\n\n"), Limits(max_steps=1)),
+        (text("a\n\n", tokens=5), Limits(max_tokens=5)),
+    ],
+    ids=["end", "cap", "full", "nothing to score", "last step", "no room"],
+)
+def test_nothing_is_started_where_the_answer_may_not_go_on(
+    draft: Generated, limits: Limits
+) -> None:
+    decoding = replace(AHEAD, limits=limits)(PROBLEM)
+    next(decoding)
+    assert not any(isinstance(request, Start) for request in decoding.send([draft]))
+
+
 def test_impossible_options() -> None:
+    with pytest.raises(ValueError, match="lookahead 2 must be 0 or 1"):
+        RSD(lookahead=2)
+    with pytest.raises(ValueError, match="conflicts with 2 candidates; set lookahead to 0"):
+        RSD(lookahead=1, candidates=2, draft_sampling=Sampling(1.0))
     with pytest.raises(ValueError, match="candidates 0 must be at least 1"):
         RSD(candidates=0)
     with pytest.raises(ValueError, match=r"candidates 2 of a greedy draft.*temperature above 0"):

@@ -6,13 +6,60 @@ import hashlib
 import json
 from typing import Any
 
-from rsdecode.config.schema import RunConfig
+from pydantic import ValidationError
+
+from rsdecode.config.method_names import parse_method_name
+from rsdecode.config.schema import WEIGHTING_PARAMETERS, RunConfig
+from rsdecode.core.errors import ConfigError
+from rsdecode.core.types import Role
+from rsdecode.methods.answers import SAMPLED
 
 DEFAULT_ALPHA = 10.0
 
 
+def settled(config: RunConfig) -> RunConfig:
+    """What the configuration means once its method's name is read.
+
+    What an `rsd` name says (`rsd@0.5`, `rsd:budget=0.2`) takes the place of the keys that it is
+    about, and the method is plain `rsd`. Any other name is spelled out with its defaults. A method
+    that samples the draft several times gets temperature 0.7 where the draft is greedy.
+
+    Raises:
+        ConfigError: the name contradicts other settings.
+    """
+    name = parse_method_name(config.method)
+    settings: dict[str, Any] = config.model_dump(exclude_unset=True)
+    settings["method"] = name.kind if name.kind == "rsd" else str(name)
+    if name.kind == "rsd":
+        options = dict(name.options)
+        if name.number is not None:
+            options["threshold"] = name.number
+        _set_weighting(settings, options)
+        settings |= options
+    if name.samples and not config.sampling.draft.temperature:
+        sampling = settings.setdefault("sampling", {})
+        sampling.setdefault("draft", {})["temperature"] = SAMPLED.temperature
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        reasons = [detail["msg"].removeprefix("Value error, ") for detail in error.errors()]
+        raise ConfigError(f"method {config.method!r}: {'; '.join(reasons)}") from None
+
+
+def _set_weighting(settings: dict[str, Any], options: dict[str, Any]) -> None:
+    """Move the options about the weighting to its section; another kind drops foreign keys."""
+    section: dict[str, Any] = settings.setdefault("weighting", {})
+    if (kind := options.pop("weighting", None)) is not None:
+        section["kind"] = kind
+        for parameter, kinds in WEIGHTING_PARAMETERS.items():
+            if kind not in kinds:
+                section.pop(parameter, None)
+    section |= {name: options.pop(name) for name in WEIGHTING_PARAMETERS if name in options}
+
+
 def resolved(config: RunConfig) -> dict[str, Any]:
-    """Every setting with its value: defaults filled in, "auto" prompts spelled out."""
+    """Every setting with its value: defaults filled in, "auto" prompts and names spelled out."""
+    config = settled(config)
     settings = config.model_dump(mode="json")
     settings["prompt"]["system"] = config.system_prompt
     if config.weighting.kind == "logistic" and config.weighting.alpha is None:
@@ -24,9 +71,14 @@ def config_hash(config: RunConfig) -> str:
     """Sixteen hex digits that name everything that decides an answer, except the seed.
 
     Left out is what changes the course of a run but no answer: the whole `run` section (the seed
-    is recorded beside the hash) and the engine's slots.
+    is recorded beside the hash), the engine's slots, the lookahead, patience with servers, and
+    where vLLM serves.
     """
     settings = resolved(config)
-    del settings["run"], settings["engine"]["slots"]
+    del settings["run"], settings["engine"]["slots"], settings["lookahead"], settings["http"]
+    settings["vllm"] = {
+        role: {key: settings["vllm"][role][key] for key in ("max_model_len", "arguments")}
+        for role in Role
+    }
     canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -38,8 +38,17 @@ def aggregate(name: str, rewards: Sequence[float]) -> float:
     Raises:
         ValueError: unknown name, or no rewards.
     """
-    if name not in AGGREGATIONS:
-        raise ValueError(f"unknown aggregation {name!r}: use {', '.join(AGGREGATIONS)}")
+    check_aggregation(name)
     if not rewards:
         raise ValueError("cannot aggregate the rewards of an answer without steps")
     return AGGREGATIONS[name](rewards)
+
+
+def check_aggregation(name: str) -> None:
+    """Check that there is an aggregation of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in AGGREGATIONS:
+        raise ValueError(f"unknown aggregation {name!r}: use {', '.join(AGGREGATIONS)}")

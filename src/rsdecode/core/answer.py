@@ -6,15 +6,27 @@ import re
 
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[{}]|[{}]")
 _STATED = re.compile(r"(?:####|(?:final |the )?answer(?: is:?|:))\s*(?=\S)", re.IGNORECASE)
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
+_NUMBER = re.compile(r"(?:(?<![\w)\]}])-)?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
+_IN_DOLLARS = re.compile(r"(?:\$\$?)([^$]*[^$\s])(?:\$\$?)")
+_IN_BRACKETS = re.compile(r"\\[(\[](.*?)\\[)\]]")
+_SENTENCE_END = re.compile(r"[.!?]\s+(?=[A-Z])")
+_MATHEMATICS = re.compile(
+    r"[\\^_=+*<>(){}\[\]|π√∞°]|(?<![\w'])[b-zB-HJ-Z](?![\w'])|\d[A-Za-z%]|\b(?:pi|sqrt|log)\b"
+)
+_LONGEST_STATED = 400
 
 
 def extract_answer(text: str) -> str | None:
-    r"""The content of the last `\boxed{}`, else a stated answer, else the last number, or None."""
+    r"""The content of the last `\boxed{}`, else a stated answer, else the last number, or None.
+
+    A stated answer follows "####", "answer is" or "answer:" and ends with its line or sentence; of
+    one that only puts a number into words ("$18 in total"), the number.
+    """
     if (boxed := _last_boxed(text)) is not None:
         return boxed
     if stated := list(_STATED.finditer(text)):
-        return _trim(text[stated[-1].end() :].partition("\n")[0])
+        line = text[stated[-1].end() :].partition("\n")[0]
+        return _trim(line[:_LONGEST_STATED])
     numbers = _NUMBER.findall(text)
     return numbers[-1].replace(",", "") if numbers else None
 
@@ -37,7 +49,13 @@ def _last_boxed(text: str) -> str | None:
 
 
 def _trim(answer: str) -> str:
-    number = _NUMBER.search(answer)
-    if number and len(answer) <= len(number.group()) + 40:
-        return number.group().replace(",", "")
-    return answer.strip().rstrip(".").strip("$* ")
+    """The answer itself: the only number of a plain phrase, or else the formula or the words."""
+    answer = _SENTENCE_END.split(answer, maxsplit=1)[0].strip().rstrip(".").strip("* ")
+    for marks in (_IN_DOLLARS, _IN_BRACKETS):
+        formula = marks.match(answer)
+        if formula and not marks.search(answer, formula.end()):
+            return formula.group(1).strip()
+    numbers = _NUMBER.findall(answer)
+    if len(numbers) == 1 and not _MATHEMATICS.search(answer):
+        return numbers[0].replace(",", "")
+    return answer.replace("$", "").rstrip(".").strip("* ")

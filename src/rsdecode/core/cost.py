@@ -56,10 +56,11 @@ def attended_tokens(cached: int, computed: int) -> int:
 def paper_flops(role: Role, usage: Usage, shape: ModelShape) -> float:
     """2N per token (paper, Section 4): tokens written by draft and target, tokens read by the PRM.
 
-    The reward model's tokens are those that it really computed, prompt and rejected drafts
-    included; a judge's own output is added.
+    A target that verifies proposals is charged for each token that it judges, accepted or not, as
+    it runs all of them: n + 1 tokens for a proposal of n. The reward model's tokens are those that
+    it really computed, prompt and rejected drafts included; a judge's own output is added.
     """
-    tokens = usage.decoded_tokens
+    tokens = usage.decoded_tokens + usage.verified_tokens
     if role is Role.REWARD:
         tokens += usage.prefill_tokens
     return 2.0 * shape.parameters * tokens
@@ -69,12 +70,13 @@ def exact_flops(usage: Usage, shape: ModelShape) -> float:
     """Matrix multiplications that really ran: prefill, decode, attention; cached tokens are free.
 
     The first token of a reply comes out of the prefill, so decoding n tokens runs n - 1 of them.
+    Verified tokens are prefill, and each of them needs the output layer too.
     Scores and soft-max, norms and activations are left out (under 1 % for usual shapes).
     """
     forwarded = usage.prefill_tokens + max(usage.decoded_tokens - usage.calls, 0)
     linear = 2.0 * shape.matmul_parameters * forwarded
     attention = 4.0 * shape.layers * shape.attention_width * usage.attended_tokens
-    output = 2.0 * shape.hidden * shape.vocabulary * usage.decoded_tokens
+    output = 2.0 * shape.hidden * shape.vocabulary * (usage.decoded_tokens + usage.verified_tokens)
     return linear + attention + output
 
 

@@ -12,7 +12,17 @@ from typing import Protocol, runtime_checkable
 
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ConfigError
-from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
+from rsdecode.core.requests import (
+    Failed,
+    Generate,
+    Generated,
+    Propose,
+    Proposed,
+    Score,
+    Scored,
+    Verified,
+    Verify,
+)
 from rsdecode.core.types import Message, Role, Usage
 
 
@@ -64,6 +74,34 @@ class Chooser(Protocol):
 
 
 @runtime_checkable
+class Proposer(Protocol):
+    """A language model that tells from which distribution it drew each token."""
+
+    @property
+    def vocabulary(self) -> str:
+        """Fingerprint of the tokenizer; a verifier must have the same."""
+        ...
+
+    async def propose(self, requests: Sequence[Propose]) -> list[Proposed | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        ...
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """A language model that judges the tokens of another: speculative decoding's target."""
+
+    @property
+    def vocabulary(self) -> str:
+        """Fingerprint of the tokenizer; the proposer must have the same."""
+        ...
+
+    async def verify(self, requests: Sequence[Verify]) -> list[Verified | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        ...
+
+
+@runtime_checkable
 class Sized(Protocol):
     """A model that knows its shape, so that FLOPs can be counted."""
 
@@ -80,6 +118,12 @@ class Closeable(Protocol):
     def close(self) -> None:
         """Release them; requests under way are answered with `Failed`. Safe to call twice."""
         ...
+
+
+_TOKENS_HIDDEN = (
+    "the {role} cannot {ability} single tokens with their probabilities: load it in this process "
+    "(hf:ID_OR_PATH or gguf:FILE), or choose --method rsd, which needs only text"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +154,28 @@ class Models:
         if self.reward is None:
             raise ConfigError("this method needs a reward model: give one with --reward")
         return self.reward
+
+    def proposer(self) -> Proposer:
+        """The draft, as one that proposes single tokens.
+
+        Raises:
+            ConfigError: the run has no draft, or it cannot.
+        """
+        model = self.language_model(Role.DRAFT)
+        if not isinstance(model, Proposer):
+            raise ConfigError(_TOKENS_HIDDEN.format(role=Role.DRAFT, ability="propose"))
+        return model
+
+    def verifier(self) -> Verifier:
+        """The target, as one that judges proposed tokens.
+
+        Raises:
+            ConfigError: the run has no target, or it cannot.
+        """
+        model = self.language_model(Role.TARGET)
+        if not isinstance(model, Verifier):
+            raise ConfigError(_TOKENS_HIDDEN.format(role=Role.TARGET, ability="verify"))
+        return model
 
     def require(self, roles: Iterable[Role]) -> None:
         """Check that there is a model for each of `roles`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rsdecode.core.errors import RsdError
 from rsdecode.core.segment import WHOLE_ANSWER, Boundary
@@ -92,10 +92,94 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class Propose:
+    """Ask the draft for up to `count` single tokens, each with the distribution it came from."""
+
+    context: Context
+    count: int
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """Reply to `Propose`.
+
+    `finish_reason` is `step_limit` (`count` tokens written), `eos` (the draft proposes to end the
+    answer after them) or `length` (the draft's context is full; there may be no token at all).
+
+    Attributes:
+        segment: its token ids are always known; the end of sequence is not among them.
+        distributions: of every token, the proposed end included. Opaque to everyone but a verifier
+            over the same vocabulary.
+    """
+
+    segment: Segment
+    distributions: object = field(repr=False, compare=False)
+    finish_reason: FinishReason
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Ask the target to judge a proposal by exact rejection sampling (see `core.speculation`)."""
+
+    context: Context
+    proposal: Proposed
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Reply to `Verify`: the accepted tokens of the proposal, then one token of the target's own.
+
+    The target's token replaces the first that it rejected or, all being accepted, follows them; it
+    may be the end of the sequence. A proposed end that is accepted ends the answer likewise. So
+    `usage.decoded_tokens` is 1; `verified_tokens` and `accepted_tokens` count the proposal's ids,
+    its end not among them.
+
+    `finish_reason` is `step_limit` (the answer goes on), `eos` or `length` (the target's context is
+    full).
+
+    Attributes:
+        accepted: how many of the proposal's ids are the first of the segment's.
+    """
+
+    segment: Segment
+    accepted: int
+    finish_reason: FinishReason
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """Not a question but news: a step has entered the answer. Drivers show it and reply None."""
 
     step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Serve `request` in the background; drivers reply None at once.
+
+    The method later yields an equal request and receives the reply of the one that was started, or
+    yields `Drop`. What is started and never asked for is dropped when the method ends.
+    """
+
+    request: Generate
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The started `request` is not needed any more: drivers cancel it and reply None.
+
+    What it had computed is in the trajectory's ledger as speculative; the driver enters it.
+    """
+
+    request: Generate
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +189,52 @@ class Failed:
     error: RsdError
 
 
-Request = Generate | Score | Decided
-Reply = Generated | Scored | None
+Request = Generate | Score | Propose | Verify | Decided | Start | Drop
+Reply = Generated | Scored | Proposed | Verified | None
 Decoding = Generator[Sequence[Request], Sequence[Reply], Trajectory]
 """A running method: yields lists of requests, is sent as many replies, returns a trajectory."""
 
 Asking = Generator[Sequence[Request], Sequence[Reply], list[Generated]]
 Scoring = Generator[Sequence[Request], Sequence[Reply], list[Scored]]
+Proposing = Generator[Sequence[Request], Sequence[Reply], Proposed]
+Verifying = Generator[Sequence[Request], Sequence[Reply], Verified]
 Telling = Generator[Sequence[Request], Sequence[Reply], None]
 
 
-def generate(requests: Sequence[Generate]) -> Asking:
-    """Ask for all `requests` at once; returns their replies in order (use with `yield from`)."""
-    replies = yield requests
+def generate(requests: Sequence[Generate], beside: Sequence[Start | Drop] = ()) -> Asking:
+    """Ask for all `requests` at once; returns their replies in order (use with `yield from`).
+
+    Args:
+        requests: what is to be written.
+        beside: what is started or dropped at the same moment.
+    """
+    replies = yield [*beside, *requests]
     return [reply for reply in replies if isinstance(reply, Generated)]
 
 
-def score(requests: Sequence[Score]) -> Scoring:
-    """Ask for all scores at once; returns their replies in order (use with `yield from`)."""
-    replies = yield requests
+def score(requests: Sequence[Score], beside: Sequence[Start | Drop] = ()) -> Scoring:
+    """Ask for all scores at once; returns their replies in order (use with `yield from`).
+
+    Args:
+        requests: what is to be scored.
+        beside: what is started or dropped at the same moment.
+    """
+    replies = yield [*beside, *requests]
     return [reply for reply in replies if isinstance(reply, Scored)]
+
+
+def propose(request: Propose) -> Proposing:
+    """Ask for one proposal (use with `yield from`)."""
+    [reply] = yield [request]
+    assert isinstance(reply, Proposed)
+    return reply
+
+
+def verify(request: Verify) -> Verifying:
+    """Ask for one verification (use with `yield from`)."""
+    [reply] = yield [request]
+    assert isinstance(reply, Verified)
+    return reply
 
 
 def tell(step: Step) -> Telling:

@@ -130,6 +130,13 @@ class Usage:
         calls: requests served.
         seconds: wall time of those requests; requests that are served together overlap.
         attended_tokens: sum, over computed tokens, of the keys that each attended to.
+        speculative_calls: requests that were started ahead and dropped. Those that had been served
+            by then are in the counts above like any other; of those cut off only the seconds are
+            known, and they are not among `calls`.
+        speculative_tokens: of `decoded_tokens`, those of dropped requests.
+        verified_tokens: tokens of another model's proposals that this one judged (`Verify`): each
+            takes a forward pass, within `prefill_tokens`, and an output like a decoded one.
+        accepted_tokens: of `verified_tokens`, those that were accepted.
     """
 
     prefill_tokens: int = 0
@@ -138,6 +145,10 @@ class Usage:
     calls: int = 0
     seconds: float = 0.0
     attended_tokens: int = 0
+    speculative_calls: int = 0
+    speculative_tokens: int = 0
+    verified_tokens: int = 0
+    accepted_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -147,6 +158,10 @@ class Usage:
             self.calls + other.calls,
             self.seconds + other.seconds,
             self.attended_tokens + other.attended_tokens,
+            self.speculative_calls + other.speculative_calls,
+            self.speculative_tokens + other.speculative_tokens,
+            self.verified_tokens + other.verified_tokens,
+            self.accepted_tokens + other.accepted_tokens,
         )
 
 
@@ -218,6 +233,23 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """A whole answer, or the beginning of one, that was written and not chosen.
+
+    Attributes:
+        answer: the final answer found in it, where the method compared answers.
+        votes: how many samples gave that answer; None where nothing was voted on.
+        score: its aggregated reward; None where it was not scored.
+    """
+
+    text: str
+    stop_reason: FinishReason
+    answer: str | None = None
+    votes: int | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
     """A finished answer, how it came about and what it cost.
 
@@ -225,6 +257,7 @@ class Trajectory:
         seed: the run's seed; with problem id and sample it determines every random draw.
         error: the message of the failed request when `stop_reason` is `error` or `cancelled`.
         seconds: wall time from the problem's start to its end.
+        alternatives: the answers that were not chosen, by methods that write several.
     """
 
     problem: Problem
@@ -235,6 +268,7 @@ class Trajectory:
     sample: int = 0
     error: str | None = None
     seconds: float = 0.0
+    alternatives: tuple[Alternative, ...] = ()
 
     @property
     def text(self) -> str:
@@ -252,3 +286,10 @@ class Trajectory:
         if not self.steps:
             return None
         return sum(step.accepted for step in self.steps) / len(self.steps)
+
+    @property
+    def token_acceptance_rate(self) -> float | None:
+        """Share of verified proposal tokens that were accepted; None where none were verified."""
+        verified = sum(self.ledger.of(role).verified_tokens for role in Role)
+        accepted = sum(self.ledger.of(role).accepted_tokens for role in Role)
+        return accepted / verified if verified else None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Decoding
 from rsdecode.core.types import Problem, Role
+from rsdecode.methods.beam import Beam
+from rsdecode.methods.best_of_n import BestOfN
+from rsdecode.methods.majority import Majority
+from rsdecode.methods.process_best_of_n import ProcessBestOfN
 from rsdecode.methods.rsd import RSD
 from rsdecode.methods.single import Single
+from rsdecode.methods.speculative import Speculative
 
 
 class Method(Protocol):
@@ -23,4 +29,39 @@ class Method(Protocol):
         ...
 
 
-__all__ = ["RSD", "Method", "Single"]
+@runtime_checkable
+class Demanding(Protocol):
+    """A method that its models must suit: it is not enough that they are there."""
+
+    def check(self, models: Models) -> None:
+        """Check them before anything is decoded.
+
+        Raises:
+            ConfigError: they do not suit; says why, and the remedy.
+        """
+        ...
+
+
+def require(method: Method, models: Models) -> None:
+    """Check that `models` has what the method needs.
+
+    Raises:
+        ConfigError: a model is missing, or does not suit.
+    """
+    models.require(method.roles)
+    if isinstance(method, Demanding):
+        method.check(models)
+
+
+__all__ = [
+    "RSD",
+    "Beam",
+    "BestOfN",
+    "Demanding",
+    "Majority",
+    "Method",
+    "ProcessBestOfN",
+    "Single",
+    "Speculative",
+    "require",
+]

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from rsdecode.core.errors import Cancelled, RsdError
 from rsdecode.core.limits import Limits
-from rsdecode.core.requests import Generated, Reply, Request, Scored
+from rsdecode.core.requests import Generated, Proposed, Reply, Request, Scored, Verified
 from rsdecode.core.seeds import derive_seed
 from rsdecode.core.types import (
+    Alternative,
     Context,
     FinishReason,
     Ledger,
@@ -35,11 +36,16 @@ class Record:
     sample: int
     steps: list[Step] = field(default_factory=list[Step])
     ledger: Ledger = Ledger()
+    alternatives: tuple[Alternative, ...] = ()
 
     @property
     def session(self) -> str:
         """Names the prefix that this answer's requests share."""
         return f"{self.problem.id}/{self.sample}"
+
+    def branch(self, place: int) -> str:
+        """Names a prefix of its own for each of several continuations, side by side."""
+        return f"{self.session}/{place}"
 
     @property
     def context(self) -> Context:
@@ -56,7 +62,7 @@ class Record:
         parts = (self.seed, self.problem.id, self.sample, len(self.steps), purpose, candidate)
         return derive_seed(*parts)
 
-    def charge(self, role: Role, *replies: Generated | Scored) -> None:
+    def charge(self, role: Role, *replies: Generated | Scored | Proposed | Verified) -> None:
         """Enter what the replies cost."""
         for reply in replies:
             self.ledger = self.ledger.charge(role, reply.usage)
@@ -81,6 +87,7 @@ class Record:
             seed=self.seed,
             sample=self.sample,
             error=error,
+            alternatives=self.alternatives,
         )
 
     def fail(self, error: RsdError) -> Trajectory:

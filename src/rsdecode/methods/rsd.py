@@ -13,11 +13,13 @@ from rsdecode.core.errors import RequestError, RewardError, RsdError
 from rsdecode.core.limits import Limits
 from rsdecode.core.requests import (
     Decoding,
+    Drop,
     Generate,
     Generated,
     Sampling,
     Score,
     Scored,
+    Start,
     generate,
     score,
     tell,
@@ -39,22 +41,29 @@ class RSD:
     scored. An empty draft step that ends the answer has nothing to score: it inherits the reward of
     the step before it, and is rejected where there is none.
 
+    With `lookahead` the draft goes on to its next step while the present one is being scored; if
+    that is rejected, what was written ahead is dropped. A request depends on the steps before it
+    and on its place alone, so the answers are the same with and without.
+
     Attributes:
         weighting: reward to probability of acceptance.
         budget: if given, replaces `weighting` by a threshold that keeps to a share of target calls.
         candidates: draft proposals per step; the best one is held against the weighting.
+        lookahead: draft steps that are begun before the present one is decided on: 0 or 1.
         boundary: where a step ends.
         limits: of the step and the answer.
         draft_sampling: how the draft draws tokens.
         target_sampling: how the target draws tokens.
 
     Raises:
-        ValueError: several candidates of a greedy draft, which would all be the same.
+        ValueError: several candidates of a greedy draft, which would all be the same; or several
+            with lookahead, which would not know which of them to continue.
     """
 
     weighting: Weighting = BinaryStep()
     budget: Budget | None = None
     candidates: int = 1
+    lookahead: int = 0
     boundary: Boundary = PARAGRAPH
     limits: Limits = Limits()
     draft_sampling: Sampling = Sampling()
@@ -67,6 +76,13 @@ class RSD:
             raise ValueError(
                 f"candidates {self.candidates} of a greedy draft are all the same: "
                 "set the draft's temperature above 0"
+            )
+        if self.lookahead not in (0, 1):
+            raise ValueError(f"lookahead {self.lookahead!r} must be 0 or 1")
+        if self.lookahead and self.candidates > 1:
+            raise ValueError(
+                f"lookahead continues the one draft step that is being scored: it conflicts with "
+                f"{self.candidates} candidates; set lookahead to 0 or candidates to 1"
             )
 
     @property
@@ -95,7 +111,8 @@ class RSD:
         """One round of Algorithm 1."""
         drafts = yield from generate([self._draft(record, i) for i in range(self.candidates)])
         record.charge(Role.DRAFT, *drafts)
-        verdicts = yield from _score_drafts(record, drafts)
+        ahead = self._ahead(record, drafts[0])
+        verdicts = yield from _score_drafts(record, drafts, [Start(next_) for next_ in ahead])
 
         best = max(verdicts, key=lambda v: -1.0 if v.reward is None else v.reward)
         weight = 0.0 if best.reward is None else weighting(best.reward)
@@ -103,7 +120,8 @@ class RSD:
         if accepted:
             written = best.draft
         else:
-            [written] = yield from generate([self._target(record)])
+            dropped = [Drop(next_) for next_ in ahead]
+            [written] = yield from generate([self._target(record)], dropped)
             record.charge(Role.TARGET, written)
         return Step(
             segment=written.segment,
@@ -115,6 +133,21 @@ class RSD:
             rejected=tuple(v.as_proposal() for v in verdicts if not (accepted and v is best)),
             token_count=written.token_count,
         )
+
+    def _ahead(self, record: Record, draft: Generated) -> list[Generate]:
+        """The request after `draft`, should it be accepted; none if it is not sure to be scored.
+
+        It equals the one that the next round makes, which is how that round gets its reply.
+        """
+        if not self.lookahead or draft.finish_reason is not FinishReason.STOP:
+            return []
+        if not draft.segment.text.strip():
+            return []
+        step = Step(draft.segment, Role.DRAFT, draft.finish_reason, token_count=draft.token_count)
+        next_record = replace(record, steps=[*record.steps, step])
+        if len(next_record.steps) >= self.limits.max_steps or next_record.room <= 0:
+            return []
+        return [self._draft(next_record, 0)]
 
     def _draft(self, record: Record, candidate: int) -> Generate:
         request = self._request(record, Role.DRAFT, self.draft_sampling)
@@ -154,12 +187,15 @@ class _Verdict(NamedTuple):
         return Proposal(draft.segment.text, self.reward, draft.finish_reason, draft.token_count)
 
 
-def _score_drafts(record: Record, drafts: Sequence[Generated]) -> Deciding[list[_Verdict]]:
+def _score_drafts(
+    record: Record, drafts: Sequence[Generated], started: Sequence[Start]
+) -> Deciding[list[_Verdict]]:
     """Have the reward model score every draft that is a whole step with something in it."""
     whole = [d for d in drafts if d.finish_reason in (FinishReason.STOP, FinishReason.EOS)]
     scorable = [draft for draft in whole if draft.segment.text.strip()]
     context, session = record.context, record.session
-    scored = yield from score([Score(context, (d.segment,), session) for d in scorable])
+    asked = [Score(context, (d.segment,), session) for d in scorable]
+    scored = yield from score(asked, started)
     record.charge(Role.REWARD, *scored)
     rewards = {id(d): _only_reward(s) for d, s in zip(scorable, scored, strict=True)}
     inherited = record.steps[-1].reward if record.steps else None

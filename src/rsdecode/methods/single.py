@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rsdecode.core.errors import RsdError
 from rsdecode.core.limits import Limits
-from rsdecode.core.requests import Decoding, Generate, Generated, Sampling, generate, tell
+from rsdecode.core.requests import Decoding, Generate, Sampling, generate, tell
 from rsdecode.core.segment import PARAGRAPH, WHOLE_ANSWER, Boundary
-from rsdecode.core.types import FinishReason, Problem, Role, Segment, Step
+from rsdecode.core.types import Problem, Role
+from rsdecode.methods.answers import steps_of, stop_reason
 from rsdecode.methods.record import Record
 
 
@@ -48,24 +49,10 @@ class Single:
         try:
             [written] = yield from generate([request])
             record.charge(self.role, written)
-            record.steps.extend(self._steps(written))
+            text, finish = written.segment.text, written.finish_reason
+            record.steps.extend(steps_of(text, self.role, self.boundary, finish))
             for step in record.steps:
                 yield from tell(step)
         except RsdError as error:
             return record.fail(error)
-        ended = written.finish_reason is FinishReason.EOS
-        return record.end(FinishReason.EOS if ended else FinishReason.LENGTH)
-
-    def _steps(self, written: Generated) -> list[Step]:
-        """The answer's steps. Their token ids are not known one by one."""
-        step = Step(
-            segment=written.segment,
-            source=self.role,
-            finish_reason=FinishReason.STOP,
-            accepted=self.role is Role.DRAFT,
-        )
-        texts = self.boundary.split(written.segment.text)
-        steps = [replace(step, segment=Segment(text)) for text in texts]
-        if steps:
-            steps[-1] = replace(steps[-1], finish_reason=written.finish_reason)
-        return steps
+        return record.end(stop_reason(written))

@@ -1,0 +1,181 @@
+"""A language model that is a table: small distributions over a small vocabulary, exactly known.
+
+For tests of laws, ours and yours: what is drawn can be compared with what must be drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
+
+from rsdecode.core.cost import ModelShape, attended_tokens
+from rsdecode.core.errors import RequestError, RsdError
+from rsdecode.core.requests import (
+    Failed,
+    Generate,
+    Generated,
+    Propose,
+    Proposed,
+    Sampling,
+    Verified,
+    Verify,
+)
+from rsdecode.core.segment import WHOLE_ANSWER, Boundary
+from rsdecode.core.speculation import draw, judge, uniforms
+from rsdecode.core.types import Context, FinishReason, Segment, Tokens, Usage
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+Ids = tuple[int, ...]
+Next = Callable[[Ids], Sequence[float]]
+"""Gives the probabilities of the next token after the answer's tokens so far."""
+
+
+class CategoricalModel:
+    """Writes, proposes and verifies tokens; word 0 of the vocabulary is the end of sequence.
+
+    Args:
+        words: text of each token; that of token 0 is never written.
+        following: probabilities of the next token, one for each word; they sum to 1.
+        vocabulary: fingerprint; models that share it exchange token ids.
+        max_context: tokens of an answer at most.
+        shape: for FLOPs.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        following: Next,
+        *,
+        vocabulary: str = "categorical",
+        max_context: int = 10**6,
+        shape: ModelShape | None = None,
+    ) -> None:
+        self._words = tuple(words)
+        self._following = following
+        self._max_context = max_context
+        self.vocabulary = vocabulary
+        self.shape = shape
+
+    async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
+        """Draw tokens until the request's boundary, its limit or the end of the sequence."""
+        return [_or_failed(self._write, request) for request in requests]
+
+    async def propose(self, requests: Sequence[Propose]) -> list[Proposed | Failed]:
+        """Draw tokens and tell from which distributions."""
+        return [_or_failed(self._propose, request) for request in requests]
+
+    async def verify(self, requests: Sequence[Verify]) -> list[Verified | Failed]:
+        """Judge proposals by exact rejection sampling."""
+        return [_or_failed(self._verify, request) for request in requests]
+
+    def distribution(self, before: Ids, sampling: Sampling) -> list[float]:
+        """What the next token is drawn from."""
+        return shaped(self._following(before), sampling)
+
+    def _write(self, request: Generate) -> Generated:
+        before = self._ids(request.context)
+        ids, _, finish = self._draw(
+            before, request.max_tokens, request.sampling, request.seed, request.boundary
+        )
+        usage = self._usage(before, len(ids) + (finish is FinishReason.EOS))
+        return Generated(self._segment(ids), finish, usage)
+
+    def _propose(self, request: Propose) -> Proposed:
+        before = self._ids(request.context)
+        ids, rows, finish = self._draw(before, request.count, request.sampling, request.seed)
+        usage = self._usage(before, len(ids) + (finish is FinishReason.EOS))
+        return Proposed(self._segment(ids), rows, finish, usage)
+
+    def _verify(self, request: Verify) -> Verified:
+        before, proposal = self._ids(request.context), request.proposal
+        ids = proposal.segment.ids_in(self.vocabulary)
+        if ids is None:
+            raise RequestError(f"the proposal is not in the vocabulary {self.vocabulary!r}")
+        rows = cast("list[list[float]]", proposal.distributions)
+        ends = proposal.finish_reason is FinishReason.EOS
+        proposed = (*ids, 0) if ends else ids
+        places = range(len(ids) + 1)  # before each proposed id, and after the last of them
+        target = [self.distribution((*before, *ids[:i]), request.sampling) for i in places]
+        numbers = uniforms(request.seed, len(proposed) + 1)
+        accepted, token = judge(proposed, rows, target, numbers)
+        accepted = min(accepted, len(ids))
+        written = ids[:accepted] if not token else (*ids[:accepted], token)
+        finish = FinishReason.STEP_LIMIT if token else FinishReason.EOS
+        if token and len(before) + len(written) >= self._max_context:
+            finish = FinishReason.LENGTH
+        read = len(before) + len(ids)
+        usage = Usage(
+            prefill_tokens=read,
+            decoded_tokens=1,
+            calls=1,
+            attended_tokens=attended_tokens(0, read),
+            verified_tokens=len(ids),
+            accepted_tokens=accepted,
+        )
+        return Verified(self._segment(written), accepted, finish, usage)
+
+    def _draw(
+        self,
+        before: Ids,
+        count: int,
+        sampling: Sampling,
+        seed: int,
+        boundary: Boundary = WHOLE_ANSWER,
+    ) -> tuple[Ids, list[list[float]], FinishReason]:
+        """Up to `count` tokens, what each was drawn from (the end too), and why it is over."""
+        ids: Ids = ()
+        rows: list[list[float]] = []
+        for number in uniforms(seed, count):
+            if len(before) + len(ids) >= self._max_context:
+                return ids, rows, FinishReason.LENGTH
+            rows.append(self.distribution((*before, *ids), sampling))
+            token = draw(rows[-1], number)
+            if token == 0:
+                return ids, rows, FinishReason.EOS
+            ids = (*ids, token)
+            if boundary.end(self._segment(ids).text) or len(ids) == boundary.tokens:
+                return ids, rows, FinishReason.STOP
+        return ids, rows, FinishReason.STEP_LIMIT
+
+    def _ids(self, context: Context) -> Ids:
+        """The answer so far; the question does not matter."""
+        ids: Ids = ()
+        for segment in context.answer:
+            own = segment.ids_in(self.vocabulary)
+            if own is None:
+                raise RequestError(f"{segment.text!r} is not in the vocabulary {self.vocabulary!r}")
+            ids += own
+        return ids
+
+    def _segment(self, ids: Ids) -> Segment:
+        return Segment("".join(self._words[i] for i in ids), Tokens(self.vocabulary, ids))
+
+    def _usage(self, before: Ids, decoded: int) -> Usage:
+        computed = len(before) + max(decoded - 1, 0)
+        return Usage(len(before), 0, decoded, 1, 0.0, attended_tokens(0, computed))
+
+
+def shaped(probabilities: Sequence[float], sampling: Sampling) -> list[float]:
+    """The probabilities after temperature, top-k and top-p."""
+    order = sorted(range(len(probabilities)), key=lambda i: -probabilities[i])
+    if sampling.temperature == 0.0:
+        return [float(i == order[0]) for i in range(len(probabilities))]
+    highest = probabilities[order[0]]
+    weights = [(p / highest) ** (1.0 / sampling.temperature) for p in probabilities]
+    kept = order[: sampling.top_k or len(order)]
+    total, before = sum(weights[i] for i in kept), 0.0
+    result = [0.0] * len(weights)
+    for i in kept:
+        if before < sampling.top_p * total:
+            result[i] = weights[i]
+        before += weights[i]
+    whole = sum(result)
+    return [weight / whole for weight in result]
+
+
+def _or_failed(serve: Callable[[Request], Reply], request: Request) -> Reply | Failed:
+    try:
+        return serve(request)
+    except RsdError as error:
+        return Failed(error)

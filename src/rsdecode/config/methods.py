@@ -1,0 +1,118 @@
+"""Builds a decoding method from its name and a configuration."""
+
+from __future__ import annotations
+
+from rsdecode.config.method_names import MethodName, check_method_name, parse_method_name
+from rsdecode.config.resolve import DEFAULT_ALPHA, settled
+from rsdecode.config.schema import RunConfig, SamplingConfig
+from rsdecode.config.weighting import load_weighting
+from rsdecode.core.budget import Budget
+from rsdecode.core.errors import ConfigError, RsdError
+from rsdecode.core.limits import Limits
+from rsdecode.core.protocols import Models
+from rsdecode.core.requests import Sampling
+from rsdecode.core.segment import parse_boundary
+from rsdecode.core.types import Role
+from rsdecode.core.weighting import BinaryStep, Clipping, Constant, Logistic, Sigmoidal, Weighting
+from rsdecode.methods import (
+    RSD,
+    Beam,
+    BestOfN,
+    Majority,
+    Method,
+    ProcessBestOfN,
+    Single,
+    Speculative,
+    require,
+)
+
+__all__ = ["build_named_method", "check_method_name", "check_models"]
+
+
+def build_named_method(name: str, config: RunConfig) -> Method:
+    """The method that `name` stands for, whatever the configuration's own method is.
+
+    What the name leaves open is taken from the configuration (see `resolve.settled`).
+
+    Raises:
+        ConfigError: the name is not known, or settings contradict each other.
+    """
+    config = settled(config.model_copy(update={"method": name}))
+    try:
+        return _build(parse_method_name(config.method), config)
+    except RsdError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def check_models(config: RunConfig, method: Method, models: Models) -> None:
+    """Check that the models are all there and go together.
+
+    Raises:
+        ConfigError: they do not; names the specs.
+    """
+    try:
+        require(method, models)
+    except ConfigError as error:
+        raise ConfigError(f"draft {config.draft}, target {config.target}: {error}") from error
+
+
+def _build(name: MethodName, config: RunConfig) -> Method:
+    """The method of a settled configuration."""
+    boundary, limits = parse_boundary(config.boundary), Limits(**config.limits.model_dump())
+    draft, target = _sampling(config.sampling.draft), _sampling(config.sampling.target)
+    aggregation = str(name.options.get("aggregation"))
+    match name.kind:
+        case "rsd":
+            threshold = config.weighting.threshold
+            return RSD(
+                weighting=_weighting(config),
+                budget=None if config.budget is None else Budget(config.budget, threshold),
+                candidates=config.candidates,
+                lookahead=config.lookahead,
+                boundary=boundary,
+                limits=limits,
+                draft_sampling=draft,
+                target_sampling=target,
+            )
+        case "majority":
+            return Majority(name.count, boundary, limits, draft)
+        case "best-of":
+            return BestOfN(name.count, aggregation, boundary, limits, draft)
+        case "process-best-of":
+            return ProcessBestOfN(name.count, boundary, limits, draft)
+        case "beam":
+            expansions = int(name.options["expansions"])
+            return Beam(name.count, expansions, aggregation, boundary, limits, draft)
+        case "speculative":
+            return Speculative(name.count, boundary, limits, target)
+        case _:
+            role = Role(name.kind)
+            return Single(role, boundary, limits, draft if role is Role.DRAFT else target)
+
+
+def _weighting(config: RunConfig) -> Weighting:
+    """The weighting function.
+
+    Raises:
+        ConfigError: a Python function cannot be imported.
+    """
+    options = config.weighting
+    match options.kind:
+        case "step":
+            return BinaryStep(options.threshold)
+        case "constant":
+            return Constant(options.p if options.p is not None else 1.0)
+        case "clipping":
+            return Clipping()
+        case "sigmoidal":
+            return Sigmoidal()
+        case "logistic":
+            return Logistic(options.alpha or DEFAULT_ALPHA, options.threshold)
+        case _:
+            return load_weighting(options.kind)
+
+
+def _sampling(config: SamplingConfig) -> Sampling:
+    return Sampling(config.temperature, config.top_p, config.top_k)

@@ -1,0 +1,85 @@
+"""Whole answers: sampled side by side, and cut into steps afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rsdecode.core.requests import Generate, Generated, Sampling, generate
+from rsdecode.core.segment import WHOLE_ANSWER, Boundary
+from rsdecode.core.types import FinishReason, Role, Segment, Step
+from rsdecode.methods.record import Deciding, Record
+
+SAMPLED = Sampling(temperature=0.7)
+"""How a draft is sampled several times, unless something else is asked for (the paper's)."""
+
+
+def check_samples(count: int, sampling: Sampling) -> None:
+    """Check that `count` samples of one context can differ.
+
+    Raises:
+        ValueError: there are none, or a greedy draft would write the same each time.
+    """
+    if count < 1:
+        raise ValueError(f"samples {count!r} must be at least 1")
+    if count > 1 and sampling.temperature == 0.0:
+        raise ValueError(
+            f"{count} samples of a greedy draft are all the same: "
+            "set the draft's temperature above 0"
+        )
+
+
+def draft_answers(record: Record, count: int, sampling: Sampling) -> Deciding[list[Generated]]:
+    """Have the draft write `count` whole answers, all asked for at once."""
+    request = Generate(
+        role=Role.DRAFT,
+        context=record.context,
+        max_tokens=record.limits.max_tokens,
+        boundary=WHOLE_ANSWER,
+        sampling=sampling,
+    )
+    written = yield from generate(
+        [
+            replace(request, seed=record.seed_for("draft", i), session=record.branch(i))
+            for i in range(count)
+        ]
+    )
+    record.charge(Role.DRAFT, *written)
+    return written
+
+
+def is_answer(written: Generated) -> bool:
+    """Whether the model ended what it wrote itself."""
+    return written.finish_reason is FinishReason.EOS
+
+
+def stop_reason(written: Generated) -> FinishReason:
+    """Why an answer that was written in one piece is over."""
+    return FinishReason.EOS if is_answer(written) else FinishReason.LENGTH
+
+
+def steps_of(
+    text: str,
+    role: Role,
+    boundary: Boundary,
+    finish_reason: FinishReason,
+    rewards: Sequence[float] = (),
+) -> list[Step]:
+    """The steps of a whole answer. Their token ids are not known one by one.
+
+    Args:
+        text: the answer.
+        role: who wrote it.
+        boundary: where a step ends.
+        finish_reason: of the last step.
+        rewards: of each step, where they were scored.
+    """
+    texts = boundary.split(text)
+    scored: Sequence[float | None] = rewards or [None] * len(texts)
+    steps = [
+        Step(Segment(part), role, FinishReason.STOP, reward, accepted=role is Role.DRAFT)
+        for part, reward in zip(texts, scored, strict=True)
+    ]
+    if steps:
+        steps[-1] = replace(steps[-1], finish_reason=finish_reason)
+    return steps

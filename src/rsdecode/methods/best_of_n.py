@@ -1,0 +1,112 @@
+"""Best of N whole answers by a process reward model (arXiv 2305.20050)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rsdecode.core.aggregate import aggregate, check_aggregation
+from rsdecode.core.errors import RsdError
+from rsdecode.core.limits import Limits
+from rsdecode.core.requests import Decoding, Generated, Sampling, Score, score, tell
+from rsdecode.core.segment import PARAGRAPH, Boundary
+from rsdecode.core.types import Alternative, Problem, Role, Segment
+from rsdecode.methods.answers import (
+    SAMPLED,
+    check_samples,
+    draft_answers,
+    is_answer,
+    steps_of,
+    stop_reason,
+)
+from rsdecode.methods.record import Deciding, Record
+from rsdecode.methods.scoring import rewards_in
+
+Rewards = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BestOfN:
+    """The draft writes several answers; the reward model says which is taken.
+
+    Every answer that ended by itself is cut into steps, which are scored in one request; the
+    aggregation makes one score of their rewards. The highest wins, the first of equals. An answer
+    without text has no steps and loses to any with. If none ended the trajectory is the first
+    sample, with its stop reason.
+
+    Attributes:
+        samples: how many answers.
+        aggregation: of the rewards of an answer's steps: last, min, product or mean.
+        boundary: where a step ends.
+        limits: `max_tokens` holds for each sample; there is no other limit.
+        sampling: how the draft draws tokens.
+
+    Raises:
+        ValueError: an unknown aggregation, or several samples of a greedy draft.
+    """
+
+    samples: int = 8
+    aggregation: str = "last"
+    boundary: Boundary = PARAGRAPH
+    limits: Limits = Limits()
+    sampling: Sampling = SAMPLED
+
+    def __post_init__(self) -> None:
+        check_samples(self.samples, self.sampling)
+        check_aggregation(self.aggregation)
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The draft and the reward model."""
+        return frozenset({Role.DRAFT, Role.REWARD})
+
+    def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
+        """Decode one problem (see `Method`)."""
+        record = Record(problem, self.limits, seed, sample)
+        try:
+            written = yield from draft_answers(record, self.samples, self.sampling)
+            rewards = yield from self._rewards(record, written)
+            scores = [aggregate(self.aggregation, each) if each else None for each in rewards]
+            chosen = _best(written, scores)
+            record.alternatives = tuple(
+                Alternative(w.segment.text, stop_reason(w), score=score_)
+                for i, (w, score_) in enumerate(zip(written, scores, strict=True))
+                if i != chosen
+            )
+            text, finish = written[chosen].segment.text, written[chosen].finish_reason
+            steps = steps_of(text, Role.DRAFT, self.boundary, finish, rewards[chosen])
+            record.steps.extend(steps)
+            for step in record.steps:
+                yield from tell(step)
+        except RsdError as error:
+            return record.fail(error)
+        return record.end(stop_reason(written[chosen]))
+
+    def _rewards(self, record: Record, written: Sequence[Generated]) -> Deciding[list[Rewards]]:
+        """The rewards of the steps of each answer; none for what is no answer."""
+        texts = {
+            place: self.boundary.split(w.segment.text)
+            for place, w in enumerate(written)
+            if is_answer(w) and w.segment.text.strip()
+        }
+        scored = yield from score(
+            [
+                Score(record.context, tuple(map(Segment, steps)), record.branch(place))
+                for place, steps in texts.items()
+            ]
+        )
+        record.charge(Role.REWARD, *scored)
+        rewards = {
+            place: rewards_in(reply, len(steps))
+            for (place, steps), reply in zip(texts.items(), scored, strict=True)
+        }
+        return [rewards.get(place, ()) for place in range(len(written))]
+
+
+def _best(written: Sequence[Generated], scores: Sequence[float | None]) -> int:
+    """Place of the highest score; an answer without one still beats what did not end."""
+    ranks = [
+        (is_answer(w), -1.0 if score_ is None else score_)
+        for w, score_ in zip(written, scores, strict=True)
+    ]
+    return ranks.index(max(ranks))

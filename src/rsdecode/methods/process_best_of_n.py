@@ -1,0 +1,95 @@
+"""The best of N candidates at every step, by a process reward model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rsdecode.core.errors import RsdError
+from rsdecode.core.limits import Limits
+from rsdecode.core.requests import Decoding, Generate, Sampling, generate, tell
+from rsdecode.core.segment import PARAGRAPH, Boundary
+from rsdecode.core.types import FinishReason, Problem, Role, Step
+from rsdecode.methods.answers import SAMPLED, check_samples
+from rsdecode.methods.record import Deciding, Record
+from rsdecode.methods.scoring import Candidate, score_candidates
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessBestOfN:
+    """The draft proposes several candidates for each step; the best by reward enters. No target.
+
+    A candidate that was cut (`step_limit`, `length`) is not a step: it is not scored and loses to
+    any that was. An empty candidate that ends the answer inherits the reward of the step before it.
+    Where no candidate has a reward the first one enters without: there is nobody else to write. A
+    step that was cut at its cap is then continued by the next one.
+
+    Attributes:
+        candidates: draft proposals per step; the first of equals wins.
+        boundary: where a step ends.
+        limits: of the step and the answer.
+        sampling: how the draft draws tokens.
+
+    Raises:
+        ValueError: several candidates of a greedy draft, which would all be the same.
+    """
+
+    candidates: int = 4
+    boundary: Boundary = PARAGRAPH
+    limits: Limits = Limits()
+    sampling: Sampling = SAMPLED
+
+    def __post_init__(self) -> None:
+        check_samples(self.candidates, self.sampling)
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The draft and the reward model."""
+        return frozenset({Role.DRAFT, Role.REWARD})
+
+    def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
+        """Decode one problem (see `Method`)."""
+        record = Record(problem, self.limits, seed, sample)
+        try:
+            while len(record.steps) < self.limits.max_steps:
+                step = yield from self._next_step(record)
+                record.steps.append(step)
+                yield from tell(step)
+                if reason := record.stop_after(step):
+                    return record.end(reason)
+            return record.end(FinishReason.MAX_STEPS)
+        except RsdError as error:
+            return record.fail(error)
+
+    def _next_step(self, record: Record) -> Deciding[Step]:
+        """The best of the candidates."""
+        drafts = yield from generate([self._request(record, i) for i in range(self.candidates)])
+        record.charge(Role.DRAFT, *drafts)
+        candidates = [Candidate(record, d, record.branch(i)) for i, d in enumerate(drafts)]
+        rewards = yield from score_candidates(record, candidates)
+
+        ranks = [-1.0 if reward is None else reward for reward in rewards]
+        best = ranks.index(max(ranks))
+        return Step(
+            segment=drafts[best].segment,
+            source=Role.DRAFT,
+            finish_reason=drafts[best].finish_reason,
+            reward=rewards[best],
+            accepted=True,
+            rejected=tuple(
+                candidate.as_proposal(reward)
+                for i, (candidate, reward) in enumerate(zip(candidates, rewards, strict=True))
+                if i != best
+            ),
+            token_count=drafts[best].token_count,
+        )
+
+    def _request(self, record: Record, candidate: int) -> Generate:
+        return Generate(
+            role=Role.DRAFT,
+            context=record.context,
+            max_tokens=min(self.limits.max_step_tokens, record.room),
+            boundary=self.boundary,
+            sampling=self.sampling,
+            seed=record.seed_for("draft", candidate),
+            session=record.branch(candidate),
+        )
