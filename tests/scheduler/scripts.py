@@ -41,8 +41,8 @@ def models(
 class Gated(ScriptedModel):
     """Holds the requests of some questions until their gate is opened."""
 
-    def __init__(self, *held: str) -> None:
-        super().__init__(write)
+    def __init__(self, *held: str, writer: Callable[[Generate], str] = write) -> None:
+        super().__init__(writer)
         self.gates = {question: asyncio.Event() for question in held}
         self.waiting: list[str] = []
 

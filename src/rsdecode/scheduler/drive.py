@@ -13,7 +13,8 @@ from rsdecode.core.errors import Cancelled
 from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Decided, Decoding, Reply, Request
 from rsdecode.core.types import Step, Trajectory
-from rsdecode.scheduler.answering import answer, first_failure
+from rsdecode.scheduler.ahead import Ahead
+from rsdecode.scheduler.answering import ahead_of, answer, first_failure
 
 Watcher = Callable[[Step], None]
 """Called with every step as it is decided."""
@@ -31,18 +32,28 @@ async def advance(decoding: Decoding, models: Models, watch: Watcher | None = No
     A failed request is raised inside the method, which keeps the steps decided so far.
     """
     started = time.perf_counter()
+    async with ahead_of(models) as ahead:
+        trajectory = await pursue(decoding, models, ahead, watch)
+    ledger = trajectory.ledger + ahead.spent
+    return replace(trajectory, ledger=ledger, seconds=time.perf_counter() - started)
+
+
+async def pursue(
+    decoding: Decoding, models: Models, ahead: Ahead, watch: Watcher | None
+) -> Trajectory:
+    """Run a method to its end; the caller adds what `ahead` has spent, and the time."""
     try:
         requests = next(decoding)
         while True:
             show(requests, watch)
-            replies = await answer(requests, models)
+            replies = await answer(requests, models, ahead)
             if error := first_failure(replies):
                 requests = decoding.throw(error)
             else:
                 requests = decoding.send(cast(Sequence[Reply], replies))
     except StopIteration as end:
         trajectory: Trajectory = end.value
-    return replace(trajectory, seconds=time.perf_counter() - started)
+        return trajectory
 
 
 def abandon(decoding: Decoding, reason: str) -> Trajectory:

@@ -11,8 +11,9 @@ from functools import partial
 from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Decoding
 from rsdecode.core.types import Problem, Step, Trajectory
-from rsdecode.methods import Method
-from rsdecode.scheduler.drive import abandon, advance
+from rsdecode.methods import Method, require
+from rsdecode.scheduler.answering import ahead_of
+from rsdecode.scheduler.drive import abandon, pursue
 
 Key = tuple[str, int]
 
@@ -64,7 +65,7 @@ class Scheduler:
         listener: told of every decided step.
 
     Raises:
-        ConfigError: `models` lacks one that the method needs.
+        ConfigError: `models` lacks one that the method needs, or they do not go together.
         ValueError: a number is out of range.
     """
 
@@ -82,7 +83,7 @@ class Scheduler:
             raise ValueError(f"concurrency {concurrency!r} must be at least 1")
         if timeout_s is not None and not timeout_s > 0:
             raise ValueError(f"timeout_s {timeout_s!r} must be positive")
-        models.require(method.roles)
+        require(method, models)
         self._models = models
         self._method = method
         self._seed = seed
@@ -140,16 +141,18 @@ class Scheduler:
         """Run one job; its own failure, cancellation or deadline is in the trajectory."""
         started = time.perf_counter()
         decoding = self._decode(job)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                trajectory = await advance(decoding, self._models, self._watcher(job))
-        except TimeoutError:
-            trajectory = abandon(decoding, f"the deadline of {self._timeout_s} s passed")
-        except asyncio.CancelledError:
-            if job.key not in self._cancelled:
-                raise
-            trajectory = abandon(decoding, CANCELLED)
-        return replace(trajectory, seconds=time.perf_counter() - started)
+        async with ahead_of(self._models) as ahead:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    trajectory = await pursue(decoding, self._models, ahead, self._watcher(job))
+            except TimeoutError:
+                trajectory = abandon(decoding, f"the deadline of {self._timeout_s} s passed")
+            except asyncio.CancelledError:
+                if job.key not in self._cancelled:
+                    raise
+                trajectory = abandon(decoding, CANCELLED)
+        ledger = trajectory.ledger + ahead.spent
+        return replace(trajectory, ledger=ledger, seconds=time.perf_counter() - started)
 
     def _end(self, job: Job, flight: _Flight, task: asyncio.Task[Trajectory]) -> None:
         """Hand in the result of a task; an exception is a bug and ends the run."""

@@ -1,0 +1,181 @@
+"""Measures real servers of the embedded family: what they take, and answers to replay.
+
+Iterations are timed over plain HTTP, with requests of a known length (`ignore_eos`, a vLLM option);
+the answers come from a run of RSD at its defaults over the same servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import statistics
+import sys
+import time
+from typing import Any
+
+import httpx2 as httpx
+
+from benchmarks.report import device_name
+from rsdecode.config import RunConfig
+from rsdecode.config.build import build_models
+from rsdecode.core.protocols import Models
+from rsdecode.core.types import Problem, Role, Trajectory
+from rsdecode.methods import RSD
+from rsdecode.models.abacus import model_path
+from rsdecode.models.abacus import problems as abacus_problems
+from rsdecode.scheduler.scheduler import Job, Scheduler
+
+SIZES = (1, 8, 32, 64, 128)
+NEW_TOKENS = 64
+LONG, SHORT = 768, 64
+"""Tokens of two prompts, whose difference in time is that of reading."""
+REPEATS = 5
+ANSWERS = 128
+MAX_BATCH = 128
+"""What the servers were started with as --max-num-seqs."""
+
+
+def measure(specs: dict[Role, str]) -> dict[str, Any]:
+    """The content of a measured file."""
+    servers = {role.value: asyncio.run(_costs(role, spec)) for role, spec in specs.items()}
+    return {
+        "date": datetime.date.today().isoformat(),
+        "device": device_name(),
+        "command": "python " + " ".join(["-m", "benchmarks.schedule", *sys.argv[1:]]),
+        "servers": servers,
+        "answers": _answers(specs),
+    }
+
+
+def family_problems(count: int) -> list[Problem]:
+    """The first problems of the test set."""
+    return [Problem.ask(p.question, id=p.id) for p in abacus_problems("test", limit=count)]
+
+
+def models_of(specs: dict[Role, str]) -> Models:
+    """The embedded family behind servers."""
+    config = RunConfig.model_validate(
+        {
+            "draft": specs[Role.DRAFT],
+            "target": specs[Role.TARGET],
+            "draft_tokenizer": str(model_path("draft")),
+            "target_tokenizer": str(model_path("target")),
+            "reward": {"spec": specs[Role.REWARD], "tokenizer": str(model_path("prm"))},
+            "http": {"concurrency": 512},
+        }
+    )
+    return build_models(config)
+
+
+async def _costs(role: Role, spec: str) -> dict[str, Any]:
+    """One server's costs; the medians of some repetitions."""
+    url, _, name = spec.partition("#")
+    async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None)) as client:
+        ask = _Asking(client, url, name, role)
+        await ask.seconds(8, SHORT, 8)
+        prefill = (await ask.seconds(1, LONG, 1) - await ask.seconds(1, SHORT, 1)) / (LONG - SHORT)
+        if role is Role.REWARD:
+            # What is not reading is HTTP and the like; it is counted as the server's own work.
+            totals = [(n, await ask.seconds(n, SHORT, 1)) for n in SIZES]
+            rest = [(n, max(seconds - n * SHORT * prefill, 0.0)) for n, seconds in totals]
+            return _entry(rest, prefill, 0.0)
+        decode = [(n, await ask.iteration(n)) for n in SIZES]
+        fixed = await ask.seconds(1, SHORT, 1) - SHORT * prefill - decode[0][1]
+        return _entry(decode, prefill, fixed)
+
+
+def _entry(decode: list[tuple[int, float]], prefill: float, fixed: float) -> dict[str, Any]:
+    return {
+        "decode_s": [[n, _rounded(seconds)] for n, seconds in decode],
+        "prefill_s": _rounded(max(prefill, 0.0)),
+        "request_s": _rounded(max(fixed, 0.0)),
+        "max_batch": MAX_BATCH,
+    }
+
+
+class _Asking:
+    """Requests of known lengths, each with a prompt that no cache holds."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str, name: str, role: Role) -> None:
+        self._client = client
+        self._url, self._name, self._role = url, name, role
+        self._asked = 0
+
+    async def iteration(self, requests: int) -> float:
+        """Seconds of an iteration that writes one token of each."""
+        short, long = 8, 8 + NEW_TOKENS
+        return (
+            await self.seconds(requests, SHORT, long) - await self.seconds(requests, SHORT, short)
+        ) / NEW_TOKENS
+
+    async def seconds(self, requests: int, prompt: int, new: int) -> float:
+        """Until all of so many requests, sent at once, are answered."""
+        times: list[float] = []
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            await asyncio.gather(*(self._one(prompt, new) for _ in range(requests)))
+            times.append(time.perf_counter() - started)
+        return statistics.median(times)
+
+    async def _one(self, prompt: int, new: int) -> None:
+        self._asked += 1
+        head = [100 + self._asked // 10**i % 10 for i in range(6)]
+        ids = head + [120 + i % 50 for i in range(prompt - len(head))]
+        body: dict[str, Any] = {"model": self._name}
+        if self._role is Role.REWARD:
+            body |= {"input": ids, "task": "token_classify"}
+            url = self._url.removesuffix("/v1") + "/pooling"
+        else:
+            body |= {"prompt": ids, "max_tokens": new, "ignore_eos": True, "temperature": 0}
+            url = self._url + "/completions"
+        reply = await self._client.post(url, json=body)
+        reply.raise_for_status()
+
+
+def _answers(specs: dict[Role, str]) -> list[dict[str, Any]]:
+    """Lengths of a real run, in the order of the problems."""
+    models = models_of(specs)
+    jobs = [Job(problem) for problem in family_problems(ANSWERS)]
+
+    async def run() -> list[Trajectory]:
+        return [t async for t in Scheduler(models, RSD(), concurrency=64).run(jobs)]
+
+    ended = {trajectory.problem.id: trajectory for trajectory in asyncio.run(run())}
+    models.close()
+    prompts = _prompt_lengths([job.problem for job in jobs])
+    return [
+        {"prompt": length, "steps": _steps(ended[job.problem.id])}
+        for length, job in zip(prompts, jobs, strict=True)
+    ]
+
+
+def _prompt_lengths(problems: list[Problem]) -> list[int]:
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(model_path("draft"))
+    turns = [[{"role": m.role, "content": m.content} for m in p.messages] for p in problems]
+    return [
+        len(tokenizer.apply_chat_template(t, add_generation_prompt=True, return_dict=False))
+        for t in turns
+    ]
+
+
+def _steps(trajectory: Trajectory) -> list[list[Any]]:
+    """(draft tokens, how the draft ended, target tokens, how the target ended) of each step."""
+    assert trajectory.error is None, trajectory.error
+    rows: list[list[Any]] = []
+    for step in trajectory.steps:
+        if step.accepted:
+            rows.append([max(step.token_count, 1), step.finish_reason.value, 0, "stop"])
+        else:
+            [draft] = step.rejected
+            tokens = max(draft.token_count, 1), max(step.token_count, 1)
+            rows.append([tokens[0], draft.finish_reason.value, tokens[1], step.finish_reason.value])
+    rows[-1][3 if rows[-1][2] else 1] = (
+        "eos"  # an answer cut by a limit is replayed as one that ends
+    )
+    return rows
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
