@@ -7,6 +7,7 @@ import pytest
 
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.types import (
+    Alternative,
     FinishReason,
     Ledger,
     Problem,
@@ -26,7 +27,7 @@ STEP = Step(
     reward=0.25,
     weight=0.0,
     rejected=(
-        Proposal("No.\n\n", 0.25, FinishReason.STOP),
+        Proposal("No.\n\n", 0.25, FinishReason.STOP, 3),
         Proposal("cut", None, FinishReason.LENGTH),
     ),
     token_count=6,
@@ -35,7 +36,14 @@ LEDGER = Ledger(
     Usage(5, 1, 4, 1, 0.5, 20), Usage(6, 2, 7, 1, 0.25, 30), Usage(9, 3, 0, 1, 0.125, 45)
 )
 TRAJECTORY = Trajectory(
-    Problem.ask("q", id="p7"), (STEP,), FinishReason.EOS, LEDGER, seed=3, sample=2, seconds=1.5
+    Problem.ask("q", id="p7"),
+    (STEP,),
+    FinishReason.EOS,
+    LEDGER,
+    seed=3,
+    sample=2,
+    seconds=1.5,
+    alternatives=(Alternative("11", FinishReason.EOS, "11", votes=1, score=0.5),),
 )
 SHAPES = {Role.DRAFT: ModelShape(10), Role.TARGET: ModelShape(100), Role.REWARD: ModelShape(5)}
 
@@ -44,6 +52,10 @@ def test_a_record_by_hand() -> None:
     record = trajectory_to_record(TRAJECTORY, shapes=SHAPES, config_hash="abc")
     exact = record["flops"].pop("exact")
     assert exact > 0
+    record["usage"] = {
+        role: {name: count for name, count in usage.items() if count}
+        for role, usage in record["usage"].items()
+    }
     assert record == {
         "id": "p7",
         "sample": 2,
@@ -59,8 +71,15 @@ def test_a_record_by_hand() -> None:
                 "weight": 0.0,
                 "accepted": False,
                 "finish_reason": "eos",
-                "rejected": [{"text": "No.\n\n", "reward": 0.25}, {"text": "cut", "reward": None}],
+                "tokens": 6,
+                "rejected": [
+                    {"text": "No.\n\n", "reward": 0.25, "finish_reason": "stop", "tokens": 3},
+                    {"text": "cut", "reward": None, "finish_reason": "length", "tokens": 0},
+                ],
             }
+        ],
+        "alternatives": [
+            {"text": "11", "answer": "11", "votes": 1, "score": 0.5, "stop_reason": "eos"}
         ],
         "usage": {
             "draft": {
@@ -82,7 +101,6 @@ def test_a_record_by_hand() -> None:
             "reward": {
                 "prefill_tokens": 9,
                 "cached_tokens": 3,
-                "decoded_tokens": 0,
                 "calls": 1,
                 "seconds": 0.125,
                 "attended_tokens": 45,

@@ -8,7 +8,7 @@ from typing import Any
 
 from rsdecode.core.answer import extract_answer
 from rsdecode.core.cost import ModelShape, flops
-from rsdecode.core.types import Ledger, Role, Step, Trajectory
+from rsdecode.core.types import Alternative, Ledger, Proposal, Role, Step, Trajectory
 
 Shapes = Mapping[Role, ModelShape | None]
 
@@ -36,6 +36,7 @@ def trajectory_to_record(
         "stop_reason": trajectory.stop_reason.value,
         "error": trajectory.error,
         "steps": [step_to_record(step) for step in trajectory.steps],
+        "alternatives": [alternative_to_record(other) for other in trajectory.alternatives],
         "usage": ledger_to_record(trajectory.ledger),
         "flops": {"paper": cost.paper, "exact": cost.exact},
         "seconds": trajectory.seconds,
@@ -53,7 +54,29 @@ def step_to_record(step: Step) -> dict[str, Any]:
         "weight": step.weight,
         "accepted": step.accepted,
         "finish_reason": step.finish_reason.value,
-        "rejected": [{"text": draft.text, "reward": draft.reward} for draft in step.rejected],
+        "tokens": step.token_count,
+        "rejected": [proposal_to_record(draft) for draft in step.rejected],
+    }
+
+
+def proposal_to_record(draft: Proposal) -> dict[str, Any]:
+    """A draft that did not enter the answer."""
+    return {
+        "text": draft.text,
+        "reward": draft.reward,
+        "finish_reason": draft.finish_reason.value,
+        "tokens": draft.token_count,
+    }
+
+
+def alternative_to_record(other: Alternative) -> dict[str, Any]:
+    """An answer that was written and not chosen."""
+    return {
+        "text": other.text,
+        "answer": other.answer,
+        "votes": other.votes,
+        "score": other.score,
+        "stop_reason": other.stop_reason.value,
     }
 
 

@@ -315,4 +315,7 @@ def test_a_data_set_and_a_limit(tmp_path: Path) -> None:
     records = [json.loads(line) for line in output.read_text().splitlines()]
     assert sorted(record["id"] for record in records) == [f"test-2-{i:04}" for i in range(3)]
     assert all(record["reference"] for record in records)
+    before = output.read_bytes()
+    assert main([*given, *models]) == 0  # goes on, with nothing left to do
+    assert output.read_bytes() == before
     assert main(["solve", "--input", "abacus:nothing", "--json", *models]) == 2

@@ -36,6 +36,8 @@ def modules_after(code: str) -> set[str]:
         "from rsdecode.cli.main import main; main(['--help'])",
         "from rsdecode.cli.main import main; main(['solve', '--help'])",
         "from rsdecode.cli.main import main; main(['doctor', '--help'])",
+        "from rsdecode.cli.main import main; main(['eval', '--help'])",
+        "from rsdecode.cli.main import main; main(['eval', '--methods', 'rds'])",
         "from rsdecode.cli.main import main; main(['solve', 'q', '--threshold', '7'])",
     ],
 )

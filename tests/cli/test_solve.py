@@ -11,11 +11,12 @@ import pytest
 from .conftest import Rsd, run, spawn
 
 KEYS = [
-    "answer", "config_hash", "error", "flops", "id", "sample", "seconds", "seed", "steps",
-    "stop_reason", "text", "usage",
+    "alternatives", "answer", "config_hash", "error", "flops", "id", "sample", "seconds", "seed",
+    "steps", "stop_reason", "text", "usage",
 ]  # fmt: skip
 USAGE = [
-    "attended_tokens", "cached_tokens", "calls", "decoded_tokens", "prefill_tokens", "seconds",
+    "accepted_tokens", "attended_tokens", "cached_tokens", "calls", "decoded_tokens",
+    "prefill_tokens", "seconds", "speculative_calls", "speculative_tokens", "verified_tokens",
 ]  # fmt: skip
 
 
@@ -54,7 +55,10 @@ def test_the_record_has_exactly_the_documented_keys(rsd: Rsd, models: list[str])
         "weight": 0.0,
         "accepted": False,
         "finish_reason": "stop",
-        "rejected": [{"text": "So it is 5.\n\n", "reward": 0.2}],
+        "tokens": 3,
+        "rejected": [
+            {"text": "So it is 5.\n\n", "reward": 0.2, "finish_reason": "stop", "tokens": 4}
+        ],
     }
     assert sorted(record["usage"]) == ["draft", "reward", "target"]
     assert all(sorted(usage) == USAGE for usage in record["usage"].values())

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import random
+from statistics import quantiles
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from rsdecode.evals.stats import paired_difference, wilson
+from rsdecode.evals.stats import bootstrap, mcnemar, paired_difference, percentile, wilson
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -48,5 +49,43 @@ def test_paired_difference_covers_the_truth() -> None:
 def test_nothing_to_compare() -> None:
     with pytest.raises(ValueError, match="at least one"):
         wilson(0, 0)
+    for empty in (lambda: bootstrap([]), lambda: percentile([], 50)):
+        with pytest.raises(ValueError, match="at least one"):
+            empty()
     with pytest.raises(ValueError, match="one length"):
         paired_difference([True], [True, False])
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_equals_the_binomial_test(won: int, lost: int) -> None:
+    expected = binomtest(won, won + lost).pvalue if won + lost else 1.0
+    assert mcnemar(won, lost) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40), st.integers(1, 99))
+def test_percentiles_equal_those_of_the_standard_library(values: list[float], percent: int) -> None:
+    expected = quantiles(values, n=100, method="inclusive")[percent - 1]
+    assert percentile(sorted(values), percent) == pytest.approx(expected, rel=1e-9, abs=1e-6)
+
+
+def test_the_ends_of_percentiles() -> None:
+    assert [percentile([1.0, 2.0, 4.0], p) for p in (0, 50, 75, 100)] == [1.0, 2.0, 3.0, 4.0]
+    assert percentile([7.0], 99) == 7.0
+
+
+def test_the_bootstrap_is_seeded_and_near_the_normal_interval() -> None:
+    differences = [1.0] * 30 + [-1.0] * 12 + [0.0] * 258
+    mean, low, high = bootstrap(differences, seed=3)
+    assert (mean, low, high) == bootstrap(differences, seed=3)
+    uneven = [value + at / 1e3 for at, value in enumerate(differences)]
+    assert bootstrap(uneven, seed=3) != bootstrap(uneven, seed=4)
+    expected = paired_difference(*_verdicts(30, 12, 258))
+    assert mean == expected.estimate
+    assert low == pytest.approx(expected.low, abs=0.006)
+    assert high == pytest.approx(expected.high, abs=0.006)
+    assert bootstrap([0.5] * 9) == (0.5, 0.5, 0.5)
+
+
+def _verdicts(won: int, lost: int, same: int) -> tuple[list[bool], list[bool]]:
+    pairs = [(True, False)] * won + [(False, True)] * lost + [(True, True)] * same
+    return [a for a, _ in pairs], [b for _, b in pairs]

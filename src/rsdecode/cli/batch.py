@@ -9,7 +9,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from rsdecode.cli.lines import BadLine, Question, read_questions
 from rsdecode.cli.messages import InterruptedRun, print_error, print_note, print_warning
 from rsdecode.cli.progress import RunProgress
 from rsdecode.cli.runtime import Runtime, loaded
@@ -18,6 +17,7 @@ from rsdecode.config import RunConfig, config_hash
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Trajectory
 from rsdecode.evals.datasets import is_dataset, load_dataset
+from rsdecode.evals.datasets.lines import BadLine, Question, read_questions
 from rsdecode.scheduler.scheduler import Job
 
 Sink = Callable[[dict[str, Any], Trajectory], None]
@@ -40,7 +40,7 @@ def solve_file(
         InterruptedRun: Ctrl-C; what is finished stays.
     """
     questions, bad = _questions(source, limit)
-    if output is not None and output.exists() and output.samefile(source):
+    if output is not None and output.exists() and source.exists() and output.samefile(source):
         raise ConfigError(f"--input and --output are both {source}: results need their own file")
     for line in bad:
         print_error(f"{source}, line {line.number}: {line.reason}")

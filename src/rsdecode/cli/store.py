@@ -6,16 +6,14 @@ that ended with `error` or `cancelled` are dropped from the file and solved agai
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from rsdecode.core.errors import ConfigError
+from rsdecode.evals.locked import LockedFile
 
 RETRIED = ("error", "cancelled")
 Key = tuple[str, int]
@@ -42,9 +40,10 @@ class OutputFile:
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
-        self._path = Path(os.path.realpath(path))
         self._name = f"--output {path}"
-        self._file = self._open_locked()
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{self._name} is not a file; --json prints results to stdout")
+        self._file = LockedFile(path, self._name)
         try:
             lines = [] if overwrite else self._read_lines()
             self._records = lines
@@ -75,59 +74,19 @@ class OutputFile:
     def begin(self) -> None:
         """Bring the file to what is kept of it; nothing is changed before this is called."""
         kept = b"".join(_line(record) for record in self._kept)
-        self._file.seek(0)
-        if self._file.read() == kept:
-            return
-        folder, name = self._path.parent, self._path.name
-        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-        new = os.fdopen(handle, "r+b")
-        try:
-            os.fchmod(handle, os.fstat(self._file.fileno()).st_mode & 0o777)
-            fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            new.write(kept)
-            _flush(new)
-            os.replace(temporary, self._path)
-        except BaseException:
-            new.close()
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        self._file.close()
-        self._file = new
+        if self._file.read() != kept:
+            self._file.replace(kept)
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one result so that it outlives a crash."""
-        self._file.seek(0, os.SEEK_END)
-        self._file.write(_line(record))
-        _flush(self._file)
+        self._file.append(_line(record))
 
     def close(self) -> None:
         """Let others write."""
         self._file.close()
 
-    def _open_locked(self) -> IO[bytes]:
-        if self._path.exists() and not self._path.is_file():
-            raise ConfigError(f"{self._name} is not a file; --json prints results to stdout")
-        while True:
-            try:
-                file = open(  # noqa: SIM115 - stays open, and locked, until close()
-                    os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+b"
-                )
-            except OSError as error:
-                raise ConfigError(f"{self._name}: cannot be written: {error.strerror}") from None
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.close()
-                raise ConfigError(
-                    f"{self._name} is being written by another rsd: wait for it, or choose another"
-                ) from None
-            if _same_file(file, self._path):
-                return file
-            file.close()  # it was replaced between our opening and our locking it
-
     def _read_lines(self) -> list[dict[str, Any]]:
         """The results in the file. Only the last line may be torn."""
-        self._file.seek(0)
         lines = self._file.read().split(b"\n")
         records: list[dict[str, Any]] = []
         for number, line in enumerate(lines, start=1):
@@ -172,15 +131,3 @@ def _difference(record: Mapping[str, Any], run: RunKey, questions: Mapping[str, 
 
 def _line(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode() + b"\n"
-
-
-def _flush(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _same_file(file: IO[bytes], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

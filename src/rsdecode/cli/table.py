@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rsdecode.cli.messages import print_note
 from rsdecode.evals.evaluate import Graded, Result
 from rsdecode.evals.plots import SweepPoint
-from rsdecode.evals.stats import paired_difference
+from rsdecode.evals.stats import Interval, paired_difference
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -64,7 +64,7 @@ def _counter(bars: Progress, task: TaskID) -> Callable[[Graded], None]:
 def print_methods(results: Sequence[Result]) -> None:
     """Accuracy, tokens, acceptance, FLOPs relative to the target, seconds: a row for each."""
     target = next(result for result in results if result.method == "target")
-    table = _table(
+    table = new_table(
         "method",
         "accuracy [95 %]",
         "to target [95 %]",
@@ -80,21 +80,21 @@ def print_methods(results: Sequence[Result]) -> None:
         tokens = result.tokens
         table.add_row(
             result.method,
-            accuracy_text(result),
-            "" if result is target else difference_text(result, target),
-            _percent(result.acceptance_rate),
+            accuracy_text(result.accuracy),
+            "" if result is target else difference_text(_to_target(result, target)),
+            percent(result.acceptance_rate),
             *(f"{tokens[role]:,}" for role in ("draft", "target", "reward")),
             relative(result.flops.paper, target.flops.paper),
             relative(result.flops.exact, target.flops.exact),
             f"{result.seconds:.1f}",
         )
-    _print(table)
+    print_table(table)
 
 
 def print_sweep(points: Sequence[SweepPoint], results: Sequence[Result]) -> None:
     """RSD over the thresholds."""
     target = next(result for result in results if result.method == "target")
-    table = _table(
+    table = new_table(
         "threshold",
         "accuracy [95 %]",
         "to target [95 %]",
@@ -107,26 +107,30 @@ def print_sweep(points: Sequence[SweepPoint], results: Sequence[Result]) -> None
         result = point.result
         table.add_row(
             f"{point.threshold:g}",
-            accuracy_text(result),
-            difference_text(result, target),
-            _percent(result.acceptance_rate),
+            accuracy_text(result.accuracy),
+            difference_text(_to_target(result, target)),
+            percent(result.acceptance_rate),
             f"{result.tokens['target']:,}",
             relative(result.flops.paper, target.flops.paper),
             relative(result.flops.exact, target.flops.exact),
         )
-    _print(table)
+    print_table(table)
 
 
-def accuracy_text(result: Result) -> str:
+def accuracy_text(accuracy: Interval) -> str:
     """`81.5 % [75.5, 86.3]`."""
-    share, low, high = result.accuracy
+    share, low, high = accuracy
     return f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def difference_text(result: Result, target: Result) -> str:
+def difference_text(interval: Interval) -> str:
     """`+2.0 [+0.4, +3.6]`, in points."""
-    difference, low, high = paired_difference(result.correct, target.correct)
+    difference, low, high = interval
     return f"{100 * difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def _to_target(result: Result, target: Result) -> Interval:
+    return paired_difference(result.correct, target.correct)
 
 
 def relative(value: float | None, unit: float | None) -> str:
@@ -134,11 +138,13 @@ def relative(value: float | None, unit: float | None) -> str:
     return f"{value / unit:.2f}x" if value is not None and unit else "-"
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """`42%`, or nothing where it is not known."""
     return "" if share is None else f"{share:.0%}"
 
 
-def _table(*columns: str) -> Any:
+def new_table(*columns: str) -> Any:
+    """A table; all columns but the first hold numbers."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -148,7 +154,8 @@ def _table(*columns: str) -> Any:
     return table
 
 
-def _print(table: Any) -> None:
+def print_table(table: Any) -> None:
+    """Print on stdout, wide where nobody's window is known."""
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else 140).print(table)

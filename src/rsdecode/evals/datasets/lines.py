@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -40,18 +41,10 @@ def read_questions(path: Path) -> tuple[list[Question], list[BadLine]]:
     Raises:
         ConfigError: the file cannot be read.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(f"--input {path}: there is no such file") from None
-    except OSError as error:
-        raise ConfigError(f"--input {path}: cannot be read: {error.strerror}") from None
     questions: dict[str, Question] = {}
     bad: list[BadLine] = []
     first_seen: dict[str, int] = {}
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in read_lines(path):
         try:
             question = read_question(line, number)
             if question.id in questions:
@@ -65,11 +58,43 @@ def read_questions(path: Path) -> tuple[list[Question], list[BadLine]]:
     return list(questions.values()), bad
 
 
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file that are not empty, with their numbers.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+
+
 def read_question(line: bytes, number: int) -> Question:
     """Read one line.
 
     Raises:
         InputError: it is not UTF-8, not a JSON object, or has no question.
+    """
+    entry = read_object(line)
+    text = check_question(question_text(entry))
+    id = next((entry[k] for k in ("id", "ID") if entry.get(k) is not None), number)
+    if isinstance(id, bool) or not isinstance(id, (str, int)) or id == "":
+        raise InputError(f"the id {id!r} must be a text or a whole number")
+    return Question(
+        check_text(str(id)), text, answer_text(entry.get("answer", entry.get("Answer")))
+    )
+
+
+def read_object(line: bytes) -> dict[str, Any]:
+    """The JSON object of one line.
+
+    Raises:
+        InputError: it is not UTF-8, or not a JSON object.
     """
     try:
         fields: Any = json.loads(line.decode("utf-8"))
@@ -79,12 +104,7 @@ def read_question(line: bytes, number: int) -> Question:
         raise InputError(f"not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise InputError('not a JSON object, such as {"question": "..."}')
-    entry = cast("dict[str, Any]", fields)
-    text = check_question(_question(entry))
-    id = next((entry[k] for k in ("id", "ID") if entry.get(k) is not None), number)
-    if isinstance(id, bool) or not isinstance(id, (str, int)) or id == "":
-        raise InputError(f"the id {id!r} must be a text or a whole number")
-    return Question(check_text(str(id)), text, _answer(entry.get("answer", entry.get("Answer"))))
+    return cast("dict[str, Any]", fields)
 
 
 def check_question(text: str) -> str:
@@ -112,7 +132,12 @@ def check_text(text: str) -> str:
     return text
 
 
-def _question(entry: dict[str, Any]) -> str:
+def question_text(entry: Mapping[str, Any]) -> str:
+    """The question of an object.
+
+    Raises:
+        InputError: it has none, or it is not a text.
+    """
     names = [name for name in ("question", "problem", "Question") if name in entry]
     if not names:
         found = ", ".join(map(repr, list(entry)[:8])) or "no keys"
@@ -125,7 +150,8 @@ def _question(entry: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _answer(value: Any) -> str | None:
+def answer_text(value: Any) -> str | None:
+    """An answer as text: 145 for 145.0, JSON for what is neither a number nor a text."""
     if value is None or isinstance(value, str):
         return value
     whole = isinstance(value, float) and value.is_integer()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsdecode.cli.lines import Question, read_question
 from rsdecode.core.errors import InputError
+from rsdecode.evals.datasets.lines import Question, read_question
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,238 @@
+"""`rsd eval`: methods side by side on data sets, every answer kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from rsdecode.cli.messages import InterruptedRun, print_note, print_warning
+from rsdecode.cli.options import RunOptions, with_run_options
+from rsdecode.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rsdecode.cli.eval_progress import EvalProgress
+    from rsdecode.config import RunConfig
+    from rsdecode.core.protocols import Models
+    from rsdecode.evals.plan import Asked, Task
+    from rsdecode.evals.store import Cell, CellFile
+    from rsdecode.evals.summary import Comparison, Summary
+
+METHODS = "draft,target,rsd"
+OUT = Path("runs/eval")
+
+
+class Opened(NamedTuple):
+    """A task and the file of its cell."""
+
+    task: Task
+    file: CellFile
+
+
+class Compared(NamedTuple):
+    """A method's numbers, and how they compare to the target's."""
+
+    summary: Summary
+    to_target: Comparison | None
+
+
+@with_run_options
+def command(
+    options: RunOptions,
+    *,
+    data: Annotated[
+        str, typer.Option("--data", help="Data sets, separated by commas: abacus:test, gsm8k, ...")
+    ] = "abacus:test",
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods", help="Methods, separated by commas: draft, target, rsd@0.5, beam@4, ..."
+        ),
+    ] = METHODS,
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Folder for the results; what it holds is not done again."),
+    ] = OUT,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", min=1, help="Problems of each data set; default all, 200 of abacus."
+        ),
+    ] = None,
+    shuffle_seed: Annotated[
+        int | None,
+        typer.Option("--shuffle-seed", help="Take the problems in random order, from this seed."),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", help="i/n: every n-th problem; shards may share --out."),
+    ] = None,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout instead of tables.")
+    ] = False,
+) -> int:
+    """Run methods on data sets, grade every answer and keep it.
+
+    Each answer is stored as soon as it is there. The same command goes on where it was cut off, and
+    a higher --limit or --samples adds to what is there; anything that changes results starts a cell
+    of its own in the folder. `rsd report` makes pictures and pages of it.
+
+    Exit code: 0 all were decoded; 1 some ended with an error; 2 the options, the configuration or a
+    model are wrong; 130 interrupted.
+    """
+    from rsdecode.evals.plan import Asked, plan
+    from rsdecode.evals.store import Shard, Store
+
+    if "method" in options.given:
+        raise ConfigError(f"--method {options.given['method']}: rsd eval takes --methods A,B,...")
+    config = options.load()
+    part = None if shard is None else Shard.parse(shard)
+    asked = Asked(split_data(data), _split(methods), limit, shuffle_seed, part)
+    tasks = plan(config, asked)
+    with Store(out, part) as store:
+        store.describe(_description(config, asked))
+        opened = [Opened(task, store.cell(task.meta)) for task in tasks]
+        print_note(f"results: {out}")
+        failed = _run(config, opened)
+        cells = [_cell(task, file) for task, file in opened]
+    if json_output:
+        print(json.dumps(_record(asked, out, cells)), flush=True)
+    else:
+        _show(asked, cells)
+    return 1 if failed else 0
+
+
+def split_data(names: str) -> tuple[str, ...]:
+    """The data sets of a list with commas; the levels of `abacus:test:2,3` are one of them."""
+    parts: list[str] = []
+    for part in names.split(","):
+        if part.strip().isdecimal() and parts:
+            parts[-1] += f",{part.strip()}"
+        else:
+            parts.append(part.strip())
+    return tuple(part for part in parts if part)
+
+
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(name for part in names.split(",") if (name := part.strip()))
+
+
+def _description(config: RunConfig, asked: Asked) -> dict[str, Any]:
+    from rsdecode import __version__
+    from rsdecode.config import resolved
+
+    return {
+        "data": asked.data,
+        "methods": asked.methods,
+        "limit": asked.limit,
+        "shuffle_seed": asked.shuffle_seed,
+        "shard": None if asked.shard is None else str(asked.shard),
+        "version": __version__,
+        "config": resolved(config),
+    }
+
+
+def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
+    """Do what is left; returns how many problems failed."""
+    from rsdecode.cli.eval_progress import EvalProgress
+    from rsdecode.cli.runtime import loading
+    from rsdecode.config.build import build_models
+    from rsdecode.evals.runner import shapes_of
+
+    for task, file in opened:
+        _tell_damage(task, file)
+    waiting = [(task, file) for task, file in opened if task.left(file.done)]
+    progress = EvalProgress()
+    if not waiting:
+        print_note("all answers are there already")
+        return 0
+    for warning in dict.fromkeys(w for task, _ in waiting for w in task.config.warnings()):
+        print_warning(warning)
+    with loading(config) as reporter:
+        models = build_models(config, [task.method for task, _ in waiting], reporter)
+    try:
+        for task, file in waiting:
+            file.begin(shapes_of(task.method, models))
+        with progress:
+            asyncio.run(_run_all(waiting, models, progress))
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            f"interrupted: {progress.done} answers added; the same command goes on from here"
+        ) from None
+    finally:
+        models.close()
+        for _, file in waiting:
+            file.close()
+    return progress.errors
+
+
+async def _run_all(
+    waiting: Sequence[tuple[Task, CellFile]], models: Models, progress: EvalProgress
+) -> None:
+    """The tasks one after the other, all on one event loop."""
+    from rsdecode.cli.eval_progress import Tally
+    from rsdecode.evals.grading import GradingPool
+    from rsdecode.evals.runner import run_task
+
+    with GradingPool() as pool:
+        for task, file in waiting:
+            jobs = task.jobs
+            earlier = [file.done[job.key] for job in jobs if job.key in file.done]
+            watch = progress.start(task.name, Tally(len(jobs), earlier))
+            await run_task(task, task.left(file.done), models, file, pool=pool, watch=watch)
+
+
+def _tell_damage(task: Task, file: CellFile) -> None:
+    if lines := file.found.damaged:
+        print_warning(
+            f"{file.name}: {len(lines)} damaged lines (first: line {lines[0]}) of {task.name}: "
+            "their answers are done again"
+        )
+    if file.found.torn:
+        print_note(f"{task.name}: the last line was cut off: its answer is done again")
+
+
+def _cell(task: Task, file: CellFile) -> Cell:
+    """The answers that were asked for, of all that are stored."""
+    from rsdecode.evals.store import Cell
+
+    answers = file.answers
+    return Cell(file.meta, [answers[job.key] for job in task.jobs if job.key in answers])
+
+
+def _compared(asked: Asked, cells: Sequence[Cell]) -> dict[str, list[Compared]]:
+    """By data set: each method, and how it compares to the target if that is there too."""
+    from rsdecode.evals.summary import compare, summarise
+
+    groups: dict[str, list[Compared]] = {data: [] for data in asked.data}
+    for cell in cells:
+        if not cell.records:
+            print_warning(f"no answers of {cell.meta.method} to {cell.meta.data}")
+            continue
+        data = cell.meta.data
+        targets = (c for c in cells if (c.meta.data, c.meta.method) == (data, "target"))
+        target = next(targets, None)
+        compared = None if target is None or target is cell else compare(cell, target)
+        groups[data].append(Compared(summarise(cell), compared))
+    return groups
+
+
+def _record(asked: Asked, out: Path, cells: Sequence[Cell]) -> dict[str, Any]:
+    rows = [row for group in _compared(asked, cells).values() for row in group]
+    methods = [
+        {**summary.as_record(), "to_target": None if other is None else other.as_record()}
+        for summary, other in rows
+    ]
+    return {"methods": methods, "sweep": [], "data": list(asked.data), "out": str(out)}
+
+
+def _show(asked: Asked, cells: Sequence[Cell]) -> None:
+    from rsdecode.cli.eval_table import print_summaries
+
+    for data, rows in _compared(asked, cells).items():
+        if rows:
+            print_summaries(data, rows)

@@ -1,0 +1,86 @@
+"""Runs RSD at one threshold after the other on the same problems, for `rsd tune`."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from types import TracebackType
+
+from rsdecode.config.methods import build_named_method
+from rsdecode.core.errors import ConfigError
+from rsdecode.core.protocols import Models
+from rsdecode.core.types import Problem
+from rsdecode.evals.grading import GradingPool
+from rsdecode.evals.memory import remembering
+from rsdecode.evals.plan import Task
+from rsdecode.evals.runner import judge
+from rsdecode.evals.tune import Outcome, Point, outcome
+from rsdecode.methods import Method
+from rsdecode.scheduler.scheduler import Job, Scheduler
+
+
+class Calibration:
+    """The problems, the target's outcomes and the memory that all thresholds share.
+
+    Use it as a context manager, within one event loop.
+
+    Args:
+        alone: the target's task.
+        rsd: RSD's task on the same problems.
+        models: what both need; not closed here.
+    """
+
+    def __init__(self, alone: Task, rsd: Task, models: Models) -> None:
+        if not rsd.problems:
+            raise ConfigError(f"{rsd.meta.data} holds no problems to tune on")
+        self._alone = alone
+        self._rsd = rsd
+        self._models = remembering(models)
+        self._pool = GradingPool()
+        self._target: list[Outcome] | None = None
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is solved at each threshold."""
+        return self._rsd.problems
+
+    async def point(self, threshold: float) -> Point:
+        """RSD at a threshold.
+
+        Raises:
+            ConfigError: an answer failed; a threshold found on what is left would mean little.
+        """
+        if self._target is None:
+            self._target = await self._outcomes(self._alone.method, self._alone.problems)
+        method = build_named_method(f"rsd@{threshold!r}", self._rsd.config)
+        outcomes = await self._outcomes(method, self._rsd.problems)
+        return Point(threshold, outcomes, self._target)
+
+    async def _outcomes(self, method: Method, problems: tuple[Problem, ...]) -> list[Outcome]:
+        run = self._rsd.config.run
+        scheduler = Scheduler(
+            self._models,
+            method,
+            seed=run.seed,
+            concurrency=run.concurrency,
+            timeout_s=run.timeout_s,
+        )
+        shapes = dict(self._models.shapes())
+        found: dict[str, Outcome] = {}
+        async with aclosing(scheduler.run(map(Job, problems))) as trajectories:
+            async for trajectory in trajectories:
+                if trajectory.error is not None:
+                    raise ConfigError(f"problem {trajectory.problem.id}: {trajectory.error}")
+                verdict = await judge(trajectory, self._pool, self._rsd.kind)
+                found[trajectory.problem.id] = outcome(trajectory, shapes, correct=verdict.correct)
+        return [found[problem.id] for problem in problems]
+
+    def __enter__(self) -> Calibration:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.close()

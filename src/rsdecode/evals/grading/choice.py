@@ -1,0 +1,41 @@
+"""The letter of a multiple-choice answer."""
+
+from __future__ import annotations
+
+import re
+
+from rsdecode.evals.grading.notation import tidy, unwrapped
+
+_LETTER = re.compile(
+    r"(?i:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is\s*)?:?\s*)?"
+    r"(?:\(([A-Za-z])\).*|([A-Z])(?:[).:,]\s*.*)?|([a-z])[).]?)",
+    re.DOTALL,
+)
+_STATED = re.compile(
+    r"(?:answer|option|choice)(?:\s+is)?\s*:?\s*(?:option\s+|choice\s+)?[*\s]*\(?([A-Z])\)?(?![\w'])"
+)
+_ALONE = re.compile(r"[\s*(]*([A-Z])[\s*).]*")
+_REFERENCE = re.compile(r"\(([A-Za-z])\)|([A-KA-k])")
+
+
+def letter_of(answer: str) -> str | None:
+    r"""The letter that an answer names: `B`, `(B)`, `B. because ...`, `\text{(B)}`, `option B`."""
+    found = _LETTER.fullmatch(unwrapped(tidy(answer)).strip("{} "))
+    return next((letter.upper() for letter in found.groups() if letter), None) if found else None
+
+
+def letter_stated(text: str) -> str | None:
+    """The letter that a text states last: `the answer is (B)`, or a last line that is a letter."""
+    if stated := _STATED.findall(text):
+        return stated[-1]
+    alone = _ALONE.fullmatch(text.rstrip().rpartition("\n")[2])
+    return alone.group(1) if alone else None
+
+
+def letter_reference(reference: str) -> str | None:
+    """The letter, if the reference is one and not a variable: capital up to K, or in brackets."""
+    plain = unwrapped(tidy(reference)).strip("{} ")
+    found = _REFERENCE.fullmatch(plain)
+    if found is None or (found.group(2) and not found.group(2).isupper()):
+        return None
+    return (found.group(1) or found.group(2)).upper()

@@ -1,0 +1,121 @@
+"""One notation for what LaTeX, Unicode and plain typing write in many ways."""
+
+from __future__ import annotations
+
+import re
+
+from rsdecode.core.answer import extract_answer
+
+_SYMBOLS = str.maketrans(
+    {
+        "−": "-", "–": "-", "\u00a0": " ", "\u202f": " ", "∞": r"\infty ", "π": r"\pi ",
+        "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "×": r"\times ", "·": r"\cdot ", "∪": r"\cup ",
+        "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ", "°": r"^\circ ", "√": r"\sqrt ", "¢": "",
+        "²": "^2", "³": "^3", "½": r"\frac{1}{2}", "€": "", "£": "", "’": "'", "…": r"\ldots ",
+    }
+)  # fmt: skip
+_REWRITTEN = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in [
+        (r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|displaystyle|limits)(?![A-Za-z])\.?", ""),
+        (r"(?<!\\)\\[()\[\]]", ""),  # delimiters of formulas, not brackets
+        (r"(?<!\\)\\!\s*", ""),
+        (r"(?<!\\)\\(?:[,;:> ]|q?quad(?![A-Za-z]))|~", " "),
+        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"(?<!\\)\\\\(?=frac|sqrt|pi|cdot|times|text|circ|infty)", r"\\"),  # escaped twice
+        (r"\{,\}", ","),
+        (r"\\?\$", ""),
+        (r"\\%", "%"),
+        (r"\\(?:geqslant|geq)(?![A-Za-z])", r"\\ge"),
+        (r"\\(?:leqslant|leq)(?![A-Za-z])", r"\\le"),
+        (r"\\lbrace(?![A-Za-z])", r"\\{"),
+        (r"\\rbrace(?![A-Za-z])", r"\\}"),
+        (r"\\[lr]?vert(?![A-Za-z])", "|"),
+        (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degree(?![A-Za-z])", r"^\\circ"),
+    ]
+]
+_WRAPPER = re.compile(
+    r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|math(?:rm|bf|it|sf|tt)|mbox|boldsymbol|bm|operatorname)"
+    r"\s*\{([^{}]*)\}"
+)
+_BRACE = re.compile(r"\\.|[{}]")
+_SPACE = re.compile(r"\s+")
+_EMPHASIS = re.compile(r"^(\*\*|\*|__|`)(.*)\1$", re.DOTALL)
+_ARTICLES = re.compile(r"\b(?:the|a|an)\b")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*|\d{1,2}:\d\d\s*[ap]\.?\s?m\.?", re.IGNORECASE)
+_LONG_WORD = re.compile(r"(?!sqrt|infinity|alpha|beta|theta|and\b|log\b)[A-Za-z]{3,}")
+_BASE = re.compile(r"([0-9A-F]+)_\{?(\d{1,2})\}?")
+
+
+def tidy(text: str) -> str:
+    """The text with one spelling for each symbol, without dollars, spacing and emphasis."""
+    text = text.translate(_SYMBOLS)
+    for pattern, replacement in _REWRITTEN:
+        text = pattern.sub(replacement, text)
+    text = _SPACE.sub(" ", text).strip().rstrip(".:").strip()
+    if emphasised := _EMPHASIS.match(text):
+        text = emphasised.group(2).strip()
+    return text
+
+
+def unwrapped(text: str, before: str = "") -> str:
+    r"""The text with `\text{...}` and its like replaced by `before` and what they hold."""
+    return _WRAPPER.sub(rf"{before}\1", text)
+
+
+def without_braces(text: str) -> str:
+    """The text without a pair of braces around all of it, which would make a set of a tuple."""
+    depth = 0
+    for brace in _BRACE.finditer(text):
+        depth += {"{": 1, "}": -1}.get(brace.group(), 0)
+        if depth == 0 and brace.end() < len(text):
+            return text
+    return text[1:-1].strip() if text.startswith("{") and depth == 0 else text
+
+
+def compact(text: str) -> str:
+    """A key under which two spellings of the same text are equal."""
+    return _SPACE.sub("", unwrapped(tidy(text))).rstrip(".")
+
+
+def words_of(reference: str) -> str | None:
+    """The words that a reference consists of; None if it is mathematics.
+
+    A few letters without a wrapper may be a product of variables, and are not words.
+    """
+    tidied = tidy(reference)
+    plain = unwrapped(tidied).strip()
+    if not _WORDS.fullmatch(plain):
+        return None
+    if plain == tidied and " " not in plain and len(plain) < 4:
+        return None
+    return plain if len(plain) > 1 else None
+
+
+def is_prose(answer: str) -> bool:
+    """Whether an answer is a phrase, which no formula equals."""
+    plain = words_of(answer)
+    return plain is not None and len(_LONG_WORD.findall(plain)) > 1
+
+
+def said(words: str) -> str:
+    """A key under which two phrasings of the same words are equal."""
+    plain = unwrapped(tidy(words)).casefold().replace("-", " ")
+    plain = re.sub(r"[^\w\s:]", "", plain)
+    plain = re.sub(r"(?<=\d)\s+(?=[ap]m\b)", "", plain)
+    return " ".join(_ARTICLES.sub(" ", plain).split())
+
+
+def digits_in_base(text: str) -> tuple[str, str] | None:
+    """The digits and the base of a number such as 52_8."""
+    number = _BASE.fullmatch(compact(text))
+    return (number.group(1).lstrip("0"), number.group(2)) if number else None
+
+
+def final_answer(reference: str) -> str:
+    """The answer of a reference that may be a whole solution (GSM8K's "#### 42", a box)."""
+    if "####" in reference:
+        return reference.rpartition("####")[2].strip()
+    if r"\boxed" in reference and (boxed := extract_answer(reference)) is not None:
+        return boxed
+    return reference.strip()

@@ -1,0 +1,195 @@
+"""Names everything that changes a result, so that results are only ever continued by their like."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, cast
+
+from rsdecode import __version__
+from rsdecode.config import RunConfig
+from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
+from rsdecode.core.types import Problem, Role
+from rsdecode.evals.grading import AnswerKind
+from rsdecode.methods import Method
+from rsdecode.models.abacus import ModelName, model_path
+
+_DIGITS = 16
+_WHOLE = 1 << 20
+"""Files up to this size are read whole; of larger ones, pieces."""
+_PIECE, _PIECES = 1 << 16, 32
+_READ_BY_LOADERS = {
+    ".bin", ".gguf", ".jinja", ".json", ".model", ".pt", ".pth", ".py", ".safetensors", ".txt",
+}  # fmt: skip
+
+
+def cell_key(
+    config: RunConfig,
+    method: Method,
+    *,
+    name: str,
+    data: str,
+    kind: AnswerKind,
+    problems: Sequence[Problem],
+) -> str:
+    """Sixteen hex digits for all that decides the answers of a method to a data set.
+
+    In it: the package's version, the method as it is built, the models that it needs, prompts, what
+    of the engine changes numbers, the seed, all problems of the set and how they are graded. Not in
+    it: how many of the problems or samples are asked for and in which order, shards, and the
+    settings of the engine, of servers and of the run that decide no answer.
+
+    Args:
+        config: of the run.
+        method: as it is built.
+        name: that it is built by.
+        data: the data set's name.
+        kind: of its answers.
+        problems: all of its problems, with their prompts.
+    """
+    roles = method.roles
+    engine = config.engine.model_dump(mode="json", exclude={"slots"})
+    return digest(
+        {
+            "version": __version__,
+            "data": data,
+            "problems": problems_digest(problems),
+            "graded_as": kind,
+            "method": name,
+            "options": describe(method),
+            "models": {role: _model(config, role) for role in Role if role in roles},
+            "plain_prompt": config.prompt.plain,
+            "engine": engine,
+            "seed": config.run.seed,
+        }
+    )
+
+
+def problems_digest(problems: Sequence[Problem]) -> str:
+    """Of questions, prompts and references, in whatever order."""
+    return digest(sorted((describe(problem) for problem in problems), key=lambda p: p["id"]))
+
+
+def describe(value: Any) -> Any:
+    """A configured object as plain JSON: its type, and its fields, all the way down.
+
+    Raises:
+        TypeError: a part of it says nothing of what it is.
+    """
+    if value is None or isinstance(value, (str, int, float)):
+        return value.value if isinstance(value, Enum) else value
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: describe(getattr(value, field.name)) for field in fields(value)}
+        return {"type": type(value).__qualname__, **parts}
+    if isinstance(value, Mapping):
+        return {str(k): describe(v) for k, v in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, (tuple, list)):
+        return [describe(part) for part in cast("Sequence[Any]", value)]
+    if isinstance(value, (set, frozenset)):
+        return sorted((describe(part) for part in cast("set[Any]", value)), key=json.dumps)
+    if callable(value):
+        name = getattr(value, "__qualname__", type(value).__qualname__)
+        return {"function": f"{value.__module__}.{name}", "source": _source(value)}
+    raise TypeError(f"{value!r} in a method is no dataclass, function or plain value")
+
+
+def model_digest(spec: ModelSpec) -> str:
+    """What a spec stands for: of files on this machine their content, else the spec itself.
+
+    Of large files only the size and pieces are read, so that it is cheap. A model of the Hugging
+    Face hub, or behind a server, is taken by its name.
+    """
+    match spec.kind:
+        case SpecKind.ABACUS:
+            return _abacus(spec)
+        case SpecKind.HF | SpecKind.GGUF | SpecKind.SCRIPTED:
+            path = Path(os.path.expanduser(spec.target))
+            if path.is_dir():
+                return _folder(path)
+            return _file(path) if path.is_file() else str(spec)
+        case SpecKind.JUDGE:
+            return f"judge:{model_digest(spec.judge)}"
+        case SpecKind.PYTHON:
+            return f"{spec}:{_module_source(spec.target.partition(':')[0])}"
+        case _:
+            return str(spec)
+
+
+def digest(value: Any) -> str:
+    """Sixteen hex digits of a JSON value."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:_DIGITS]
+
+
+def _model(config: RunConfig, role: Role) -> dict[str, Any]:
+    """What decides the replies of one role's model."""
+    served = config.vllm.of(role)
+    parts: dict[str, Any] = {"max_model_len": served.max_model_len, "arguments": served.arguments}
+    match role:
+        case Role.DRAFT:
+            spec, parts["tokenizer"] = parse_model_spec(config.draft), config.draft_tokenizer
+        case Role.TARGET:
+            spec, parts["tokenizer"] = parse_model_spec(config.target), config.target_tokenizer
+        case Role.REWARD:
+            spec, parts["tokenizer"] = (
+                parse_reward_spec(config.reward.spec),
+                config.reward.tokenizer,
+            )
+            parts["kind"] = config.reward.kind
+    return {"model": model_digest(spec), **parts}
+
+
+def _abacus(spec: ModelSpec) -> str:
+    try:
+        return _folder(model_path(cast("ModelName", spec.target)))
+    except FileNotFoundError:  # loading the model says so
+        return str(spec)
+
+
+def _folder(folder: Path) -> str:
+    """Of the files that loaders read, wherever the folder lies."""
+    paths = (path for path in folder.iterdir() if path.suffix in _READ_BY_LOADERS)
+    return digest({path.name: _file(path) for path in sorted(paths) if path.is_file()})
+
+
+def _file(path: Path) -> str:
+    """Of a file's size and content; of a large one, its beginning, its end and pieces between."""
+    size = path.stat().st_size
+    found = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        if size <= _WHOLE:
+            found.update(file.read())
+        else:
+            for piece in range(_PIECES + 1):
+                file.seek((size - _PIECE) * piece // _PIECES)
+                found.update(file.read(_PIECE))
+    return found.hexdigest()[:_DIGITS]
+
+
+def _source(function: Any) -> str | None:
+    """Of the file that a user's function is written in; the package has its version."""
+    if str(function.__module__).partition(".")[0] == "rsdecode":
+        return None
+    try:
+        path = inspect.getsourcefile(function)
+    except TypeError:
+        return None
+    return _file(Path(path)) if path and os.path.isfile(path) else None
+
+
+def _module_source(module: str) -> str | None:
+    """Of a module's file; loading the model says what is wrong with one that cannot be found."""
+    try:
+        found = importlib.util.find_spec(module)
+    except Exception:  # noqa: BLE001 - a user's package
+        return None
+    if found is None or found.origin is None or not os.path.isfile(found.origin):
+        return None
+    return _file(Path(found.origin))

@@ -1,0 +1,97 @@
+"""Runs the tasks of `rsd eval`: decodes, grades and stores each answer as soon as it is there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
+
+from rsdecode.core.protocols import Models
+from rsdecode.core.types import FinishReason, Role, Trajectory
+from rsdecode.evals.grading import AnswerKind, GradingPool, Verdict
+from rsdecode.evals.plan import Task
+from rsdecode.evals.store import CellFile
+from rsdecode.methods import Method
+from rsdecode.records import trajectory_to_record
+from rsdecode.scheduler.scheduler import Job, Scheduler
+
+Watch = Callable[[Mapping[str, Any]], None]
+"""Told of every answer when it is stored."""
+GRADED_AT_ONCE = 64
+"""Answers in grading before decoding waits for them."""
+
+
+async def run_task(
+    task: Task,
+    jobs: Sequence[Job],
+    models: Models,
+    file: CellFile,
+    *,
+    pool: GradingPool,
+    watch: Watch,
+) -> None:
+    """Decode, grade and store.
+
+    Args:
+        task: what the jobs belong to.
+        jobs: what is left of it.
+        models: what its method needs.
+        file: where the answers go; begun.
+        pool: what grades.
+        watch: told of every answer.
+    """
+    run = task.config.run
+    scheduler = Scheduler(
+        models,
+        task.method,
+        seed=run.seed,
+        concurrency=run.concurrency,
+        timeout_s=run.timeout_s,
+    )
+    room = asyncio.Semaphore(GRADED_AT_ONCE)
+    shapes, config_hash = models.shapes(), task.config_hash
+    written = time.perf_counter()
+
+    async def finish(trajectory: Trajectory) -> None:
+        nonlocal written
+        try:
+            verdict = await judge(trajectory, pool, task.kind)
+        finally:
+            room.release()
+        now = time.perf_counter()
+        record = {
+            "question": trajectory.problem.question,
+            "reference": trajectory.problem.answer,
+            **trajectory_to_record(trajectory, shapes=shapes, config_hash=config_hash),
+            "grade": asdict(verdict),
+            "elapsed": now - written,
+        }
+        written = now
+        file.append(record)
+        watch(record)
+
+    try:
+        async with asyncio.TaskGroup() as grading, aclosing(scheduler.run(jobs)) as trajectories:
+            async for trajectory in trajectories:
+                await room.acquire()
+                grading.create_task(finish(trajectory))
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
+def shapes_of(method: Method, models: Models) -> dict[str, dict[str, Any] | None]:
+    """The shapes of the models that a method needs, as a cell keeps them."""
+    needed = {role: shape for role, shape in models.shapes().items() if role in method.roles}
+    return {role.value: asdict(shape) if (shape := needed.get(role)) else None for role in Role}
+
+
+async def judge(trajectory: Trajectory, pool: GradingPool, kind: AnswerKind) -> Verdict:
+    """Whether an answer is right. One that did not end by itself never is."""
+    reference = trajectory.problem.answer or ""
+    if trajectory.finished:
+        return await pool.grade(trajectory.text, reference, kind)
+    failed = trajectory.stop_reason in (FinishReason.ERROR, FinishReason.CANCELLED)
+    return Verdict(False, None, reference, "failed" if failed else "truncated")

@@ -1,0 +1,259 @@
+"""What the stored answers of a cell come to: accuracy, acceptance, cost, latency; two compared."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+from rsdecode.core.cost import Flops, ModelShape, flops
+from rsdecode.core.types import FinishReason, Ledger, Role, Usage
+from rsdecode.evals.stats import Interval, bootstrap, mcnemar, percentile, wilson
+from rsdecode.evals.store import Cell, Key, is_retried
+
+TRUNCATED = (FinishReason.LENGTH, FinishReason.MAX_STEPS)
+Record = Mapping[str, Any]
+
+
+class Latency(NamedTuple):
+    """Seconds from a problem's start to its end; problems in flight share the models."""
+
+    p50: float
+    p90: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The numbers of one cell. All come from its lines and from the shapes of its models.
+
+    Attributes:
+        problems: how many have an answer.
+        answers: how many there are, all samples of a problem counted.
+        correct: right ones among them.
+        accuracy: share of right answers with Wilson's interval. Several samples of one problem
+            count as one trial, as if they were all alike: the interval is never too narrow.
+        acceptance_rate: share of steps that the draft wrote, of those that were decided by a
+            reward; None without such steps.
+        token_acceptance_rate: the same share of the tokens of those steps; where the target
+            verified single tokens, the share of those that it accepted.
+        draft_alone: share of answers that are right and that the draft wrote from start to end.
+        truncation_rate: share of answers that reached a limit; never right.
+        failure_rate: share that ended with an error or were cancelled; the next run tries again.
+        usage: of all answers together.
+        flops_by_role: None where a model's shape is not known.
+        latency: of single answers.
+        seconds: wall time of the runs that made them (the sum, of shards).
+    """
+
+    data: str
+    method: str
+    key: str
+    problems: int
+    answers: int
+    correct: int
+    accuracy: Interval
+    acceptance_rate: float | None
+    token_acceptance_rate: float | None
+    draft_alone: float
+    truncation_rate: float
+    failure_rate: float
+    usage: Ledger
+    flops: Flops
+    flops_by_role: Mapping[Role, Flops]
+    latency: Latency
+    seconds: float
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Tokens written by draft and target, tokens read (or written, by a judge) for rewards."""
+        reward = self.usage.reward
+        return {
+            Role.DRAFT.value: self.usage.draft.decoded_tokens,
+            Role.TARGET.value: self.usage.target.decoded_tokens,
+            Role.REWARD.value: reward.prefill_tokens + reward.decoded_tokens,
+        }
+
+    def as_record(self) -> dict[str, Any]:
+        """A JSON object; what `rsd demo --json` prints of a method, and more."""
+        by_role = {role.value: _flops_record(cost) for role, cost in self.flops_by_role.items()}
+        return {
+            "data": self.data,
+            "method": self.method,
+            "key": self.key,
+            "problems": self.problems,
+            "answers": self.answers,
+            "correct": self.correct,
+            "accuracy": self.accuracy.estimate,
+            "accuracy_low": self.accuracy.low,
+            "accuracy_high": self.accuracy.high,
+            "acceptance_rate": self.acceptance_rate,
+            "token_acceptance_rate": self.token_acceptance_rate,
+            "draft_alone": self.draft_alone,
+            "truncation_rate": self.truncation_rate,
+            "failure_rate": self.failure_rate,
+            "tokens": self.tokens,
+            "flops": _flops_record(self.flops),
+            "flops_by_role": by_role,
+            "latency": self.latency._asdict(),
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two methods on the problems that both have answered.
+
+    Attributes:
+        pairs: answers (problem and sample) that both have.
+        problems: how many they belong to.
+        won: pairs that only `ours` has right.
+        lost: pairs that only `theirs` has right.
+        difference: of the accuracies, ours minus theirs, with the paired bootstrap interval over
+            problems.
+        p_value: McNemar's exact one, over pairs.
+    """
+
+    ours: str
+    theirs: str
+    pairs: int
+    problems: int
+    won: int
+    lost: int
+    difference: Interval
+    p_value: float
+
+    def as_record(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "ours": self.ours,
+            "theirs": self.theirs,
+            "pairs": self.pairs,
+            "problems": self.problems,
+            "won": self.won,
+            "lost": self.lost,
+            "difference": self.difference._asdict(),
+            "p_value": self.p_value,
+        }
+
+
+def summarise(cell: Cell) -> Summary:
+    """Sum up a cell.
+
+    Raises:
+        ValueError: it has no answers yet.
+    """
+    records = cell.records
+    if not records:
+        raise ValueError(f"there are no answers of {cell.meta.method} to {cell.meta.data} yet")
+    right = [is_right(record) for record in records]
+    problems = len({record["id"] for record in records})
+    decided = [s for record in records for s in record["steps"] if s["weight"] is not None]
+    usage = sum(map(read_ledger, records), Ledger())
+    shapes = read_shapes(cell.meta.shapes)
+    seconds = sorted(float(record["seconds"]) for record in records)
+    return Summary(
+        data=cell.meta.data,
+        method=cell.meta.method,
+        key=cell.meta.key,
+        problems=problems,
+        answers=len(records),
+        correct=sum(right),
+        accuracy=wilson(sum(right) * problems / len(records), problems),
+        acceptance_rate=_share(decided, [1] * len(decided)),
+        token_acceptance_rate=_token_acceptance(usage, decided),
+        draft_alone=_mean(ok and by_draft(r) for ok, r in zip(right, records, strict=True)),
+        truncation_rate=_mean(record["stop_reason"] in TRUNCATED for record in records),
+        failure_rate=_mean(is_retried(record) for record in records),
+        usage=usage,
+        flops=flops(usage, shapes),
+        flops_by_role={r: flops(Ledger().charge(r, usage.of(r)), shapes) for r in Role},
+        latency=Latency(*(percentile(seconds, p) for p in (50, 90, 99))),
+        seconds=math.fsum(record["elapsed"] for record in records),
+    )
+
+
+def compare(a: Cell, b: Cell, *, seed: int = 0) -> Comparison | None:
+    """Compare two cells on the answers that both have; None if there are none.
+
+    Args:
+        a: ours.
+        b: theirs.
+        seed: of the bootstrap.
+    """
+    ours, theirs = verdicts(a), verdicts(b)
+    pairs = sorted(ours.keys() & theirs.keys())
+    if not pairs:
+        return None
+    differences: defaultdict[str, list[int]] = defaultdict(list)
+    for pair in pairs:
+        differences[pair[0]].append(ours[pair] - theirs[pair])
+    won = sum(ours[pair] and not theirs[pair] for pair in pairs)
+    lost = sum(theirs[pair] and not ours[pair] for pair in pairs)
+    means = [sum(values) / len(values) for values in differences.values()]
+    return Comparison(
+        ours=a.meta.method,
+        theirs=b.meta.method,
+        pairs=len(pairs),
+        problems=len(means),
+        won=won,
+        lost=lost,
+        difference=bootstrap(means, seed=seed),
+        p_value=mcnemar(won, lost),
+    )
+
+
+def verdicts(cell: Cell) -> dict[Key, bool]:
+    """Whether each answer is right."""
+    return {(r["id"], r["sample"]): is_right(r) for r in cell.records}
+
+
+def is_right(record: Record) -> bool:
+    """Whether the stored verdict is that the answer is right."""
+    return bool(record["grade"]["correct"])
+
+
+def by_draft(record: Record) -> bool:
+    """Whether the draft wrote every step."""
+    return all(step["source"] == Role.DRAFT for step in record["steps"])
+
+
+def read_ledger(record: Record) -> Ledger:
+    """The usage of a stored answer."""
+    known = {field.name for field in fields(Usage)}
+    usage = {
+        role: Usage(**{name: value for name, value in counts.items() if name in known})
+        for role, counts in record["usage"].items()
+    }
+    return Ledger(**usage)
+
+
+def read_shapes(shapes: Mapping[str, Record | None]) -> dict[Role, ModelShape | None]:
+    """The shapes of a cell's models."""
+    return {
+        Role(role): None if shape is None else ModelShape(**shape) for role, shape in shapes.items()
+    }
+
+
+def _token_acceptance(usage: Ledger, decided: Sequence[Record]) -> float | None:
+    if verified := usage.target.verified_tokens:
+        return usage.target.accepted_tokens / verified
+    return _share(decided, [int(step["tokens"]) for step in decided])
+
+
+def _share(steps: Sequence[Record], weights: Sequence[int]) -> float | None:
+    """Of the weight of all steps, that of the accepted ones."""
+    accepted = sum(w for step, w in zip(steps, weights, strict=True) if step["accepted"])
+    total = sum(weights)
+    return accepted / total if total else None
+
+
+def _mean(values: Iterable[bool]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+def _flops_record(cost: Flops) -> dict[str, float | None]:
+    return {"paper": cost.paper, "exact": cost.exact}
