@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM_VENV ?= .venv-vllm
 
-.PHONY: install test lint demo bench abacus clean
+.PHONY: install test test-vllm lint demo bench abacus clean
 
 install: $(STAMP)
 
@@ -16,6 +17,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: install
 	$(BIN)/python -m pytest
+
+# Real vLLM servers, from an environment of their own that is kept between runs.
+test-vllm: install
+	$(BIN)/python tests/integration/vllm/install.py $(VLLM_VENV)
+	RSD_TEST_VLLM=$(VLLM_VENV) $(BIN)/python -m pytest tests/integration/vllm
 
 lint: install
 	$(BIN)/ruff check .
@@ -33,4 +39,4 @@ abacus: install
 	$(BIN)/python -m recipes.abacus --out runs/abacus
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VLLM_VENV) .pytest_cache .ruff_cache .import_linter_cache

@@ -20,7 +20,8 @@ class Shape:
 class Schedule:
     """How long and how fast to train: warm up, hold, then decay linearly to zero.
 
-    This happens again from every update in ``restarts``.
+    This happens again from every update in ``restarts``, up to a fraction of the peak rate that
+    ``restart_rates`` gives for each of them.
     """
 
     updates: int
@@ -31,6 +32,7 @@ class Schedule:
     tokens_per_forward: int = 1024
     save_every: int = 200
     restarts: tuple[int, ...] = ()
+    restart_rates: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,26 @@ DEFAULT = Config(
     prm_digits=Shape(64, 6, 2, 1, 96),
     prm=Shape(64, 7, 2, 1, 96),
     draft_schedule=Schedule(1500, 16, 3e-3, tokens_per_forward=2048),
-    target_schedule=Schedule(7600, 8, 3e-3, decay_from=0.4, restarts=(1600, 3800)),
+    target_schedule=Schedule(
+        10_300,
+        8,
+        3e-3,
+        decay_from=0.4,
+        restarts=(1600, 3800, 7600),
+        restart_rates=(1.0, 1.0, 0.35),
+    ),
     prm_digits_schedule=Schedule(1800, 16, 2e-3, decay_from=0.3, tokens_per_forward=2048),
     prm_mixes_from=400,
     prm_grows_at=800,
-    prm_schedule=Schedule(2400, 16, 1.5e-3, decay_from=0.2, tokens_per_forward=2048),
+    prm_schedule=Schedule(
+        4400,
+        16,
+        1.5e-3,
+        decay_from=0.2,
+        tokens_per_forward=2048,
+        restarts=(2400,),
+        restart_rates=(0.5,),
+    ),
     draft_samples=10_000,
     target_samples=1_000,
     calibration_samples=2_000,
@@ -84,7 +101,9 @@ TINY = Config(
     prm_digits=Shape(64, 2, 1, 1, 96),
     prm=Shape(64, 3, 1, 1, 96),
     draft_schedule=Schedule(6, 4, 3e-3, warmup=2, save_every=2),
-    target_schedule=Schedule(6, 4, 2e-3, warmup=2, save_every=2, restarts=(4,)),
+    target_schedule=Schedule(
+        6, 4, 2e-3, warmup=2, save_every=2, restarts=(4,), restart_rates=(0.5,)
+    ),
     prm_digits_schedule=Schedule(6, 4, 3e-3, warmup=2, save_every=2),
     prm_mixes_from=2,
     prm_grows_at=4,

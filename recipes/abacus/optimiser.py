@@ -12,7 +12,7 @@ from recipes.abacus.config import Schedule
 
 
 def rate_at(update: int, schedule: Schedule) -> float:
-    """Fraction of the peak rate: up in ``warmup`` updates, flat, down to zero at the end."""
+    """Fraction of the peak rate: up in ``warmup`` updates, flat, down to zero; again and again."""
     bounds = (0, *schedule.restarts, schedule.updates)
     cycle = bisect_right(bounds, update, hi=len(bounds) - 1) - 1
     length = bounds[cycle + 1] - bounds[cycle]
@@ -20,7 +20,8 @@ def rate_at(update: int, schedule: Schedule) -> float:
     start = schedule.decay_from * length
     rising = min(1.0, (update + 1) / schedule.warmup)
     falling = min(1.0, (length - update) / max(1.0, length - start))
-    return min(rising, falling)
+    rates = schedule.restart_rates or (1.0,) * len(schedule.restarts)
+    return (1.0, *rates)[cycle] * min(rising, falling)
 
 
 class Optimiser:

@@ -38,10 +38,10 @@ def _draft(config: Config, out: Path) -> None:
 
 
 def _target_early(config: Config, out: Path) -> None:
-    """Up to the last restart: good enough to be sampled while the rest is trained."""
+    """Two cycles: good enough to be sampled while the rest is trained."""
     schedule = config.target_schedule
     train_language_model(
-        "target", config.target, schedule, out, seed=config.seed, until=schedule.restarts[-1]
+        "target", config.target, schedule, out, seed=config.seed, until=schedule.restarts[:2][-1]
     )
     shutil.copyfile(out / "target.pt", out / "target-early.pt")
 

@@ -7,16 +7,21 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from rsdecode.backends.openai_http import Address, HttpSettings, Transport
 from rsdecode.backends.transformers.model import load_model
 from rsdecode.core.errors import RsdError
 from rsdecode.core.protocols import Closeable, RewardModel, Sized
 from rsdecode.core.requests import Failed, Score, Scored
 from rsdecode.rewards import ArithmeticReward, FunctionReward, JudgeReward, load_reward_model
+from rsdecode.rewards.served import load_served_reward
+from tests.backends.openai_http.local_server import LocalServer
+from tests.backends.openai_http.model_server import NAME, pooling
 from tests.rewards import tiny
 
 
@@ -30,6 +35,20 @@ def classifier(task: str, labels: int) -> Callable[[Path], Any]:
 
 def judge(folder: Path) -> JudgeReward:
     return JudgeReward(load_model(str(tiny.save_causal(folder)[0]), tiny.OPTIONS))
+
+
+def served(load: Callable[[Path], Any], step_tag: str | None = None) -> Callable[[Path], Any]:
+    """The same model behind a server, which runs in a thread of its own."""
+
+    def make(folder: Path) -> Any:
+        server = LocalServer(pooling(load(folder), step_tag))
+        loop = asyncio.new_event_loop()
+        Thread(target=loop.run_forever, daemon=True).start()
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result()
+        transport = Transport(Address((server.url,), NAME), HttpSettings())
+        return load_served_reward(transport, str(folder))
+
+    return make
 
 
 def function(grade: Callable[..., Any]) -> Callable[[Path], FunctionReward]:
@@ -62,6 +81,8 @@ MODELS: dict[str, Callable[[Path], Any]] = {
     "plus-minus-chat": network(tiny.save_causal, "plus-minus-chat"),
     "outcome, one label": classifier("sequence", 1),
     "outcome, two labels": classifier("sequence", 2),
+    "qwen-prm, served": served(network(tiny.save_qwen_prm), "<extra_0>"),
+    "outcome, served": served(classifier("sequence", 2)),
     "judge": judge,
     "arithmetic": lambda _: ArithmeticReward(),
     "function": function(by_length),

@@ -14,6 +14,7 @@ from rsdecode.core.requests import Failed, Scored
 from rsdecode.core.types import Usage
 from rsdecode.rewards.heads import positive_label, probability
 from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.reader import EngineReader
 from tests.rewards.tiny import request
 
 
@@ -57,9 +58,8 @@ class Notes:
 
 def scorer(engine: Notes, closing: tuple[int, ...] = (), **options) -> PrefixScorer:
     options = {"max_context": 20} | options
-    return PrefixScorer(
-        engine, Letters(closing), lambda outputs: outputs[:, 0] / 100, kind="letters", **options
-    )
+    reader = EngineReader(engine, lambda outputs: outputs[:, 0] / 100, options.pop("columns", ()))
+    return PrefixScorer(reader, Letters(closing), kind="letters", **options)
 
 
 async def test_one_job_reads_all_steps_of_a_request_at_their_marks():
@@ -121,9 +121,8 @@ async def test_nothing_to_ask_is_no_call():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 async def test_a_reward_that_is_no_number_fails(value):
-    reward = PrefixScorer(
-        Notes(), Letters(), lambda outputs: outputs[:, 0] * value, max_context=20, kind="broken"
-    )
+    reader = EngineReader(Notes(), lambda outputs: outputs[:, 0] * value)
+    reward = PrefixScorer(reader, Letters(), max_context=20, kind="broken")
     [reply] = await reward.score([request("q", [], ["a"])])
     assert isinstance(reply, Failed)
     assert "broken" in str(reply.error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -71,9 +72,11 @@ def examine(config: RunConfig) -> Findings:
     except RsdError as error:
         findings.failures.append(str(error))
         roles = frozenset(Role)
+    planned = _plan_servers(roles, config, findings)
     try:
         for role in sorted(roles, key=list(Role).index):
-            _examine_role(role, config, builder, findings)
+            if role not in planned:
+                _examine_role(role, config, builder, findings)
     finally:
         builder.close()
     _compare(config, findings)
@@ -93,6 +96,31 @@ def environment() -> dict[str, str]:
     facts["memory"] = _memory()
     facts["cuda"] = _cuda()
     return facts
+
+
+def _plan_servers(roles: Iterable[Role], config: RunConfig, findings: Findings) -> set[Role]:
+    """What is planned for the roles that vLLM servers play, which are not started; these roles."""
+    specs = {role: _spec_of(role, config) for role in sorted(roles, key=list(Role).index)}
+    models = {r: s.judge if s.kind is SpecKind.JUDGE else s for r, s in specs.items()}
+    roles = {role for role, model in models.items() if model.kind is SpecKind.VLLM}
+    if not roles:
+        return set()
+    from rsdecode.backends.vllm_server import executable
+    from rsdecode.config.vllm import describe_servers
+
+    command = "vllm"
+    try:
+        command = executable(config.vllm.executable)
+    except RsdError as error:
+        findings.failures.append(str(error))
+    for role in sorted(roles, key=list(Role).index):
+        findings.roles[role.value] = {"spec": str(specs[role]), "kind": specs[role].kind.value}
+    try:
+        for role, facts in describe_servers(config, roles, command).items():
+            findings.roles[role.value].update(facts)
+    except RsdError as error:
+        findings.failures.append(str(error))
+    return roles
 
 
 def _examine_role(role: Role, config: RunConfig, builder: ModelBuilder, findings: Findings) -> None:

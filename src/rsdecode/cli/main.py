@@ -16,7 +16,8 @@ from typing import Annotated
 import typer
 
 from rsdecode import __version__
-from rsdecode.cli import demo, doctor, solve
+from rsdecode.cli import demo, doctor, lm_eval, report, solve, tune
+from rsdecode.cli import eval as evaluate
 from rsdecode.cli.messages import InterruptedRun, ReaderGone, print_error, print_note
 from rsdecode.core.errors import RsdError
 
@@ -32,6 +33,10 @@ app = typer.Typer(
 app.command("solve")(solve.command)
 app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
+app.command("eval")(evaluate.command)
+app.command("lm-eval", context_settings=lm_eval.CONTEXT)(lm_eval.command)
+app.command("report")(report.command)
+app.command("tune")(tune.command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -47,7 +47,35 @@ RUN_OPTIONS = (
     RunOption(
         "--reward-kind", str, ("reward.kind",), "Kind of reward head; default detected.", _MODELS
     ),
-    RunOption("--method", str, ("method",), "rsd, draft or target; default rsd.", _METHOD),
+    RunOption(
+        "--draft-tokenizer",
+        str,
+        ("draft_tokenizer",),
+        "Folder or hub id of a served draft's tokenizer; default: the server renders prompts.",
+        _MODELS,
+    ),
+    RunOption(
+        "--target-tokenizer",
+        str,
+        ("target_tokenizer",),
+        "The same of a served target.",
+        _MODELS,
+    ),
+    RunOption(
+        "--reward-tokenizer",
+        str,
+        ("reward.tokenizer",),
+        "The same of a served reward model; default: the served name.",
+        _MODELS,
+    ),
+    RunOption(
+        "--method",
+        str,
+        ("method",),
+        "rsd[@THRESHOLD], draft, target, majority@N, best-of-N, process-best-of-N, beam@WIDTH or "
+        "speculative[@GAMMA]; default rsd.",
+        _METHOD,
+    ),
     RunOption(
         "--weighting",
         str,
@@ -73,6 +101,13 @@ RUN_OPTIONS = (
     ),
     RunOption(
         "--candidates", int, ("candidates",), "Draft proposals per step; default 1.", _METHOD
+    ),
+    RunOption(
+        "--lookahead",
+        int,
+        ("lookahead",),
+        "1: draft the next step while this one is scored; default 0.",
+        _METHOD,
     ),
     RunOption(
         "--boundary",
@@ -204,7 +239,7 @@ def with_run_options(command: Callable[..., int]) -> Callable[..., None]:
 
 def _parameters() -> list[inspect.Parameter]:
     """The run options as parameters that typer understands."""
-    config = typer.Option("--config", help="YAML file; options win over it.")
+    config = typer.Option("--config", help="YAML file, or preset:NAME; options win over it.")
     parameters = [_parameter("config", Annotated[Path | None, config])]
     for option in RUN_OPTIONS:
         kind: Any = option.type | None

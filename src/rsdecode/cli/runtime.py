@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rsdecode.cli.messages import print_warning
+from rich.console import Console
+from rich.markup import escape
+
+from rsdecode.cli.messages import print_note, print_warning
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.config.build import build_method, build_models, build_problem
+from rsdecode.core.types import Role
 from rsdecode.records import trajectory_to_record
 from rsdecode.scheduler.scheduler import Job, Listener, Scheduler
 
 if TYPE_CHECKING:
-    from rsdecode.cli.lines import Question
+    from rich.status import Status
+
     from rsdecode.core.protocols import Models
     from rsdecode.core.types import Trajectory
+    from rsdecode.evals.datasets.lines import Question
     from rsdecode.methods import Method
 
 
@@ -62,15 +68,40 @@ def loaded(config: RunConfig) -> Generator[Runtime]:
     for warning in config.warnings():
         print_warning(warning)
     method = build_method(config)
-    with loading(config):
-        models = build_models(config)
+    with loading(config) as reporter:
+        models = build_models(config, watcher=reporter)
     try:
         yield Runtime(config, models, method)
     finally:
         models.close()
 
 
-def loading(config: RunConfig) -> AbstractContextManager[Any]:
+class Reporter:
+    """Says on stderr what servers do that are started (a `Watcher`).
+
+    Args:
+        shown: the line at a terminal that says what is being done; None where there is none.
+    """
+
+    def __init__(self, shown: Status | None = None) -> None:
+        self._shown = shown
+
+    def status(self, text: str) -> None:
+        """Replace the line at the terminal."""
+        if self._shown is not None:
+            self._shown.update(escape(text))
+
+    def note(self, text: str) -> None:
+        """A plain line."""
+        print_note(text)
+
+    def warning(self, text: str) -> None:
+        """A warning."""
+        print_warning(text)
+
+
+@contextmanager
+def loading(config: RunConfig) -> Generator[Reporter]:
     """Tell a person at a terminal what takes so long, and keep the libraries quiet.
 
     They only show bars of their own where a model may have to be downloaded first.
@@ -84,14 +115,18 @@ def loading(config: RunConfig) -> AbstractContextManager[Any]:
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
             os.environ.setdefault("TQDM_DISABLE", "1")
     if not shown or downloads:
-        return nullcontext()
-    from rich.console import Console
-
-    return Console(stderr=True).status("loading " + ", ".join(specs))
+        yield Reporter()
+        return
+    with Console(stderr=True).status(escape("loading " + ", ".join(specs))) as status:
+        yield Reporter(status)
 
 
 def _specs(config: RunConfig) -> list[str]:
     """The models that the method needs, each once."""
-    roles = {"draft": [config.draft], "target": [config.target]}
-    specs = roles.get(config.method, [config.draft, config.target, config.reward.spec])
+    places = {
+        Role.DRAFT: config.draft,
+        Role.TARGET: config.target,
+        Role.REWARD: config.reward.spec,
+    }
+    specs = [spec for role, spec in places.items() if role in config.roles]
     return list(dict.fromkeys(spec.removeprefix("judge:") for spec in specs))

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rsdecode.cli.lines import Question, check_question
 from rsdecode.cli.messages import print_error
 from rsdecode.cli.options import JsonOption, RunOptions, with_run_options
 from rsdecode.config import RunConfig
 from rsdecode.core.errors import ConfigError, InputError
+from rsdecode.evals.datasets.lines import Question, check_question
 
 if TYPE_CHECKING:
     from rsdecode.core.types import Step

@@ -5,31 +5,28 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from rsdecode.config.resolve import DEFAULT_ALPHA
-from rsdecode.config.schema import RunConfig, SamplingConfig
+from rsdecode.config.methods import build_named_method, check_models
+from rsdecode.config.schema import RunConfig
 from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
-from rsdecode.config.weighting import load_weighting
-from rsdecode.core.budget import Budget
 from rsdecode.core.errors import ConfigError, ModelLoadError, RsdError
-from rsdecode.core.limits import Limits
 from rsdecode.core.protocols import Closeable, LanguageModel, Models, RewardModel
-from rsdecode.core.requests import Sampling
-from rsdecode.core.segment import parse_boundary
 from rsdecode.core.types import Problem, Role
-from rsdecode.core.weighting import BinaryStep, Clipping, Constant, Logistic, Sigmoidal, Weighting
-from rsdecode.methods import RSD, Method, Single
+from rsdecode.methods import Method
 
 if TYPE_CHECKING:
     from rsdecode.backends.transformers.load import LoadOptions
+    from rsdecode.backends.vllm_server import Watcher
+    from rsdecode.config.vllm import VllmServers
 
 EXTRAS = {
     "gguf": "gguf",
     "accelerate": "gguf",
+    "httpx2": "http",
     "torch": "local",
     "transformers": "local",
     "safetensors": "local",
@@ -43,56 +40,7 @@ def build_method(config: RunConfig) -> Method:
     Raises:
         ConfigError: the settings contradict each other.
     """
-    try:
-        return _build_method(config)
-    except RsdError:
-        raise
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def _build_method(config: RunConfig) -> Method:
-    limits = Limits(**config.limits.model_dump())
-    boundary = parse_boundary(config.boundary)
-    sampling = {
-        Role.DRAFT: _sampling(config.sampling.draft),
-        Role.TARGET: _sampling(config.sampling.target),
-    }
-    if config.method != "rsd":
-        role = Role(config.method)
-        return Single(role, boundary, limits, sampling[role])
-    start = config.weighting.threshold
-    return RSD(
-        weighting=build_weighting(config),
-        budget=None if config.budget is None else Budget(config.budget, start),
-        candidates=config.candidates,
-        boundary=boundary,
-        limits=limits,
-        draft_sampling=sampling[Role.DRAFT],
-        target_sampling=sampling[Role.TARGET],
-    )
-
-
-def build_weighting(config: RunConfig) -> Weighting:
-    """The weighting function.
-
-    Raises:
-        ConfigError: a Python function cannot be imported.
-    """
-    options = config.weighting
-    match options.kind:
-        case "step":
-            return BinaryStep(options.threshold)
-        case "constant":
-            return Constant(options.p if options.p is not None else 1.0)
-        case "clipping":
-            return Clipping()
-        case "sigmoidal":
-            return Sigmoidal()
-        case "logistic":
-            return Logistic(options.alpha or DEFAULT_ALPHA, options.threshold)
-        case _:
-            return load_weighting(options.kind)
+    return build_named_method(config.method, config)
 
 
 def build_problem(
@@ -102,31 +50,56 @@ def build_problem(
     return Problem.ask(question, id=id, answer=answer, system=config.system_prompt)
 
 
-def build_models(config: RunConfig) -> Models:
-    """Load the models that the method needs, each spec once; the caller closes them.
+def build_models(
+    config: RunConfig, methods: Sequence[Method] | None = None, watcher: Watcher | None = None
+) -> Models:
+    """Load the models that methods need, each spec once; the caller closes them.
+
+    Args:
+        config: what to load.
+        methods: that share the models; the configuration's own by default.
+        watcher: is told what servers do that are started.
 
     Raises:
-        ConfigError: a spec names nothing that can be built here.
+        ConfigError: a spec names nothing that can be built here, or the models do not go together.
         ModelLoadError: a model cannot be loaded. What was loaded before it is closed.
     """
-    builder = ModelBuilder(config)
-    roles = build_method(config).roles
+    methods = [build_method(config)] if methods is None else methods
+    roles = {role for method in methods for role in method.roles}
+    builder = ModelBuilder(config, roles, watcher)
     try:
-        return Models(
+        models = Models(
             draft=builder.writer(Role.DRAFT) if Role.DRAFT in roles else None,
             target=builder.writer(Role.TARGET) if Role.TARGET in roles else None,
             reward=builder.reward() if Role.REWARD in roles else None,
         )
+        for method in methods:
+            check_models(config, method, models)
     except BaseException:
         builder.close()
         raise
+    return models
 
 
 class ModelBuilder:
-    """Loads the models of a configuration one by one; two roles with one spec share a model."""
+    """Loads the models of a configuration one by one; two roles with one spec share a model.
 
-    def __init__(self, config: RunConfig) -> None:
+    Args:
+        config: names the models.
+        roles: those that will be asked for; None for those of the configured method.
+        watcher: is told what servers do that are started.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        roles: Iterable[Role] | None = None,
+        watcher: Watcher | None = None,
+    ) -> None:
         self._config = config
+        self._roles = config.roles if roles is None else frozenset(roles)
+        self._watcher = watcher
+        self._started: VllmServers | None = None
         self._writers: dict[ModelSpec, LanguageModel] = {}
         self._reward: RewardModel | None = None
 
@@ -134,7 +107,7 @@ class ModelBuilder:
         """The draft or the target."""
         spec = self._config.draft if role is Role.DRAFT else self._config.target
         with _named(role, spec):
-            return self._language_model(parse_model_spec(spec))
+            return self._language_model(parse_model_spec(spec), role)
 
     def reward(self) -> RewardModel:
         """The reward model."""
@@ -148,18 +121,34 @@ class ModelBuilder:
         for model in (self._reward, *self._writers.values()):
             if isinstance(model, Closeable):
                 model.close()
+        if self._started is not None:
+            self._started.close()
 
-    def _language_model(self, spec: ModelSpec) -> LanguageModel:
+    @property
+    def _servers(self) -> VllmServers:
+        """The vLLM servers of the run; none is started before a model behind one is built."""
+        from rsdecode.config.vllm import VllmServers
+
+        if self._started is None:
+            self._started = VllmServers(self._config, self._roles, self._watcher)
+        return self._started
+
+    def _language_model(self, spec: ModelSpec, role: Role) -> LanguageModel:
         if spec not in self._writers:
-            self._writers[spec] = self._load_language_model(spec)
+            self._writers[spec] = self._load_language_model(spec, role)
         return self._writers[spec]
 
-    def _load_language_model(self, spec: ModelSpec) -> LanguageModel:
+    def _load_language_model(self, spec: ModelSpec, role: Role) -> LanguageModel:
         if spec.kind is SpecKind.SCRIPTED:
             from rsdecode.backends.scripted import load_script
 
             return load_script(spec.target)[0]
-        _refuse_served(spec)
+        if spec.kind is SpecKind.HTTP:
+            from rsdecode.config.served import served_language_model
+
+            return served_language_model(spec, role, self._config)
+        if spec.kind is SpecKind.VLLM:
+            return self._servers.language_model(spec, role)
         from rsdecode.backends.transformers.model import load_model
 
         options = self._options(self._uses(spec))
@@ -186,8 +175,13 @@ class ModelBuilder:
                 return FunctionReward(spec.target)
             case SpecKind.JUDGE:
                 return self._judge(spec)
+            case SpecKind.HTTP:
+                from rsdecode.config.served import served_reward_model
+
+                return served_reward_model(spec, self._config)
+            case SpecKind.VLLM:
+                return self._servers.reward_model(spec)
             case _:
-                _refuse_served(spec)
                 from rsdecode.rewards.load import load_reward_model
 
                 kind = self._config.reward.kind
@@ -196,7 +190,7 @@ class ModelBuilder:
     def _judge(self, spec: ModelSpec) -> RewardModel:
         from rsdecode.rewards.judge import JudgeReward
 
-        return JudgeReward(self._language_model(spec.judge))
+        return JudgeReward(self._language_model(spec.judge, Role.REWARD))
 
     def _uses(self, spec: ModelSpec) -> int:
         """How many roles a language model plays."""
@@ -221,18 +215,6 @@ class ModelBuilder:
         if plain is None:
             return options
         return dataclasses.replace(options, plain_prompt=plain)
-
-
-def _sampling(config: SamplingConfig) -> Sampling:
-    return Sampling(config.temperature, config.top_p, config.top_k)
-
-
-def _refuse_served(spec: ModelSpec) -> None:
-    if spec.kind in (SpecKind.VLLM, SpecKind.HTTP):
-        raise ConfigError(
-            f"{spec}: served models are not available in this version; "
-            "load the model in this process with hf:ID_OR_PATH or gguf:FILE"
-        )
 
 
 def _place(spec: ModelSpec) -> str:

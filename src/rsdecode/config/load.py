@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from rsdecode.config.presets import PREFIX, read_preset
 from rsdecode.config.schema import WEIGHTING_PARAMETERS, RunConfig
 from rsdecode.core.errors import ConfigError
 
@@ -24,7 +25,7 @@ def load_config(
     """Read a configuration.
 
     Args:
-        path: a YAML file; None for the defaults.
+        path: a YAML file, or `preset:NAME`; None for the defaults.
         overrides: values by key path ("weighting.threshold"); they win over the file.
         names: how to call a key path of `overrides` in an error ("--threshold").
 
@@ -61,7 +62,10 @@ class _Loader(yaml.SafeLoader):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        if str(path).startswith(PREFIX):
+            text = read_preset(str(path).removeprefix(PREFIX))
+        else:
+            text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"--config {path}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from rsdecode.config.method_names import check_method_name, parse_method_name
 from rsdecode.config.specs import (
     SpecKind,
     check_function,
@@ -14,6 +15,7 @@ from rsdecode.config.specs import (
 )
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.segment import parse_boundary
+from rsdecode.core.types import Role
 
 STEP_BY_STEP = (
     "Please reason step by step, and put your final answer within \\boxed{}."  # the paper's prompt
@@ -30,6 +32,9 @@ Share = Annotated[float, Field(ge=0, le=1, description="a number in [0, 1]")]
 Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number above 0")]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a number >= 0")]
+Lookahead = Annotated[int, Field(ge=0, le=1, description="0 or 1")]
+Place = Annotated[int, Field(ge=0, description="a whole number >= 0")]
+Context = Annotated[int, Field(ge=2, description="a whole number of at least 2")]
 TopP = Annotated[float, Field(gt=0, le=1, description="a number in (0, 1]")]
 TopK = Annotated[int, Field(ge=0, description="a whole number >= 0 (0 keeps all tokens)")]
 
@@ -39,10 +44,15 @@ class _Part(BaseModel):
 
 
 class RewardConfig(_Part):
-    """The reward model: its spec and, where detection must not decide, the kind of its head."""
+    """The reward model: its spec and, where detection must not decide, the kind of its head.
+
+    Attributes:
+        tokenizer: folder or hub id, for a served model (see `draft_tokenizer`).
+    """
 
     spec: str = "abacus:prm"
     kind: str | None = None
+    tokenizer: str | None = None
 
     @field_validator("spec")
     @classmethod
@@ -139,9 +149,62 @@ class EngineConfig(_Part):
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     slots: Count = 32
-    max_context: Annotated[int, Field(ge=2, description="a whole number of at least 2")] | None = (
-        None
-    )
+    max_context: Context | None = None
+
+
+class VllmRoleConfig(_Part):
+    """How one role's model is served; roles that share a model share the first one's settings.
+
+    Attributes:
+        tensor_parallel: GPUs to spread it over; by default as few as hold its weights well.
+        gpus: which of the GPUs; by default those with most room.
+        memory: share of each GPU's memory; by default computed from the models' sizes.
+        max_model_len: tokens of one request; by default a question and the longest answer.
+        arguments: more arguments of `vllm serve`.
+    """
+
+    tensor_parallel: Count | None = None
+    gpus: Annotated[tuple[Place, ...], Field(min_length=1)] | None = None
+    memory: Annotated[float, Field(gt=0, le=1, description="a number in (0, 1]")] | None = None
+    max_model_len: Context | None = None
+    arguments: tuple[str, ...] = ()
+
+
+class VllmConfig(_Part):
+    """The vLLM servers that are started for `vllm:` models.
+
+    Attributes:
+        executable: the `vllm` command; by default $RSD_VLLM, one beside this Python or on the PATH.
+        gpus: how many GPUs there are; by default nvidia-smi is asked.
+        gpu_memory_gib: of each GPU; by default nvidia-smi is asked.
+        logs: folder for the servers' logs; by default one of the run's own, kept after a failure.
+        ready_timeout_s: how long the start of a server may take.
+    """
+
+    executable: str | None = None
+    gpus: Count | None = None
+    gpu_memory_gib: Positive | None = None
+    logs: str | None = None
+    ready_timeout_s: Positive = 1800.0
+    draft: VllmRoleConfig = VllmRoleConfig()
+    target: VllmRoleConfig = VllmRoleConfig()
+    reward: VllmRoleConfig = VllmRoleConfig()
+
+    def of(self, role: Role) -> VllmRoleConfig:
+        """The settings of one role."""
+        settings: VllmRoleConfig = getattr(self, role.value)
+        return settings
+
+
+class HttpConfig(_Part):
+    """Patience with served models (see `backends.openai_http.HttpSettings`); changes no answer."""
+
+    timeout_s: Positive = 300.0
+    deadline_s: Positive = 1800.0
+    attempts: Count = 6
+    backoff_s: Positive = 0.5
+    rest_s: Positive = 5.0
+    concurrency: Count = 256
 
 
 class RunSettings(_Part):
@@ -154,21 +217,38 @@ class RunSettings(_Part):
 
 
 class RunConfig(_Part):
-    """Everything that a run is built from."""
+    """Everything that a run is built from.
 
-    method: Literal["rsd", "draft", "target"] = "rsd"
+    Attributes:
+        draft_tokenizer: folder or hub id of the draft's tokenizer, where the draft is served: its
+            conversations are then rendered here, and token ids are exchanged with the server.
+        target_tokenizer: the same of the target.
+    """
+
+    method: str = "rsd"
     draft: str = "abacus:draft"
     target: str = "abacus:target"
+    draft_tokenizer: str | None = None
+    target_tokenizer: str | None = None
     reward: RewardConfig = RewardConfig()
     weighting: WeightingConfig = WeightingConfig()
     budget: Share | None = None
     candidates: Count = 1
+    lookahead: Lookahead = 0
     boundary: str = "separator"
     limits: LimitsConfig = LimitsConfig()
     sampling: RolesSampling = RolesSampling()
     prompt: PromptConfig = PromptConfig()
     engine: EngineConfig = EngineConfig()
+    vllm: VllmConfig = VllmConfig()
+    http: HttpConfig = HttpConfig()
     run: RunSettings = RunSettings()
+
+    @field_validator("method")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        check_method_name(value)
+        return value
 
     @field_validator("draft", "target")
     @classmethod
@@ -188,12 +268,19 @@ class RunConfig(_Part):
                 f"budget sets the threshold of the step weighting: it conflicts with the "
                 f"{self.weighting.kind} weighting; leave one of them out"
             )
-        if self.method == "rsd" and self.candidates > 1 and not self.sampling.draft.temperature:
+        name = parse_method_name(self.method)
+        greedy = not self.sampling.draft.temperature
+        if name.kind == "rsd" and not name.samples and self.candidates > 1 and greedy:
             raise ConfigError(
                 f"candidates {self.candidates} of a greedy draft are all the same: "
                 "set sampling.draft.temperature (--draft-temperature) above 0"
             )
         return self
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The models that the method needs."""
+        return parse_method_name(self.method).roles
 
     @property
     def system_prompt(self) -> str | None:
@@ -204,13 +291,14 @@ class RunConfig(_Part):
 
     @property
     def _writers_are_abacus(self) -> bool:
-        specs = {"draft": [self.draft], "target": [self.target]}
-        writers = specs.get(self.method, [self.draft, self.target])
+        specs = {Role.DRAFT: self.draft, Role.TARGET: self.target}
+        writers = [spec for role, spec in specs.items() if role in self.roles]
         return all(parse_model_spec(spec).kind is SpecKind.ABACUS for spec in writers)
 
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant."""
-        if self.method != "rsd" or self.reward.spec != "abacus:prm" or self._writers_are_abacus:
+        scored = Role.REWARD in self.roles
+        if not scored or self.reward.spec != "abacus:prm" or self._writers_are_abacus:
             return []
         return [
             "abacus:prm only knows the word problems of the abacus family, but draft and target "

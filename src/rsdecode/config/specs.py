@@ -124,6 +124,11 @@ def check_function(value: str, target: str) -> None:
         )
 
 
+def is_hub_id(value: str) -> bool:
+    """Whether `value` reads like the id of a model on the Hugging Face hub."""
+    return bool(_HUB_ID.fullmatch(value))
+
+
 def _parse(value: str, forms: tuple[str, ...]) -> ModelSpec:
     value = value.strip()
     if value.startswith(("http://", "https://")):
@@ -163,4 +168,4 @@ def _guess(value: str) -> str | None:
         return f"scripted:{value}"
     if value in ("draft", "target", "prm"):
         return f"abacus:{value}"
-    return f"hf:{value}" if _HUB_ID.fullmatch(value) else None
+    return f"hf:{value}" if is_hub_id(value) else None

@@ -3,70 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol, cast
 
-from rsdecode.backends.transformers.jobs import Prefill, Prefilled
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import PromptTooLong, RewardError, RsdError
 from rsdecode.core.requests import Failed, Score, Scored
 from rsdecode.core.types import Usage
-from rsdecode.rewards.format import Format, Ids
+from rsdecode.rewards.format import Format
+from rsdecode.rewards.reader import Marked, Reader, Rewards
 from rsdecode.rewards.requests import nothing_to_score
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CACHED_TEXTS = 4096
 
 
-class Prefiller(Protocol):
-    """Reads token ids and gives a network's outputs; `backends.transformers.engine.Engine`."""
-
-    async def prefill(self, jobs: Sequence[Prefill]) -> list[Prefilled | Failed]:
-        """Serve each job; replies in their order."""
-        ...
-
-    def close(self) -> None:
-        """Answer what is under way with `Failed`. Safe to call twice."""
-        ...
-
-
 class PrefixScorer:
-    """Renders requests with a format, reads them with an engine, turns outputs into rewards.
+    """Renders requests with a format and has their marks read.
 
-    Scoring is incremental: all requests of a session share its prefix in the engine's cache.
+    Scoring is incremental: all requests of a session share its prefix in the network's cache.
 
     Args:
-        engine: reads the tokens.
+        reader: reads the tokens.
         format: renders them.
-        to_rewards: outputs at the marks [marks, columns], float32, to rewards [marks].
         max_context: tokens that the network can read.
-        columns: output columns that `to_rewards` needs; empty for all.
         kind: name of the kind of reward model.
         shape: of the network, for FLOPs.
     """
 
     def __init__(
         self,
-        engine: Prefiller,
+        reader: Reader,
         format: Format,
-        to_rewards: Callable[[Tensor], Tensor],
         *,
         max_context: int,
-        columns: Ids = (),
         kind: str = "",
         shape: ModelShape | None = None,
     ) -> None:
         self.shape = shape
         self.format = format
         self.kind = kind
-        self._engine = engine
-        self._to_rewards = to_rewards
+        self._reader = reader
         self._max_context = max_context
-        self._columns = columns
         self._prompt_ids = lru_cache(CACHED_TEXTS)(format.prompt_ids)
         self._step_ids = lru_cache(CACHED_TEXTS)(format.step_ids)
 
@@ -79,27 +57,27 @@ class PrefixScorer:
         }
 
     def close(self) -> None:
-        """Close the engine; safe to call twice."""
-        self._engine.close()
+        """Close the reader; safe to call twice."""
+        self._reader.close()
 
     async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         """Score all requests in one batch; replies in their order."""
         plans = [self._plan_or_fail(request) for request in requests]
         jobs = [job for plan in plans if not isinstance(plan, Failed) for job in plan]
-        outputs = iter(await self._engine.prefill(jobs) if jobs else [])
+        read = iter(await self._reader.read(jobs) if jobs else [])
         return [
-            plan if isinstance(plan, Failed) else self._reply(list(islice(outputs, len(plan))))
+            plan if isinstance(plan, Failed) else self._reply(list(islice(read, len(plan))))
             for plan in plans
         ]
 
-    def _plan_or_fail(self, request: Score) -> list[Prefill] | Failed:
+    def _plan_or_fail(self, request: Score) -> list[Marked] | Failed:
         """A text that cannot be rendered fails its own request alone."""
         try:
             return self._plan(request)
         except RsdError as error:
             return Failed(error)
 
-    def _plan(self, request: Score) -> list[Prefill] | Failed:
+    def _plan(self, request: Score) -> list[Marked] | Failed:
         """The jobs that answer a request: one, or one per step where each needs its closing."""
         if not request.steps:
             return nothing_to_score()
@@ -114,21 +92,18 @@ class PrefixScorer:
             return self._too_long(len(ids) + len(closing))
         if not closing:
             marks = tuple(end - 1 for end in ends)
-            return [Prefill(request.session, tuple(ids), marks, self._columns)]
+            return [Marked(request.session, tuple(ids), marks)]
         read = [(*ids[:end], *closing) for end in ends]
-        return [
-            Prefill(request.session, prefix, (len(prefix) - 1,), self._columns) for prefix in read
-        ]
+        return [Marked(request.session, prefix, (len(prefix) - 1,)) for prefix in read]
 
-    def _reply(self, outputs: Sequence[Prefilled | Failed]) -> Scored | Failed:
+    def _reply(self, parts: Sequence[Rewards | Failed]) -> Scored | Failed:
         rewards: list[float] = []
         usage = Usage()
-        for output in outputs:
-            if isinstance(output, Failed):
-                return output
-            read = self._to_rewards(output.outputs.float())
-            rewards += cast("list[float]", read.tolist())
-            usage += output.usage
+        for part in parts:
+            if isinstance(part, Failed):
+                return part
+            rewards += part.values
+            usage += part.usage
         if not all(map(math.isfinite, rewards)):
             return Failed(
                 RewardError(

@@ -15,6 +15,7 @@ from rsdecode.rewards.checkpoint import Checkpoint
 from rsdecode.rewards.format import Format, Ids
 from rsdecode.rewards.heads import Head
 from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.reader import EngineReader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,16 +37,16 @@ class Source:
     @cached_property
     def config(self) -> PreTrainedConfig:
         """Its config.json."""
-        from rsdecode.backends.transformers.load import read_config
+        from rsdecode.backends.transformers.pretrained import read_config
 
         return read_config(self.path_or_id, self.options.revision)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer."""
-        from rsdecode.backends.transformers.load import load_tokenizer
+        from rsdecode.backends.transformers.pretrained import load_tokenizer
 
-        return load_tokenizer(self.path_or_id, self.options)
+        return load_tokenizer(self.path_or_id, self.options.revision)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -111,19 +112,12 @@ class Source:
     ) -> PrefixScorer:
         """The reward model itself, with an engine of its own."""
         from rsdecode.backends.transformers.engine import Engine
-        from rsdecode.backends.transformers.load import context_length
+        from rsdecode.backends.transformers.pretrained import context_length
 
         limit = context_length(self.config, self.tokenizer, self.options.max_context)
         engine = Engine(network, slots=self.options.slots, max_context=limit)
-        return PrefixScorer(
-            engine,
-            format,
-            to_rewards,
-            max_context=limit,
-            columns=columns,
-            kind=kind,
-            shape=shape,
-        )
+        reader = EngineReader(engine, to_rewards, columns)
+        return PrefixScorer(reader, format, max_context=limit, kind=kind, shape=shape)
 
     def headed_scorer(
         self,

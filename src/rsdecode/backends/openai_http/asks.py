@@ -1,0 +1,93 @@
+"""What a server is asked, and what it answered, whatever its dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from rsdecode.core.cost import attended_tokens
+from rsdecode.core.requests import Sampling
+from rsdecode.core.types import Message, Usage
+
+Ended = Literal["stop", "eos", "limit", "unknown"]
+"""Why the server stopped: a stop string, the end of the answer, a limit; `unknown` is one of the
+first two, from a server that does not say which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages that the server renders with its own chat template, and the reply so far."""
+
+    messages: tuple[Message, ...]
+    reply: str = ""
+
+
+Prompt = tuple[int, ...] | str | Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Continue `prompt` until one of `stops`, the end of the answer, or `max_tokens`.
+
+    Attributes:
+        choices: how many of the likeliest first tokens are wanted with their probabilities.
+    """
+
+    prompt: Prompt
+    max_tokens: int
+    stops: tuple[str, ...] = ()
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    choices: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the server wrote.
+
+    Attributes:
+        text: with the stop string that ended it, where that is known.
+        ids: the tokens sampled, the one that ended the answer included; None from servers that do
+            not tell.
+        ended: why it stopped.
+        end_id: the token that ended the answer, where the server names it.
+        prompt_tokens: tokens of the prompt, by the server's count.
+        cached_tokens: of these, found in its cache; 0 from servers that do not tell.
+        decoded_tokens: tokens sampled.
+        likeliest: log-probabilities of the first token's likeliest candidates, by their text.
+    """
+
+    text: str
+    ids: tuple[int, ...] | None
+    ended: Ended
+    prompt_tokens: int
+    cached_tokens: int
+    decoded_tokens: int
+    end_id: int | None = None
+    likeliest: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def told(self, following: Answered, stops: tuple[str, ...]) -> Answered:
+        """This reply with the reason why it ended, from the one token that followed it.
+
+        Nothing follows the end of an answer; else a stop string was left out here, which is the
+        one that the token begins.
+        """
+        token = following.text
+        if following.ended == "eos" and not token:
+            return replace(self, ended="eos")
+        begun = (s for s in stops if token and (s.startswith(token) or token.startswith(s)))
+        return replace(self, ended="stop", text=self.text + next(begun, stops[0]))
+
+    def usage(self, seconds: float) -> Usage:
+        """The ledger's entry."""
+        cached = min(self.cached_tokens, self.prompt_tokens)
+        prefill = self.prompt_tokens - cached
+        return Usage(
+            prefill_tokens=prefill,
+            cached_tokens=cached,
+            decoded_tokens=self.decoded_tokens,
+            calls=1,
+            seconds=seconds,
+            attended_tokens=attended_tokens(cached, prefill + max(self.decoded_tokens - 1, 0)),
+        )

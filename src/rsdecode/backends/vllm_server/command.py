@@ -1,0 +1,72 @@
+"""A plan in vLLM's words: the executable, its arguments and its environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rsdecode.backends.vllm_server.placement import GIB, ServerPlan, Task
+from rsdecode.core.errors import ConfigError
+
+HOST = "127.0.0.1"
+VARIABLE = "RSD_VLLM"
+
+__all__ = ["HOST", "Task", "arguments", "environment", "executable"]
+
+
+def executable(configured: str | None = None) -> str:
+    """The `vllm` command: as configured, $RSD_VLLM, beside this Python, or on the PATH.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    named = configured or os.environ.get(VARIABLE)
+    if named:
+        found = shutil.which(os.path.expanduser(named))
+        if found is None:
+            source = "vllm.executable" if configured else VARIABLE
+            raise ConfigError(f"{source} {named!r} is not a program that can be run")
+        return found
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which("vllm", path=beside) or shutil.which("vllm")
+    if found is None:
+        raise ConfigError(
+            f"vllm: models need the program `vllm`, which is neither beside {sys.executable} nor "
+            f"on the PATH: pip install vllm, or name that of another environment with {VARIABLE}"
+        )
+    return found
+
+
+def arguments(plan: ServerPlan, port: int | str) -> list[str]:
+    """What follows `vllm` to serve as planned."""
+    wish = plan.wish
+    given = ["serve", wish.model, "--served-model-name", wish.name]
+    given += ["--host", HOST, "--port", str(port), "--dtype", wish.dtype]
+    given += ["--max-model-len", str(wish.max_context), "--max-num-seqs", str(wish.slots)]
+    if plan.gpus:
+        given += ["--gpu-memory-utilization", f"{plan.memory:.3f}"]
+    else:
+        given.append("--enforce-eager")
+    if len(plan.gpus) > 1:
+        given += ["--tensor-parallel-size", str(len(plan.gpus))]
+    if wish.task is Task.POOL:
+        given += ["--runner", "pooling"]
+        if wish.step_tag is not None:
+            given += ["--pooler-config", json.dumps({"step_tag_id": wish.step_tag})]
+    else:
+        # The model's own sampling defaults would change what we ask for.
+        given += ["--generation-config", "vllm", "--enable-prompt-tokens-details"]
+    return [*given, *wish.arguments]
+
+
+def environment(plan: ServerPlan, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The variables that the plan adds; the user's own word on threads wins."""
+    if plan.gpus:
+        return {"CUDA_VISIBLE_DEVICES": ",".join(gpu.name for gpu in plan.gpus)}
+    threads = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(plan.threads)}
+    added = {name: value for name, value in threads.items() if name not in inherited}
+    return {"VLLM_CPU_KVCACHE_SPACE": str(plan.kv_bytes // GIB)} | added

@@ -1,0 +1,229 @@
+"""One vLLM server: started, watched, started once more if it dies, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import logging
+import os
+import socket
+import threading
+import time
+from enum import StrEnum
+from http import HTTPStatus
+from pathlib import Path
+from typing import Protocol
+
+from rsdecode.backends.vllm_server.command import HOST, arguments, environment
+from rsdecode.backends.vllm_server.placement import ServerPlan
+from rsdecode.backends.vllm_server.process import Process
+from rsdecode.core.errors import ModelLoadError
+
+logger = logging.getLogger(__name__)
+
+RESTARTS = 1
+PORT_TRIES = 3
+_TICK_S = 0.2
+_NOTICE_S = 3.0
+_PORT_TAKEN = "address already in use"
+
+
+class Watcher(Protocol):
+    """Is told what servers do, from any thread."""
+
+    def status(self, text: str) -> None:
+        """What is going on; the next one replaces it."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that has happened."""
+        ...
+
+    def warning(self, text: str) -> None:
+        """Something bad that has happened, and was repaired."""
+        ...
+
+
+class LogWatcher:
+    """Tells the log of the library."""
+
+    def status(self, text: str) -> None:
+        """Nothing: it is about the moment."""
+
+    def note(self, text: str) -> None:
+        """At level INFO."""
+        logger.info("%s", text)
+
+    def warning(self, text: str) -> None:
+        """At level WARNING."""
+        logger.warning("%s", text)
+
+
+class State(StrEnum):
+    """Where a server is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+class Server:
+    """A vLLM process and the thread that watches it.
+
+    After a crash it is started once more at the same address; when that one ends too, it stays down
+    and `error` says why.
+
+    Args:
+        plan: where and how.
+        executable: the `vllm` command.
+        log: file for its output.
+        watcher: is told of crashes.
+        ready_timeout_s: how long a start may take.
+    """
+
+    def __init__(
+        self,
+        plan: ServerPlan,
+        executable: str,
+        log: Path,
+        watcher: Watcher,
+        ready_timeout_s: float = 1800.0,
+    ) -> None:
+        self.plan = plan
+        self.log = log
+        self.epoch = 0
+        self.error: ModelLoadError | None = None
+        self.state = State.STARTING
+        self.since = time.monotonic()
+        self._executable = executable
+        self._watcher = watcher
+        self._ready_timeout_s = ready_timeout_s
+        self._port = free_port()
+        self._closing = threading.Event()
+        self._process: Process | None = None
+        self._thread = threading.Thread(
+            target=self._live, name=f"vllm-{plan.wish.name}", daemon=True
+        )
+
+    @property
+    def name(self) -> str:
+        """The name that it serves the model under."""
+        return self.plan.wish.name
+
+    @property
+    def url(self) -> str:
+        """The base URL of its OpenAI-compatible interface."""
+        return f"http://{HOST}:{self._port}/v1"
+
+    def start(self) -> None:
+        """Begin to start; `state` tells when it is ready."""
+        self._thread.start()
+
+    def ask_to_stop(self) -> None:
+        """Begin to stop; returns at once."""
+        self._closing.set()
+        if self._process is not None:
+            self._process.ask_to_stop()
+
+    def close(self) -> None:
+        """Stop, and wait until no process is left. Safe to call twice."""
+        self.ask_to_stop()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.state = State.CLOSED
+
+    def progress(self) -> str:
+        """Where the start is, in a few words."""
+        lines = self._process.last_lines() if self._process is not None else []
+        last = f": {lines[-1][-60:]}" if lines else ""
+        return f"{self.name} {time.monotonic() - self.since:.0f} s{last}"
+
+    async def came_back(self, epoch: int) -> bool:
+        """Whether a request that failed in `epoch` is worth repeating, once the server is up again.
+
+        A server that answers at its port has not died; one that does not is given a moment to be
+        noticed, and then the time that its start takes.
+        """
+        noticed = time.monotonic() + _NOTICE_S
+        while self.epoch == epoch and self.state is State.READY:
+            if await asyncio.to_thread(self._connects) or time.monotonic() > noticed:
+                return False
+            await asyncio.sleep(_TICK_S)
+        while self.state is State.STARTING:
+            await asyncio.sleep(_TICK_S)
+        return self.state is State.READY
+
+    def _live(self) -> None:
+        """The watching thread: all starts of the server, until it is closed or stays down."""
+        tries = 1
+        while not self._closing.is_set():
+            ending = self._run()
+            if self._closing.is_set():
+                break
+            report = self._report(ending)
+            first = self.state is State.STARTING and self.epoch == 0
+            if first and _PORT_TAKEN in report.lower() and tries < PORT_TRIES:
+                tries += 1
+                self._port = free_port()
+                continue
+            if first or self.epoch >= RESTARTS:
+                self.error = ModelLoadError(report)
+                self.state = State.FAILED
+                return
+            self.since = time.monotonic()
+            self.epoch, self.state = self.epoch + 1, State.STARTING
+            self._watcher.warning(f"{report}; starting it once more")
+        self.state = State.CLOSED
+
+    def _run(self) -> str:
+        """One process from its start to its end; how it ended."""
+        command = [self._executable, *arguments(self.plan, self._port)]
+        process = Process(command, environment(self.plan, os.environ), self.log)
+        self._process = process
+        deadline = time.monotonic() + self._ready_timeout_s
+        try:
+            while not self._closing.is_set():
+                if (ending := process.ended(_TICK_S)) is not None:
+                    return ending
+                if self.state is State.STARTING and self._healthy():
+                    self.state = State.READY
+                if self.state is State.STARTING and time.monotonic() > deadline:
+                    return f"because it was not ready after {self._ready_timeout_s:.0f} s"
+            return "because it was closed"
+        finally:
+            process.stop()
+
+    def _report(self, ending: str) -> str:
+        lines = self._process.last_lines() if self._process is not None else []
+        told = " | ".join(lines) or "nothing"
+        hint = ""
+        if self.plan.wish.footprint.architecture in told and "not supported" in told:
+            hint = " (rsdecode teaches it to vLLM where both are in one environment)"
+        return (
+            f"the vLLM server of {self.name} ({self.plan.wish.model}) ended {ending}; its log "
+            f"({self.log}) says: {told}{hint}"
+        )
+
+    def _healthy(self) -> bool:
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _connects(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, self._port), timeout=2):
+            return True
+        return False
+
+
+def free_port() -> int:
+    """A port that nobody listens at now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,107 @@
+"""Models behind a server of ours: requests that it took down with it are asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from rsdecode.backends.vllm_server.server import Server
+from rsdecode.core.cost import ModelShape
+from rsdecode.core.errors import RequestError
+from rsdecode.core.protocols import (
+    Choose,
+    Chooser,
+    Chosen,
+    Closeable,
+    LanguageModel,
+    RewardModel,
+    Sized,
+)
+from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+class _Watched:
+    """What watched models have in common.
+
+    Args:
+        inner: speaks to the server.
+        server: its server.
+        release: stops the servers of the run.
+    """
+
+    def __init__(self, inner: Any, server: Server, release: Callable[[], None]) -> None:
+        self._inner = inner
+        self._server = server
+        self._release = release
+
+    @property
+    def shape(self) -> ModelShape | None:
+        return self._inner.shape if isinstance(self._inner, Sized) else None
+
+    def describe(self) -> dict[str, str]:
+        """What `rsd doctor` prints."""
+        describe: Any = getattr(self._inner, "describe", dict[str, str])
+        return describe()
+
+    def close(self) -> None:
+        """Close the connections and stop the servers of the run; they stop together."""
+        if isinstance(self._inner, Closeable):
+            self._inner.close()
+        self._release()
+
+    async def _ask(
+        self,
+        call: Callable[[Sequence[Request]], Awaitable[list[Reply | Failed]]],
+        requests: Sequence[Request],
+    ) -> list[Reply | Failed]:
+        """Serve the requests; those that fail with a server that comes back are served by it."""
+        epoch = self._server.epoch
+        replies = await call(requests)
+        failed = [i for i, reply in enumerate(replies) if isinstance(reply, Failed)]
+        if not failed:
+            return replies
+        if await self._server.came_back(epoch):
+            again = await call([requests[i] for i in failed])
+        elif self._server.error is not None:
+            again = [Failed(RequestError(str(self._server.error)))] * len(failed)
+        else:
+            return replies
+        for i, reply in zip(failed, again, strict=True):
+            replies[i] = reply
+        return replies
+
+
+class _LanguageModel(_Watched):
+    async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        return await self._ask(self._inner.generate, requests)
+
+
+class _Chooser(_LanguageModel):
+    async def choose(self, requests: Sequence[Choose]) -> list[Chosen | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        return await self._ask(self._inner.choose, requests)
+
+
+class _RewardModel(_Watched):
+    async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
+        """Score each request; replies in the order of the requests."""
+        return await self._ask(self._inner.score, requests)
+
+
+def watch_language_model(
+    inner: LanguageModel, server: Server, release: Callable[[], None]
+) -> LanguageModel:
+    """The model `inner`, served by `server`; closing it calls `release`."""
+    kind = _Chooser if isinstance(inner, Chooser) else _LanguageModel
+    return kind(inner, server, release)
+
+
+def watch_reward_model(
+    inner: RewardModel, server: Server, release: Callable[[], None]
+) -> RewardModel:
+    """The reward model `inner`, served by `server`; closing it calls `release`."""
+    return _RewardModel(inner, server, release)

@@ -1,0 +1,233 @@
+"""The servers that a configuration's `vllm:` models need: planned, and started when first used."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from rsdecode.backends.vllm_server import (
+    Fleet,
+    Gpu,
+    LogWatcher,
+    Machine,
+    Server,
+    ServerPlan,
+    Task,
+    Watcher,
+    Wish,
+    arguments,
+    environment,
+    executable,
+    plan,
+    read_footprint,
+    watch_language_model,
+    watch_reward_model,
+)
+from rsdecode.config.schema import RunConfig
+from rsdecode.config.served import served_language_model, served_reward_model
+from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
+from rsdecode.core.errors import ConfigError, ModelLoadError
+from rsdecode.core.protocols import LanguageModel, RewardModel
+from rsdecode.core.types import Role
+
+GIB = 2**30
+PROMPT_TOKENS = 2048
+"""Room for the question, in what a server has to hold for one request."""
+
+
+class VllmServers:
+    """The servers of a run. None is started before the first is needed; then all are.
+
+    Args:
+        config: of the run.
+        roles: those that the run uses.
+        watcher: is told of progress and crashes.
+    """
+
+    def __init__(
+        self, config: RunConfig, roles: Iterable[Role], watcher: Watcher | None = None
+    ) -> None:
+        self._config = config
+        self._roles = frozenset(roles)
+        self._watcher = watcher or LogWatcher()
+        self._fleet: Fleet | None = None
+
+    def language_model(self, spec: ModelSpec, role: Role) -> LanguageModel:
+        """The language model `spec`, for `role`; closing it stops all servers of the run.
+
+        Raises:
+            ConfigError: the servers cannot be placed, or there is no vLLM.
+            ModelLoadError: a server cannot be started.
+        """
+        server = self._server(spec, Task.GENERATE)
+        address, model = f"{server.url}#{server.name}", server.plan.wish.model
+        inner = served_language_model(address, role, self._config, model)
+        return watch_language_model(inner, server, self.close)
+
+    def reward_model(self, spec: ModelSpec) -> RewardModel:
+        """The reward model `spec` (see `language_model`)."""
+        server = self._server(spec, Task.POOL)
+        address, model = f"{server.url}#{server.name}", server.plan.wish.model
+        inner = served_reward_model(address, self._config, model)
+        return watch_reward_model(inner, server, self.close)
+
+    def close(self) -> None:
+        """Stop all servers; they stop together. Safe to call twice."""
+        if self._fleet is not None:
+            self._fleet.close()
+
+    def _server(self, spec: ModelSpec, task: Task) -> Server:
+        if self._fleet is None:
+            settings = self._config.vllm
+            fleet = Fleet(
+                plan_servers(self._config, self._roles),
+                executable(settings.executable),
+                self._watcher,
+                logs=None if settings.logs is None else Path(os.path.expanduser(settings.logs)),
+                ready_timeout_s=settings.ready_timeout_s,
+            )
+            fleet.start()
+            self._fleet = fleet
+        return self._fleet.server(served(self._config, self._roles)[spec, task].value)
+
+
+def served(config: RunConfig, roles: Iterable[Role]) -> dict[tuple[ModelSpec, Task], Role]:
+    """The `vllm:` models of these roles, each with the first role that it plays."""
+    found: dict[tuple[ModelSpec, Task], Role] = {}
+    for role in sorted(roles, key=list(Role).index):
+        if role is Role.REWARD:
+            spec, task = parse_reward_spec(config.reward.spec), Task.POOL
+            if spec.kind is SpecKind.JUDGE:
+                spec, task = spec.judge, Task.GENERATE
+        else:
+            text = config.draft if role is Role.DRAFT else config.target
+            spec, task = parse_model_spec(text), Task.GENERATE
+        if spec.kind is SpecKind.VLLM:
+            found.setdefault((spec, task), role)
+    return found
+
+
+def plan_servers(
+    config: RunConfig, roles: Iterable[Role], machine: Machine | None = None
+) -> list[ServerPlan]:
+    """Where and how each `vllm:` model of these roles is served.
+
+    Raises:
+        ConfigError: they do not fit the machine.
+        ModelLoadError: the size of a model cannot be read.
+    """
+    machine = machine_of(config) if machine is None else machine
+    wishes = [
+        _wish(config, spec, task, role, on_gpu=bool(machine.gpus))
+        for (spec, task), role in served(config, roles).items()
+    ]
+    return plan(wishes, machine)
+
+
+def describe_servers(
+    config: RunConfig, roles: Iterable[Role], command: str = "vllm"
+) -> dict[Role, dict[str, str]]:
+    """The plan in words, by role, with the command lines; nothing is started.
+
+    Raises:
+        ConfigError: the servers do not fit the machine.
+        ModelLoadError: the size of a model cannot be read.
+    """
+    roles = frozenset(roles)
+    plans = plan_servers(config, roles)
+    told: dict[Role, dict[str, str]] = {}
+    for (spec, task), first in served(config, roles).items():
+        [placed] = [plan for plan in plans if plan.wish.name == first.value]
+        facts = placed.describe()
+        facts["context"] = f"{placed.wish.max_context} tokens"
+        words = [f"{name}={value}" for name, value in environment(placed, os.environ).items()]
+        facts["command"] = " ".join([*words, shlex.join([command, *arguments(placed, "PORT")])])
+        for role in roles:
+            if (spec, task) in served(config, [role]):
+                shared = {"server": f"the one of the {first}"} if role is not first else {}
+                told[role] = facts | shared
+    return told
+
+
+def machine_of(config: RunConfig) -> Machine:
+    """This machine, as far as the configuration does not describe another."""
+    here, stated = Machine.here(), config.vllm
+    if config.engine.device == "cpu":
+        return Machine((), here.cores, here.memory_bytes)
+    count = stated.gpus or len(here.gpus)
+    if not count:
+        return here
+    memory = None if stated.gpu_memory_gib is None else int(stated.gpu_memory_gib * GIB)
+    if memory is None and not here.gpus:
+        raise ConfigError(
+            f"vllm.gpus {count}: nvidia-smi lists no GPU here; give vllm.gpu_memory_gib to plan "
+            "for another machine"
+        )
+    gpus = tuple(
+        Gpu(
+            here.gpus[i].name if i < len(here.gpus) else str(i),
+            memory or here.gpus[min(i, len(here.gpus) - 1)].memory_bytes,
+        )
+        for i in range(count)
+    )
+    return Machine(gpus, here.cores, here.memory_bytes)
+
+
+def _wish(config: RunConfig, spec: ModelSpec, task: Task, role: Role, *, on_gpu: bool) -> Wish:
+    settings = config.vllm.of(role)
+    dtype = config.engine.dtype
+    if dtype == "auto" and not on_gpu:
+        dtype = "float32"  # as in the in-process engine
+    model = os.path.expanduser(spec.target)
+    try:
+        footprint = read_footprint(model, dtype)
+    except ModelLoadError as error:
+        raise ModelLoadError(f"{role}: {error}") from error
+    longest = config.limits.max_tokens + PROMPT_TOKENS
+    context = settings.max_model_len or config.engine.max_context or longest
+    if context > footprint.max_context and settings.max_model_len:
+        raise ConfigError(
+            f"vllm.{role}.max_model_len {context}: {spec} was made for {footprint.max_context} "
+            "tokens; choose at most so many"
+        )
+    return Wish(
+        name=role.value,
+        model=model,
+        footprint=footprint,
+        task=task,
+        max_context=min(context, footprint.max_context),
+        slots=config.engine.slots,
+        dtype=dtype,
+        tensor_parallel=settings.tensor_parallel,
+        gpus=settings.gpus,
+        memory=settings.memory,
+        step_tag=_step_tag(config, model, footprint.architecture) if task is Task.POOL else None,
+        arguments=settings.arguments,
+    )
+
+
+def _step_tag(config: RunConfig, model: str, architecture: str) -> int | None:
+    """The id of the step mark, where vLLM has to be told: it knows only that of Qwen's own.
+
+    Raises:
+        ConfigError: vLLM cannot serve this kind of reward model.
+        ModelLoadError: the kind cannot be told, or there is no such token.
+    """
+    from rsdecode.rewards.detect import Kind, detect_kind, parse_kind
+
+    named = config.reward.kind
+    kind = parse_kind(named) if named else detect_kind(model, [architecture], lambda: False)
+    if kind in (Kind.PLUS_MINUS, Kind.PLUS_MINUS_CHAT):
+        raise ConfigError(
+            f"reward: a {kind} reward model is not served by vLLM: load it in this process with "
+            f"hf:{model}"
+        )
+    if kind is not Kind.QWEN_PRM:
+        return None
+    from rsdecode.backends.transformers.pretrained import load_tokenizer
+    from rsdecode.backends.transformers.vocabulary import Vocabulary
+    from rsdecode.rewards.token_classifier import QWEN_MARK
+
+    return Vocabulary(load_tokenizer(model)).token(QWEN_MARK)

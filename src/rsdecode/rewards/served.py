@@ -1,0 +1,198 @@
+"""Reward models behind a vLLM server: the same formats, read over HTTP.
+
+Process reward models (value-head, qwen-prm, token-classifier) are asked at `/pooling` with the task
+`token_classify`, and answer with a row of label probabilities for each token or, served with a
+`step_tag_id`, for each step mark. Outcome models are asked at `/classify` and answer with one row.
+
+The server applies sigmoid (one label) or soft-max; a row's entry for the label that means a right
+step is the reward. Tokens are counted by the server; it does not tell which of them it had cached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rsdecode.backends.openai_http.address import root_of
+from rsdecode.backends.openai_http.faults import Fault, Refusal
+from rsdecode.backends.openai_http.reading import count, entry, is_list, numbers
+from rsdecode.backends.openai_http.transport import Exchange, Transport
+from rsdecode.backends.transformers.pretrained import context_length, load_tokenizer, read_config
+from rsdecode.backends.transformers.vocabulary import Vocabulary
+from rsdecode.core.cost import ModelShape, attended_tokens
+from rsdecode.core.errors import ConfigError, PromptTooLong, RsdError
+from rsdecode.core.requests import Failed
+from rsdecode.core.types import Usage
+from rsdecode.rewards.detect import Kind, detect_kind, parse_kind
+from rsdecode.rewards.format import Format
+from rsdecode.rewards.heads import positive_label
+from rsdecode.rewards.outcome import ChatAnswerFormat
+from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.reader import Marked, Rewards
+from rsdecode.rewards.token_classifier import QwenPrmFormat, SeparatorFormat
+from rsdecode.rewards.value_head import ValueHeadFormat
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+_FORMATS: dict[Kind, Callable[[Vocabulary], Format]] = {
+    Kind.VALUE_HEAD: ValueHeadFormat,
+    Kind.QWEN_PRM: QwenPrmFormat,
+    Kind.TOKEN_CLASSIFIER: SeparatorFormat,
+    Kind.OUTCOME: ChatAnswerFormat,
+}
+
+
+class PoolingReader:
+    """Reads with a vLLM server.
+
+    Args:
+        transport: carries the requests; closed with the reader.
+        column: of a row, the label whose probability is the reward.
+        whole: whether the server classifies whole sequences (`/classify`), not their tokens.
+    """
+
+    def __init__(self, transport: Transport, column: int, *, whole: bool = False) -> None:
+        self._transport = transport
+        self._column = column
+        self._whole = whole
+
+    async def read(self, jobs: Sequence[Marked]) -> list[Rewards | Failed]:
+        """Serve all jobs at once; replies in their order."""
+        return list(await asyncio.gather(*(self._read(job) for job in jobs)))
+
+    def close(self) -> None:
+        """Close the connections; safe to call twice."""
+        self._transport.close()
+
+    async def _read(self, job: Marked) -> Rewards | Failed:
+        try:
+            return await self._transport.run(job.session, lambda to: self._attempt(to, job))
+        except Refusal as refusal:
+            said = f"{self._transport.address}: {refusal}: serve the reward model with more context"
+            return Failed(PromptTooLong(said))
+        except RsdError as error:
+            return Failed(error)
+
+    async def _attempt(self, exchange: Exchange, job: Marked) -> Rewards:
+        body: dict[str, Any] = {
+            "model": self._transport.address.name,
+            "input": list(job.ids),
+            "use_activation": True,
+        }
+        if not self._whole:
+            body["task"] = "token_classify"
+        route = "classify" if self._whole else "pooling"
+        started = time.perf_counter()
+        reply = await exchange.post(f"{root_of(exchange.url)}/{route}", body)
+        seconds = time.perf_counter() - started
+        if self._whole:
+            rows = [numbers(entry(reply, "data", 0, "probs"))]
+        else:
+            rows = rows_at(job, _rows(entry(reply, "data", 0, "data")))
+        if any(len(row) <= self._column for row in rows):
+            raise Fault(f"the reply has {len(rows[0])} labels, not {self._column + 1} or more")
+        read = count(reply, "usage", "prompt_tokens")
+        usage = Usage(
+            prefill_tokens=read, calls=1, seconds=seconds, attended_tokens=attended_tokens(0, read)
+        )
+        return Rewards(tuple(row[self._column] for row in rows), usage)
+
+
+def rows_at(job: Marked, rows: list[list[float]]) -> list[list[float]]:
+    """The rows at a job's marks, of one row for each token or for each occurrence of the mark.
+
+    A mark can also occur inside the question or a step; those rows are passed over.
+
+    Raises:
+        Fault: there are neither so many.
+    """
+    if len(rows) == len(job.ids):
+        return [rows[mark] for mark in job.marks]
+    tag = job.ids[job.marks[-1]]
+    tagged = [place for place, token in enumerate(job.ids) if token == tag]
+    if len(rows) == len(tagged) and set(job.marks) <= set(tagged):
+        return [rows[tagged.index(mark)] for mark in job.marks]
+    raise Fault(
+        f"the reply has {len(rows)} rows for {len(job.ids)} tokens, {len(tagged)} of them step "
+        f"marks: serve the model with --pooler-config '{{\"step_tag_id\": {tag}}}'"
+    )
+
+
+def load_served_reward(
+    transport: Transport, tokenizer: str, kind: str | None = None, max_context: int | None = None
+) -> PrefixScorer:
+    """The reward model behind a server.
+
+    Args:
+        transport: to the server.
+        tokenizer: folder or hub id of the model: its tokenizer and its config.json are read.
+        kind: a name of `detect.Kind`; None to read it off config.json.
+        max_context: tokens of a sequence at most; None for what the model was made for.
+
+    Raises:
+        ConfigError: no such kind, or one that is not served.
+        ModelLoadError: the kind cannot be told, or the tokenizer does not fit it.
+    """
+    config = read_config(tokenizer)
+    words = load_tokenizer(tokenizer)
+    if kind is not None:
+        chosen = parse_kind(kind)
+    else:
+        chosen = detect_kind(tokenizer, config.architectures or (), lambda: False)
+    if chosen not in _FORMATS:
+        raise ConfigError(
+            f"a {chosen} reward model reads next-token probabilities at marks, which servers do "
+            f"not give: load it in this process with hf:{tokenizer}"
+        )
+    whole = chosen is Kind.OUTCOME
+    return PrefixScorer(
+        PoolingReader(transport, _column(chosen, config, tokenizer), whole=whole),
+        _FORMATS[chosen](Vocabulary(words)),
+        max_context=context_length(config, words, max_context),
+        kind=f"{chosen}, served at {', '.join(transport.address.urls)}",
+        shape=_shape(chosen, config),
+    )
+
+
+def _rows(data: object) -> list[list[float]]:
+    if not is_list(data):
+        raise Fault(f"the reply has {str(data)[:80]} in place of rows")
+    return [numbers(row if is_list(row) else [row]) for row in data]
+
+
+def _column(kind: Kind, config: PreTrainedConfig, name: str) -> int:
+    if kind is Kind.VALUE_HEAD:
+        return 0
+    if kind is Kind.QWEN_PRM:
+        return 1
+    labels: Any = config.id2label
+    return positive_label(labels, name) or 0
+
+
+def _shape(kind: Kind, config: PreTrainedConfig) -> ModelShape | None:
+    """Sizes by config.json; None where there is no torch to work them out."""
+    try:
+        from transformers import AutoModel
+
+        from rsdecode.backends.transformers.load import declared_shape
+    except ImportError:
+        return None
+    shape = declared_shape(AutoModel, config, vocabulary=0)
+    return replace(shape, parameters=shape.parameters + _head_size(kind, shape.hidden, config))
+
+
+def _head_size(kind: Kind, hidden: int, config: PreTrainedConfig) -> int:
+    labels: int = len(config.id2label or ())
+    match kind:
+        case Kind.VALUE_HEAD:
+            return hidden + 1
+        case Kind.QWEN_PRM:
+            return hidden * (hidden + 1) + 2 * (hidden + 1)
+        case Kind.TOKEN_CLASSIFIER:
+            return labels * (hidden + 1)
+        case _:
+            return labels * hidden

@@ -1,0 +1,101 @@
+"""Servers over real models in this process, in the words of vLLM and of plainer servers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
+from rsdecode.backends.transformers.model import LocalModel
+from rsdecode.rewards.prefix_scorer import PrefixScorer
+from tests.backends.openai_http.local_server import Answer, Reply
+from tests.backends.openai_http.scripted_server import first_stop
+
+NAME = "served"
+CHUNK = 8
+"""Tokens that are decoded before the text is searched for stop strings."""
+
+
+class Completions:
+    """/v1/completions of a local model.
+
+    Args:
+        model: writes.
+        kind: "vllm" keeps the stop string, names it, takes and gives token ids; "plain" takes text,
+            leaves the stop string out and does not say why it stopped.
+    """
+
+    def __init__(self, model: LocalModel, kind: str = "vllm") -> None:
+        self.model = model
+        self.plain = kind == "plain"
+        self.prompt_tokens = self.decoded_tokens = 0
+
+    async def __call__(self, path: str, body: dict[str, Any]) -> Reply:
+        if path == "/v1/models":
+            card = {"id": NAME, "owned_by": "somebody" if self.plain else "vllm"}
+            return Reply(200, {"data": [card | {"max_model_len": 2048}]})
+        assert path == "/v1/completions", path
+        prompt = body["prompt"]
+        if self.plain and not isinstance(prompt, str):
+            return Reply(422, {"detail": "prompt: expected a string"})
+        ids = self._ids(prompt) if isinstance(prompt, str) else tuple(prompt)
+        return Reply(200, await self._complete(ids, body))
+
+    async def _complete(self, prompt: tuple[int, ...], body: dict[str, Any]) -> dict[str, Any]:
+        written: list[int] = []
+        cached: int | None = None
+        reason, stop, text = "length", None, ""
+        while len(written) < body["max_tokens"] and reason == "length":
+            room = min(CHUNK, body["max_tokens"] - len(written))
+            [decoded] = await self.model._engine.decode([Decode("", (*prompt, *written), room)])
+            assert isinstance(decoded, Decoded)
+            cached = decoded.usage.cached_tokens if cached is None else cached
+            for id in decoded.ids:
+                written.append(id)
+                text = self.model._tokenizer.decode(written)
+                stop, end = first_stop(text, body.get("stop", ()))
+                if stop is not None:
+                    reason, text = "stop", text[: end - (len(stop) if self.plain else 0)]
+                    break
+            if stop is None and decoded.finish_reason == "eos":
+                written.append(self.model._tokenizer.eos_token_id)
+                reason = "stop"
+        self.prompt_tokens += len(prompt)
+        self.decoded_tokens += len(written)
+        choice: dict[str, Any] = {"text": text, "finish_reason": reason}
+        usage: dict[str, Any] = {"prompt_tokens": len(prompt), "completion_tokens": len(written)}
+        if not self.plain:
+            choice |= {"stop_reason": stop, "token_ids": written}
+            usage["prompt_tokens_details"] = {"cached_tokens": cached}
+        return {"choices": [choice], "usage": usage}
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self.model._tokenizer.encode(self.model._tokenizer.bos_token + text))
+
+
+def pooling(scorer: PrefixScorer, step_tag: str | None = None) -> Answer:
+    """/pooling and /classify of a local reward model.
+
+    With a step tag there is a row for each of its tokens, as vLLM's STEP pooler gives them, else
+    for every token.
+    """
+    reader: Any = scorer._reader
+
+    async def answer(path: str, body: dict[str, Any]) -> Reply:
+        assert body["model"] == NAME
+        ids = tuple(body["input"])
+        whole = path == "/classify"
+        assert whole or (path == "/pooling" and body["task"] == "token_classify")
+        marks = tuple(range(len(ids)))
+        if step_tag is not None:
+            tag = scorer.format._vocabulary.last_token(step_tag)
+            marks = tuple(i for i, id in enumerate(ids) if id == tag)
+        if whole:
+            marks = (len(ids) - 1,)
+        [read] = await reader._engine.prefill([Prefill("", ids, marks, reader._columns)])
+        assert isinstance(read, Prefilled)
+        outputs = read.outputs.float()
+        rows = (outputs.sigmoid() if outputs.shape[1] == 1 else outputs.softmax(-1)).tolist()
+        entry = {"probs": rows[0]} if whole else {"data": rows}
+        return Reply(200, {"data": [entry], "usage": {"prompt_tokens": len(ids)}})
+
+    return answer

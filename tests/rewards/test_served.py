@@ -1,0 +1,102 @@
+"""Reward models over HTTP: the same rewards as in this process, and clear errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rsdecode.backends.openai_http import Address, HttpSettings, Transport
+from rsdecode.backends.openai_http.faults import Fault
+from rsdecode.core.errors import ConfigError, PromptTooLong, RequestError
+from rsdecode.core.requests import Failed, Scored
+from rsdecode.rewards import load_reward_model
+from rsdecode.rewards.reader import Marked
+from rsdecode.rewards.served import load_served_reward, rows_at
+from tests.backends.openai_http.local_server import LocalServer, Reply
+from tests.backends.openai_http.model_server import NAME, pooling
+from tests.rewards import tiny
+
+Save = Callable[[Path], tuple[Any, ...]]
+MODELS: dict[str, tuple[Save, str | None]] = {
+    "value head, a row for each token": (tiny.save_value_head, None),
+    "value head, a row for each mark": (tiny.save_value_head, "\n"),
+    "qwen-prm, a row for each mark": (tiny.save_qwen_prm, "<extra_0>"),
+    "token classifier": (lambda f: tiny.save_classifier(f, "token", num_labels=2), None),
+    "outcome, one label": (lambda f: tiny.save_classifier(f, "sequence", num_labels=1), None),
+    "outcome, two labels": (lambda f: tiny.save_classifier(f, "sequence", num_labels=2), None),
+}
+
+
+def transport(server: LocalServer, attempts: int = 1) -> Transport:
+    settings = HttpSettings(attempts=attempts, backoff_s=0.001)
+    return Transport(Address((server.url,), NAME), settings)
+
+
+@pytest.mark.parametrize("name", MODELS)
+async def test_the_same_rewards_shape_and_tokens_as_in_process(name: str, tmp_path: Path) -> None:
+    save, step_tag = MODELS[name]
+    folder = str(save(tmp_path)[0])
+    local = load_reward_model(folder, tiny.OPTIONS)
+    expected = await local.score(tiny.PROBLEMS)
+    async with LocalServer(pooling(local, step_tag)) as server:
+        served = load_served_reward(transport(server), folder)
+        replies = await served.score(tiny.PROBLEMS)
+    local.close()
+    assert tiny.rewards(replies) == [
+        pytest.approx(listed, abs=1e-5) for listed in tiny.rewards(expected)
+    ]
+    for ours, theirs in zip(replies, expected, strict=True):
+        assert isinstance(ours, Scored)
+        assert isinstance(theirs, Scored)
+        read = theirs.usage.prefill_tokens + theirs.usage.cached_tokens
+        assert ours.usage.prefill_tokens == read
+        assert ours.usage.calls == theirs.usage.calls
+    assert served.shape == local.shape
+    assert served.describe()["step mark"] == local.describe()["step mark"]
+
+
+def test_rows_of_marks_that_occur_elsewhere_are_passed_over() -> None:
+    job = Marked("s", (9, 1, 9, 2, 9, 3, 9), (4, 6))
+    every = [[float(i)] for i in range(7)]
+    assert rows_at(job, every) == [[4.0], [6.0]]
+    assert rows_at(job, [[0.0], [2.0], [4.0], [6.0]]) == [[4.0], [6.0]]
+    with pytest.raises(Fault, match=r'3 rows for 7 tokens, 4 .*"step_tag_id": 9'):
+        rows_at(job, every[:3])
+
+
+@pytest.mark.parametrize(
+    "data", [None, [], [{"data": 3}], [{"data": [["a", "b"]]}], [{"data": [[0.5]]}]]
+)
+async def test_replies_of_another_form(data: Any, tmp_path: Path) -> None:
+    async def odd(path: str, body: dict[str, Any]) -> Reply:
+        return Reply(200, {"data": data, "usage": {"prompt_tokens": 1}})
+
+    folder = str(tiny.save_qwen_prm(tmp_path)[0])
+    async with LocalServer(odd) as server:
+        served = load_served_reward(transport(server, attempts=2), folder)
+        [reply] = await served.score(tiny.PROBLEMS[:1])
+    assert isinstance(reply, Failed)
+    assert isinstance(reply.error, RequestError)
+    assert "2 tries" in str(reply.error)
+    assert len(server.requests) == 2
+
+
+async def test_a_prefix_too_long_for_the_server(tmp_path: Path) -> None:
+    async def full(path: str, body: dict[str, Any]) -> Reply:
+        return Reply(400, {"error": {"message": "maximum context length is 8 tokens"}})
+
+    folder = str(tiny.save_value_head(tmp_path)[0])
+    async with LocalServer(full) as server:
+        [reply] = await load_served_reward(transport(server), folder).score(tiny.PROBLEMS[:1])
+    assert isinstance(reply, Failed)
+    assert isinstance(reply.error, PromptTooLong)
+
+
+def test_kinds_that_no_server_reads(tmp_path: Path) -> None:
+    folder = str(tiny.save_causal(tmp_path)[0])
+    unused = Transport(Address(("http://h/v1",), NAME), HttpSettings())
+    with pytest.raises(ConfigError, match=r"plus-minus reward model .* hf:"):
+        load_served_reward(unused, folder, "plus-minus")
