@@ -21,7 +21,7 @@ test: install
 # Real vLLM servers, from an environment of their own that is kept between runs.
 test-vllm: install
 	$(BIN)/python tests/integration/vllm/install.py $(VLLM_VENV)
-	RSD_TEST_VLLM=$(VLLM_VENV) $(BIN)/python -m pytest tests/integration/vllm
+	RSD_TEST_VLLM=$(VLLM_VENV) $(BIN)/python -m pytest -n 0 tests/integration/vllm
 
 lint: install
 	$(BIN)/ruff check .

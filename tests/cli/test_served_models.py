@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -43,8 +44,9 @@ def test_solve_and_doctor(rsd: Rsd, server: LocalServer, monkeypatch: pytest.Mon
     assert "sk-secret" not in result.out + result.err + found.out + found.err
 
 
-def test_a_server_that_is_not_there(rsd: Rsd, server: LocalServer) -> None:
-    gone = f"{server.url.replace('http', 'https')}#{NAME}"
+def test_a_server_that_is_not_there(rsd: Rsd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        gone = f"http://127.0.0.1:{free.getsockname()[1]}/v1#{NAME}"
     config = Path("http.yaml")
     config.write_text("http: {attempts: 1}\n")
     arguments = ["--draft", gone, "--method", "draft", "--config", config]

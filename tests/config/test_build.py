@@ -12,7 +12,7 @@ import pytest
 from rsdecode.config import RunConfig, load_config
 from rsdecode.config.build import ModelBuilder, build_method, build_models, build_problem
 from rsdecode.core.budget import Budget
-from rsdecode.core.errors import ConfigError, ModelLoadError, OutOfMemory
+from rsdecode.core.errors import ConfigError, ModelLoadError, OutOfMemory, RsdError
 from rsdecode.core.protocols import LanguageModel, RewardModel
 from rsdecode.core.types import Role
 from rsdecode.core.weighting import BinaryStep, Clipping, Constant, Logistic, Sigmoidal
@@ -223,12 +223,10 @@ def test_the_family_without_its_weights(monkeypatch: pytest.MonkeyPatch) -> None
         build_models(config())
 
 
-@pytest.mark.parametrize("spec", ["vllm:a/b"])
-def test_served_models_are_not_available_yet(spec: str, script: str) -> None:
-    with pytest.raises(ConfigError, match="served models are not available in this version"):
-        build_models(config(method="draft", draft=spec))
-    with pytest.raises(ConfigError, match=r"reward: .*not available in this version"):
-        build_models(config(draft=script, target=script, reward__spec=spec))
+@pytest.mark.parametrize("role", ["draft", "target", "reward__spec"])
+def test_a_model_to_be_served_that_is_nowhere_is_named_with_its_role(role: str) -> None:
+    with pytest.raises(RsdError, match=rf"^{role.partition('__')[0]}: .*'a/b'"):
+        build_models(config(**{role: "vllm:a/b"}))
 
 
 @pytest.mark.parametrize(

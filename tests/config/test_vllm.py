@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rsdecode.backends.vllm_server import Machine, Task
+from rsdecode.backends.vllm_server import Machine, Task, arguments
 from rsdecode.config import RunConfig, config_hash, load_config
 from rsdecode.config.vllm import describe_servers, machine_of, plan_servers, served
 from rsdecode.core.errors import ConfigError, ModelLoadError
@@ -61,6 +62,17 @@ def test_what_cannot_be_planned() -> None:
         plan_servers(config(draft="vllm:./nowhere/at/all"), Role, CPU)
     with pytest.raises(ConfigError, match="plus-minus reward model is not served"):
         plan_servers(config(reward__kind="plus-minus"), Role, CPU)
+
+
+def test_a_model_that_vllm_would_read_wrongly_is_refused(tmp_path: Path) -> None:
+    """The family's heads are larger than hidden size over heads; vLLM would load half of them."""
+    keys = json.loads((model_path("prm") / "config.json").read_text())
+    keys["architectures"] = ["Qwen2ForProcessRewardModel"]
+    (tmp_path / "config.json").write_text(json.dumps(keys))
+    with pytest.raises(ConfigError, match="takes the head size"):
+        plan_servers(config(reward__spec=f"vllm:{tmp_path}"), Role, CPU)
+    draft, *_ = plan_servers(config(), Role, CPU)
+    assert "--hf-overrides" in arguments(draft, 1)
 
 
 def test_a_machine_of_the_configuration() -> None:

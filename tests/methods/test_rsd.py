@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rsdecode.core.budget import Budget
-from rsdecode.core.errors import Cancelled, RequestError, RsdError
+from rsdecode.core.errors import Cancelled, ContextFull, RequestError, RsdError
 from rsdecode.core.limits import Limits
 from rsdecode.core.requests import (
     Decided,
@@ -417,3 +417,11 @@ def test_needs_all_three_models() -> None:
 def test_a_plain_function_is_a_weighting(weighting: Callable[[float], float]) -> None:
     _, trajectory = play(RSD(weighting=weighting)(PROBLEM), text("a", EOS), reward(0.6))
     assert trajectory.steps[0].accepted
+
+
+def test_an_answer_that_outgrows_the_reward_model_ends_with_length() -> None:
+    decoding = RSD()(PROBLEM)
+    _, trajectory = play(decoding, text("a\n\n"), reward(1.0), text("b\n\n"), ContextFull("full"))
+    assert trajectory.stop_reason is LENGTH
+    assert trajectory.error is None
+    assert trajectory.text == "a\n\n"

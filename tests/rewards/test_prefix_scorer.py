@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rsdecode.backends.transformers.jobs import Prefill, Prefilled
-from rsdecode.core.errors import OutOfMemory, PromptTooLong, RewardError
+from rsdecode.core.errors import ContextFull, OutOfMemory, PromptTooLong, RewardError
 from rsdecode.core.requests import Failed, Scored
 from rsdecode.core.types import Usage
 from rsdecode.rewards.heads import positive_label, probability
@@ -110,6 +110,7 @@ async def test_the_window_counts_every_token(room):
     [reply] = await scorer(engine, (1, 2), max_context=length + room).score([ask])
     assert isinstance(reply, Scored) == (room == 0)
     if room:
+        assert isinstance(reply.error, ContextFull)
         assert str(length) in str(reply.error)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from rsdecode.backends.openai_http import Address, HttpSettings, Transport
 from rsdecode.backends.openai_http.faults import Fault
-from rsdecode.core.errors import ConfigError, PromptTooLong, RequestError
+from rsdecode.core.errors import ConfigError, ContextFull, RequestError
 from rsdecode.core.requests import Failed, Scored
 from rsdecode.rewards import load_reward_model
 from rsdecode.rewards.reader import Marked
@@ -92,7 +92,7 @@ async def test_a_prefix_too_long_for_the_server(tmp_path: Path) -> None:
     async with LocalServer(full) as server:
         [reply] = await load_served_reward(transport(server), folder).score(tiny.PROBLEMS[:1])
     assert isinstance(reply, Failed)
-    assert isinstance(reply.error, PromptTooLong)
+    assert isinstance(reply.error, ContextFull)
 
 
 def test_kinds_that_no_server_reads(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 THRESHOLDS = tuple(tenth / 10 for tenth in range(11))
 PICTURE = Path("runs/demo/accuracy-over-flops.png")
-CONCURRENCY = 128
+CONCURRENCY = 96
+SLOTS = 192
+"""Twice as many, so that no problem in flight loses its cache to one that has ended."""
 
 
 def command(
@@ -59,7 +61,7 @@ def command(
     config = RunConfig.model_validate(
         {
             "weighting": {"threshold": threshold},
-            "engine": {"device": device, "slots": CONCURRENCY},
+            "engine": {"device": device, "slots": SLOTS},
         }
     )
     levels = ",".join(map(str, level or LEVELS))

@@ -262,4 +262,6 @@ def _named(role: Role, spec: str) -> Generator[None]:
             f"pip install 'rsdecode[{EXTRAS[library]}]'"
         ) from error
     except RsdError as error:
+        if str(error).startswith(tuple(f"{role}: " for role in Role)):
+            raise  # the plan of all servers knows better whose they are
         raise type(error)(f"{role}: {error}") from error

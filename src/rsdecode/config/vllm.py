@@ -33,6 +33,8 @@ from rsdecode.core.protocols import LanguageModel, RewardModel
 from rsdecode.core.types import Role
 
 GIB = 2**30
+RIGHT = ("Qwen2ForCausalLM", "Qwen2ForPrmModel")
+"""Qwen 2 models whose own head size is heeded (see `command.AS_LLAMA`, and our plugin)."""
 PROMPT_TOKENS = 2048
 """Room for the question, in what a server has to hold for one request."""
 
@@ -185,6 +187,13 @@ def _wish(config: RunConfig, spec: ModelSpec, task: Task, role: Role, *, on_gpu:
         footprint = read_footprint(model, dtype)
     except ModelLoadError as error:
         raise ModelLoadError(f"{role}: {error}") from error
+    architecture = footprint.architecture
+    if footprint.own_head_size and architecture.startswith("Qwen2") and architecture not in RIGHT:
+        raise ConfigError(
+            f"{role}: vLLM would read {model!r} wrongly: its {architecture} takes the head size "
+            "for hidden size over heads, whatever head_dim says; load it in this process with "
+            f"hf:{model}"
+        )
     longest = config.limits.max_tokens + PROMPT_TOKENS
     context = settings.max_model_len or config.engine.max_context or longest
     if context > footprint.max_context and settings.max_model_len:

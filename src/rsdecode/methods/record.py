@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from rsdecode.core.errors import Cancelled, RsdError
+from rsdecode.core.errors import Cancelled, ContextFull, RsdError
 from rsdecode.core.limits import Limits
 from rsdecode.core.requests import Generated, Proposed, Reply, Request, Scored, Verified
 from rsdecode.core.seeds import derive_seed
@@ -92,5 +92,7 @@ class Record:
 
     def fail(self, error: RsdError) -> Trajectory:
         """End after a failed request or a cancellation; the steps decided so far are kept."""
+        if isinstance(error, ContextFull):
+            return self.end(FinishReason.LENGTH)
         cancelled = isinstance(error, Cancelled)
         return self.end(FinishReason.CANCELLED if cancelled else FinishReason.ERROR, str(error))

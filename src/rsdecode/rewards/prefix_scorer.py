@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import islice
 
 from rsdecode.core.cost import ModelShape
-from rsdecode.core.errors import PromptTooLong, RewardError, RsdError
+from rsdecode.core.errors import ContextFull, PromptTooLong, RewardError, RsdError
 from rsdecode.core.requests import Failed, Score, Scored
 from rsdecode.core.types import Usage
 from rsdecode.rewards.format import Format
@@ -82,14 +82,14 @@ class PrefixScorer:
         if not request.steps:
             return nothing_to_score()
         ids = list(self._prompt_ids(request.context.messages))
-        ends: list[int] = []
+        prompt, ends = len(ids), list[int]()
         for index, step in enumerate((*request.context.answer, *request.steps)):
             ids.extend(self._step_ids(step.text, index))
             ends.append(len(ids))
         ends = ends[-len(request.steps) :]
         closing = self.format.closing_ids
         if len(ids) + len(closing) > self._max_context:
-            return self._too_long(len(ids) + len(closing))
+            return self._too_long(prompt, len(ids) + len(closing))
         if not closing:
             marks = tuple(end - 1 for end in ends)
             return [Marked(request.session, tuple(ids), marks)]
@@ -113,9 +113,10 @@ class PrefixScorer:
             )
         return Scored(tuple(rewards), usage)
 
-    def _too_long(self, length: int) -> Failed:
+    def _too_long(self, prompt: int, length: int) -> Failed:
+        error = PromptTooLong if prompt >= self._max_context else ContextFull
         return Failed(
-            PromptTooLong(
+            error(
                 f"the question and its steps are {length} tokens for the reward model, which reads "
                 f"at most {self._max_context}: limit the answer's tokens, or choose a reward model "
                 "with a longer context"

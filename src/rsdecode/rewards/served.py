@@ -23,7 +23,7 @@ from rsdecode.backends.openai_http.transport import Exchange, Transport
 from rsdecode.backends.transformers.pretrained import context_length, load_tokenizer, read_config
 from rsdecode.backends.transformers.vocabulary import Vocabulary
 from rsdecode.core.cost import ModelShape, attended_tokens
-from rsdecode.core.errors import ConfigError, PromptTooLong, RsdError
+from rsdecode.core.errors import ConfigError, ContextFull, RsdError
 from rsdecode.core.requests import Failed
 from rsdecode.core.types import Usage
 from rsdecode.rewards.detect import Kind, detect_kind, parse_kind
@@ -73,7 +73,7 @@ class PoolingReader:
             return await self._transport.run(job.session, lambda to: self._attempt(to, job))
         except Refusal as refusal:
             said = f"{self._transport.address}: {refusal}: serve the reward model with more context"
-            return Failed(PromptTooLong(said))
+            return Failed(ContextFull(said))
         except RsdError as error:
             return Failed(error)
 

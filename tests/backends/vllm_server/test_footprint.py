@@ -54,6 +54,7 @@ def test_a_folder(tmp_path: Path) -> None:
     assert found.weight_bytes == pytest.approx(2 * 7.616e9, rel=0.002)
     (tmp_path / "model.safetensors").write_bytes(b"0" * 1000)
     assert read_footprint(place).weight_bytes == 1000
+    assert not found.own_head_size
     wide = read_footprint(place, "float32")
     assert wide.weight_bytes == 2000
     assert wide.kv_bytes_per_token == 2 * found.kv_bytes_per_token

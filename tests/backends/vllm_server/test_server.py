@@ -72,7 +72,9 @@ def test_a_deaf_server_is_killed(
 
 
 def test_a_start_that_fails_says_why(server: Server, behave: Behave, notebook: Notebook) -> None:
-    refusal = "ValueError: no such model\n" + "\n".join(f"line {i}" for i in range(20))
+    refusal = "WARNING: as in OSError: too many\nValueError: no such model\n" + "\n".join(
+        f"line {i}" for i in range(20)
+    )
     behave(draft={"refuse": refusal})
     server.start()
     eventually(lambda: server.state is State.FAILED)

@@ -14,6 +14,9 @@ from rsdecode.core.errors import ConfigError
 
 HOST = "127.0.0.1"
 VARIABLE = "RSD_VLLM"
+AS_LLAMA = {"architectures": ["LlamaForCausalLM"], "qkv_bias": True}
+"""vLLM's Qwen 2 takes the head size for hidden size over heads, whatever `head_dim` says, and loads
+a part of the weights without complaint. Its Llama, with these biases, is the same network."""
 
 __all__ = ["HOST", "Task", "arguments", "environment", "executable"]
 
@@ -60,6 +63,8 @@ def arguments(plan: ServerPlan, port: int | str) -> list[str]:
     else:
         # The model's own sampling defaults would change what we ask for.
         given += ["--generation-config", "vllm", "--enable-prompt-tokens-details"]
+    if wish.footprint.own_head_size and wish.footprint.architecture == "Qwen2ForCausalLM":
+        given += ["--hf-overrides", json.dumps(AS_LLAMA)]
     return [*given, *wish.arguments]
 
 

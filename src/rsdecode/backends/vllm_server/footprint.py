@@ -24,6 +24,7 @@ class Footprint:
         max_context: tokens that the model was made for.
         heads: query heads; the number of shards must divide it.
         architecture: the first one that its config.json names.
+        own_head_size: whether a head's size is not the hidden size over the heads.
     """
 
     weight_bytes: int
@@ -31,6 +32,7 @@ class Footprint:
     max_context: int
     heads: int
     architecture: str
+    own_head_size: bool = False
 
 
 def read_footprint(model: str, dtype: str = "auto") -> Footprint:
@@ -61,6 +63,7 @@ def read_footprint(model: str, dtype: str = "auto") -> Footprint:
             max_context=int(text.get("max_position_embeddings") or 4096),
             heads=heads,
             architecture=architectures[0],
+            own_head_size=head_size * heads != int(text["hidden_size"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelLoadError(

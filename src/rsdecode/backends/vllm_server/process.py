@@ -17,6 +17,7 @@ LAST_LINES = 6
 GRACE_S = 8.0
 """What vLLM is given to end by itself."""
 _TAIL_BYTES = 65536
+_NO_ERROR = re.compile(r"\b(?:DEBUG|INFO|WARNING)\b")
 _NAMED_ERROR = re.compile(r"\b[A-Z]\w*(?:Error|Exception|Interrupt)\b: ")
 
 
@@ -82,7 +83,7 @@ class Process:
         except OSError:
             return []
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        cause = next((line for line in lines if _NAMED_ERROR.search(line)), None)
+        cause = next((s for s in lines if _NAMED_ERROR.search(s) and not _NO_ERROR.search(s)), None)
         last = lines[-LAST_LINES:]
         return last if cause is None or cause in last else [cause, "...", *last]
 

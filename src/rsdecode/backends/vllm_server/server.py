@@ -148,9 +148,9 @@ class Server:
         """
         noticed = time.monotonic() + _NOTICE_S
         while self.epoch == epoch and self.state is State.READY:
+            await asyncio.sleep(_TICK_S)  # one that is dying still accepts connections
             if await asyncio.to_thread(self._connects) or time.monotonic() > noticed:
                 return False
-            await asyncio.sleep(_TICK_S)
         while self.state is State.STARTING:
             await asyncio.sleep(_TICK_S)
         return self.state is State.READY
