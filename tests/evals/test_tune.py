@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -210,7 +211,7 @@ def test_bad_goals(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.integration
+@pytest.mark.skipif("RSD_SLOW" not in os.environ, reason="two minutes; set RSD_SLOW=1")
 @pytest.mark.parametrize("budget", [0.2, 0.35, 0.5])
 def test_the_embedded_family_keeps_to_a_budget_on_other_problems(
     budget: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -6,7 +6,7 @@
     ├── ModelLoadError (OSError)      a model, tokenizer or reward head cannot be loaded
     ├── RequestError (RuntimeError)   one request failed; its problem ends with `error`, no other
     │   ├── PromptTooLong             the question alone does not fit the model's context
-    │   ├── ContextFull               the answer has outgrown a model's context: it ends with `length`
+    │   ├── ContextFull               the answer has outgrown a model: it ends with `length`
     │   ├── RewardError               a reward is not a finite number in [0, 1]
     │   └── OutOfMemory               the device ran out of memory
     └── Cancelled (RuntimeError)      the caller gave up on the problem, or its deadline passed
