@@ -34,7 +34,7 @@ def command(
         typer.Option(
             "--input",
             help='Lines of {"id"?, "question", "answer"?}; "problem" and SVAMP\'s keys work too. '
-            "Or problems of the embedded family: abacus:test, abacus:validation:2,3.",
+            "Or a data set by name: abacus:test, abacus:validation:2,3, gsm8k, math500.",
         ),
     ] = None,
     limit: Annotated[
