@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 TAIL = 16
 """Tokens of the prompt that a detokeniser needs to place spaces."""
+LONGEST_CHARACTER = 4
+"""Bytes, and so tokens, of one character at most."""
 
 
 class Detokenizer:
@@ -27,7 +29,8 @@ class Detokenizer:
         self._tokenizer: Any = tokenizer
         tail = list(prompt[-TAIL:])
         whole = self._complete(tail)
-        self._ids = tail[whole:] if whole else []
+        one_character = len(tail) < LONGEST_CHARACTER
+        self._ids = tail[whole:] if whole or one_character else []  # else no text at all
         self._length = 0
         self._stream: Any = DecodeStream(ids=tail[:whole], skip_special_tokens=True)
         if self._backend is not None:
