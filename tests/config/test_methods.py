@@ -149,6 +149,7 @@ def test_every_form_is_read() -> None:
     for form in METHOD_FORMS:
         plain = form.split("[")[0].replace("WIDTH", "2").replace("-N", "-2").replace("@N", "@2")
         check_method_name(plain)
+        assert build_named_method(plain, RunConfig()).roles
 
 
 def test_speculative_models_that_hide_their_tokens_are_refused_with_their_specs(

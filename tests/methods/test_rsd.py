@@ -332,7 +332,7 @@ def test_a_wrong_number_of_rewards_ends_the_problem_with_an_error(
 ) -> None:
     _, trajectory = play(RSD()(PROBLEM), text("b\n\n"), Scored(rewards))
     assert trajectory.stop_reason is FinishReason.ERROR
-    assert f"{len(rewards)} rewards for one step" in (trajectory.error or "")
+    assert f"{len(rewards)} rewards for 1 step" in (trajectory.error or "")
 
 
 def test_a_partial_weight_is_drawn_from_the_seed() -> None:

@@ -19,7 +19,7 @@ from rsdecode.core.errors import RsdError
 from rsdecode.core.protocols import LanguageModel, RewardModel, Sized
 from rsdecode.core.requests import Failed, Generate, Score
 from rsdecode.core.types import Context, Message, Role, Segment
-from rsdecode.methods.rsd import valid_reward
+from rsdecode.methods.scoring import valid_reward
 
 TRIAL = Context((Message("user", "What is 1 + 1?"),))
 TRIAL_STEP = Segment("1 + 1 = 2.\n\n")

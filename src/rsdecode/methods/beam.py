@@ -13,7 +13,7 @@ from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import Alternative, FinishReason, Problem, Role, Step
 from rsdecode.methods.answers import SAMPLED, check_samples
 from rsdecode.methods.record import Deciding, Record
-from rsdecode.methods.scoring import Candidate, score_candidates
+from rsdecode.methods.scoring import Candidate, proposals, score_candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,9 @@ class Beam:
         """The distinct candidates of all beams, with their rewards."""
         expansions = self.expansions if beams[0].answer.steps else self.width * self.expansions
         parents = [beam for beam in beams for _ in range(expansions)]
-        drafts = yield from generate([self._request(b.answer, i) for i, b in enumerate(parents)])
+        drafts = yield from generate(
+            [self._draft(beam.answer, place) for place, beam in enumerate(parents)]
+        )
         record.charge(Role.DRAFT, *drafts)
         distinct: dict[tuple[int, str, FinishReason], tuple[_Beam, Candidate]] = {}
         for place, (beam, draft) in enumerate(zip(parents, drafts, strict=True)):
@@ -135,31 +137,23 @@ class Beam:
             for (beam, candidate), reward in zip(distinct.values(), rewards, strict=True)
         ]
 
-    def _request(self, answer: Record, place: int) -> Generate:
-        return Generate(
-            role=Role.DRAFT,
-            context=answer.context,
-            max_tokens=min(self.limits.max_step_tokens, answer.room),
-            boundary=self.boundary,
-            sampling=self.sampling,
-            seed=answer.seed_for("draft", place),
-            session=answer.branch(place),
+    def _draft(self, answer: Record, place: int) -> Generate:
+        session = answer.branch(place)
+        return answer.next_step(
+            Role.DRAFT, self.boundary, self.sampling, place=place, session=session
         )
 
     def _beam(self, child: _Child, dropped: Sequence[_Child]) -> _Beam:
         """The beam that a chosen candidate makes."""
         draft = child.candidate.draft
+        siblings = [other for other in dropped if other.parent is child.parent]
         step = Step(
             segment=draft.segment,
             source=Role.DRAFT,
             finish_reason=draft.finish_reason,
             reward=child.reward,
             accepted=True,
-            rejected=tuple(
-                other.candidate.as_proposal(other.reward)
-                for other in dropped
-                if other.parent is child.parent
-            ),
+            rejected=proposals([o.candidate for o in siblings], [o.reward for o in siblings]),
             token_count=draft.token_count,
         )
         answer = replace(child.parent.answer, steps=[*child.parent.answer.steps, step])

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from rsdecode.core.errors import RsdError
 from rsdecode.core.limits import Limits
-from rsdecode.core.requests import Decoding, Generate, Sampling, generate, tell
+from rsdecode.core.requests import Decoding, Sampling, generate, tell
 from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import FinishReason, Problem, Role, Step
 from rsdecode.methods.answers import SAMPLED, check_samples
 from rsdecode.methods.record import Deciding, Record
-from rsdecode.methods.scoring import Candidate, score_candidates
+from rsdecode.methods.scoring import Candidate, highest, proposals, score_candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,34 +62,24 @@ class ProcessBestOfN:
 
     def _next_step(self, record: Record) -> Deciding[Step]:
         """The best of the candidates."""
-        drafts = yield from generate([self._request(record, i) for i in range(self.candidates)])
+        drafts = yield from generate(
+            [
+                record.next_step(
+                    Role.DRAFT, self.boundary, self.sampling, place=i, session=record.branch(i)
+                )
+                for i in range(self.candidates)
+            ]
+        )
         record.charge(Role.DRAFT, *drafts)
         candidates = [Candidate(record, d, record.branch(i)) for i, d in enumerate(drafts)]
         rewards = yield from score_candidates(record, candidates)
-
-        ranks = [-1.0 if reward is None else reward for reward in rewards]
-        best = ranks.index(max(ranks))
+        best = highest(rewards)
         return Step(
             segment=drafts[best].segment,
             source=Role.DRAFT,
             finish_reason=drafts[best].finish_reason,
             reward=rewards[best],
             accepted=True,
-            rejected=tuple(
-                candidate.as_proposal(reward)
-                for i, (candidate, reward) in enumerate(zip(candidates, rewards, strict=True))
-                if i != best
-            ),
+            rejected=proposals(candidates, rewards, chosen=best),
             token_count=drafts[best].token_count,
-        )
-
-    def _request(self, record: Record, candidate: int) -> Generate:
-        return Generate(
-            role=Role.DRAFT,
-            context=record.context,
-            max_tokens=min(self.limits.max_step_tokens, record.room),
-            boundary=self.boundary,
-            sampling=self.sampling,
-            seed=record.seed_for("draft", candidate),
-            session=record.branch(candidate),
         )

@@ -8,8 +8,18 @@ from typing import TypeVar
 
 from rsdecode.core.errors import Cancelled, ContextFull, RsdError
 from rsdecode.core.limits import Limits
-from rsdecode.core.requests import Generated, Proposed, Reply, Request, Scored, Verified
+from rsdecode.core.requests import (
+    Generate,
+    Generated,
+    Proposed,
+    Reply,
+    Request,
+    Sampling,
+    Scored,
+    Verified,
+)
 from rsdecode.core.seeds import derive_seed
+from rsdecode.core.segment import Boundary
 from rsdecode.core.types import (
     Alternative,
     Context,
@@ -61,6 +71,34 @@ class Record:
         """A seed for the next step that depends on nothing else that runs."""
         parts = (self.seed, self.problem.id, self.sample, len(self.steps), purpose, candidate)
         return derive_seed(*parts)
+
+    def next_step(
+        self,
+        role: Role,
+        boundary: Boundary,
+        sampling: Sampling,
+        *,
+        place: int = 0,
+        session: str | None = None,
+    ) -> Generate:
+        """Ask `role` for the next step.
+
+        Args:
+            role: who writes.
+            boundary: where the step ends.
+            sampling: how tokens are drawn.
+            place: tells candidates apart: each has a seed of its own.
+            session: of a candidate with a prefix of its own (see `branch`).
+        """
+        return Generate(
+            role=role,
+            context=self.context,
+            max_tokens=min(self.limits.max_step_tokens, self.room),
+            boundary=boundary,
+            sampling=sampling,
+            seed=self.seed_for(role.value, place),
+            session=session or self.session,
+        )
 
     def charge(self, role: Role, *replies: Generated | Scored | Proposed | Verified) -> None:
         """Enter what the replies cost."""

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from rsdecode.core.acceptance import accept
 from rsdecode.core.budget import Budget
-from rsdecode.core.errors import RequestError, RewardError, RsdError
+from rsdecode.core.errors import RequestError, RsdError
 from rsdecode.core.limits import Limits
 from rsdecode.core.requests import (
     Decoding,
     Drop,
     Generate,
-    Generated,
     Sampling,
-    Score,
-    Scored,
     Start,
     generate,
-    score,
     tell,
 )
 from rsdecode.core.segment import PARAGRAPH, Boundary
-from rsdecode.core.types import FinishReason, Problem, Proposal, Role, Step
+from rsdecode.core.types import FinishReason, Problem, Role, Step
 from rsdecode.core.weighting import BinaryStep, Weighting
 from rsdecode.methods.record import Deciding, Record
+from rsdecode.methods.scoring import Candidate, highest, proposals, score_candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +105,16 @@ class RSD:
         """One round of Algorithm 1."""
         drafts = yield from generate([self._draft(record, i) for i in range(self.candidates)])
         record.charge(Role.DRAFT, *drafts)
-        ahead = self._ahead(record, drafts[0])
-        verdicts = yield from _score_drafts(record, drafts, [Start(next_) for next_ in ahead])
+        candidates = [Candidate(record, draft, record.session) for draft in drafts]
+        ahead = self._ahead(record, candidates[0])
+        rewards = yield from score_candidates(record, candidates, [Start(next_) for next_ in ahead])
 
-        best = max(verdicts, key=lambda v: -1.0 if v.reward is None else v.reward)
-        weight = 0.0 if best.reward is None else weighting(best.reward)
+        best = highest(rewards)
+        reward = rewards[best]
+        weight = 0.0 if reward is None else weighting(reward)
         accepted = _accept(weight, record.seed_for("accept"))
         if accepted:
-            written = best.draft
+            written = drafts[best]
         else:
             dropped = [Drop(next_) for next_ in ahead]
             [written] = yield from generate([self._target(record)], dropped)
@@ -127,21 +123,20 @@ class RSD:
             segment=written.segment,
             source=Role.DRAFT if accepted else Role.TARGET,
             finish_reason=written.finish_reason,
-            reward=best.reward,
+            reward=reward,
             weight=weight,
             accepted=accepted,
-            rejected=tuple(v.as_proposal() for v in verdicts if not (accepted and v is best)),
+            rejected=proposals(candidates, rewards, chosen=best if accepted else None),
             token_count=written.token_count,
         )
 
-    def _ahead(self, record: Record, draft: Generated) -> list[Generate]:
-        """The request after `draft`, should it be accepted; none if it is not sure to be scored.
+    def _ahead(self, record: Record, candidate: Candidate) -> list[Generate]:
+        """The request after `candidate`, should it enter; none if that is not sure to be scored.
 
         It equals the one that the next round makes, which is how that round gets its reply.
         """
-        if not self.lookahead or draft.finish_reason is not FinishReason.STOP:
-            return []
-        if not draft.segment.text.strip():
+        draft = candidate.draft
+        if not self.lookahead or candidate.empty or draft.finish_reason is not FinishReason.STOP:
             return []
         step = Step(draft.segment, Role.DRAFT, draft.finish_reason, token_count=draft.token_count)
         next_record = replace(record, steps=[*record.steps, step])
@@ -150,22 +145,10 @@ class RSD:
         return [self._draft(next_record, 0)]
 
     def _draft(self, record: Record, candidate: int) -> Generate:
-        request = self._request(record, Role.DRAFT, self.draft_sampling)
-        return replace(request, seed=record.seed_for("draft", candidate))
+        return record.next_step(Role.DRAFT, self.boundary, self.draft_sampling, place=candidate)
 
     def _target(self, record: Record) -> Generate:
-        request = self._request(record, Role.TARGET, self.target_sampling)
-        return replace(request, seed=record.seed_for("target"))
-
-    def _request(self, record: Record, role: Role, sampling: Sampling) -> Generate:
-        return Generate(
-            role=role,
-            context=record.context,
-            max_tokens=min(self.limits.max_step_tokens, record.room),
-            boundary=self.boundary,
-            sampling=sampling,
-            session=record.session,
-        )
+        return record.next_step(Role.TARGET, self.boundary, self.target_sampling)
 
 
 def _accept(weight: float, seed: int) -> bool:
@@ -174,54 +157,3 @@ def _accept(weight: float, seed: int) -> bool:
         return accept(weight, seed)
     except ValueError as error:
         raise RequestError(str(error)) from error
-
-
-class _Verdict(NamedTuple):
-    """A draft step with its reward; None when there was nothing to score."""
-
-    draft: Generated
-    reward: float | None
-
-    def as_proposal(self) -> Proposal:
-        draft = self.draft
-        return Proposal(draft.segment.text, self.reward, draft.finish_reason, draft.token_count)
-
-
-def _score_drafts(
-    record: Record, drafts: Sequence[Generated], started: Sequence[Start]
-) -> Deciding[list[_Verdict]]:
-    """Have the reward model score every draft that is a whole step with something in it."""
-    whole = [d for d in drafts if d.finish_reason in (FinishReason.STOP, FinishReason.EOS)]
-    scorable = [draft for draft in whole if draft.segment.text.strip()]
-    context, session = record.context, record.session
-    asked = [Score(context, (d.segment,), session) for d in scorable]
-    scored = yield from score(asked, started)
-    record.charge(Role.REWARD, *scored)
-    rewards = {id(d): _only_reward(s) for d, s in zip(scorable, scored, strict=True)}
-    inherited = record.steps[-1].reward if record.steps else None
-    empty = {id(draft): inherited for draft in whole if id(draft) not in rewards}
-    return [_Verdict(draft, (rewards | empty).get(id(draft))) for draft in drafts]
-
-
-def _only_reward(scored: Scored) -> float:
-    """The reward of the one step asked about."""
-    if len(scored.rewards) != 1:
-        raise RewardError(
-            f"the reward model returned {len(scored.rewards)} rewards for one step: "
-            "repair the model or function given as --reward"
-        )
-    return valid_reward(scored.rewards[0])
-
-
-def valid_reward(reward: float) -> float:
-    """The reward itself.
-
-    Raises:
-        RewardError: it is not a finite number in [0, 1].
-    """
-    if not (math.isfinite(reward) and 0.0 <= reward <= 1.0):
-        raise RewardError(
-            f"the reward model returned {reward!r}: a reward must be a finite number in [0, 1]; "
-            "scale or repair the scores of the model or function given as --reward"
-        )
-    return reward

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from rsdecode.core.errors import RewardError
-from rsdecode.core.requests import Generated, Score, Scored, score
+from rsdecode.core.requests import Generated, Score, Scored, Start, score
 from rsdecode.core.types import FinishReason, Proposal, Role
 from rsdecode.methods.record import Deciding, Record
-from rsdecode.methods.rsd import valid_reward
 
 
 class Candidate(NamedTuple):
@@ -39,23 +39,29 @@ class Candidate(NamedTuple):
         """Whether there is nothing in it to score."""
         return not self.text.strip()
 
-    def as_proposal(self, reward: float | None) -> Proposal:
-        """How it is kept if it does not enter the answer."""
-        draft = self.draft
-        return Proposal(draft.segment.text, reward, draft.finish_reason, draft.token_count)
+
+def proposals(
+    candidates: Sequence[Candidate], rewards: Sequence[float | None], *, chosen: int | None = None
+) -> tuple[Proposal, ...]:
+    """How candidates are kept that do not enter the answer: all but `chosen`."""
+    return tuple(
+        Proposal(c.text, reward, c.draft.finish_reason, c.draft.token_count)
+        for place, (c, reward) in enumerate(zip(candidates, rewards, strict=True))
+        if place != chosen
+    )
 
 
 def score_candidates(
-    record: Record, candidates: Sequence[Candidate]
+    record: Record, candidates: Sequence[Candidate], started: Sequence[Start] = ()
 ) -> Deciding[list[float | None]]:
     """The reward of each candidate, all asked for at once and charged to `record`.
 
     None for one that was cut. An empty one that ends the answer inherits the reward of the step
-    before it; None where there is none.
+    before it; None where there is none. `started` requests begin at the same moment.
     """
     asked = [c for c in candidates if c.whole and not c.empty]
     scored = yield from score(
-        [Score(c.answer.context, (c.draft.segment,), c.session) for c in asked]
+        [Score(c.answer.context, (c.draft.segment,), c.session) for c in asked], started
     )
     record.charge(Role.REWARD, *scored)
     replies = iter(scored)
@@ -69,6 +75,12 @@ def score_candidates(
     return rewards
 
 
+def highest(rewards: Sequence[float | None]) -> int:
+    """Place of the highest reward, the first of equals; what has none loses to what has."""
+    ranks = [-1.0 if reward is None else reward for reward in rewards]
+    return ranks.index(max(ranks))
+
+
 def rewards_in(scored: Scored, count: int) -> tuple[float, ...]:
     """The rewards of `count` steps.
 
@@ -77,7 +89,22 @@ def rewards_in(scored: Scored, count: int) -> tuple[float, ...]:
     """
     if len(scored.rewards) != count:
         raise RewardError(
-            f"the reward model returned {len(scored.rewards)} rewards for {count} steps: "
+            f"the reward model returned {len(scored.rewards)} rewards for {count} "
+            f"step{'' if count == 1 else 's'}: "
             "repair the model or function given as --reward"
         )
     return tuple(map(valid_reward, scored.rewards))
+
+
+def valid_reward(reward: float) -> float:
+    """The reward itself.
+
+    Raises:
+        RewardError: it is not a finite number in [0, 1].
+    """
+    if not (math.isfinite(reward) and 0.0 <= reward <= 1.0):
+        raise RewardError(
+            f"the reward model returned {reward!r}: a reward must be a finite number in [0, 1]; "
+            "scale or repair the scores of the model or function given as --reward"
+        )
+    return reward
