@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from types import TracebackType
 
 from rsdecode.config.methods import build_named_method
 from rsdecode.core.errors import ConfigError
@@ -77,10 +76,5 @@ class Calibration:
     def __enter__(self) -> Calibration:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.close()

@@ -138,14 +138,18 @@ class OpenAI:
         return "stop" if isinstance(matched, str) else "eos"
 
 
+_NEUTRAL = {
+    "top_k": -1,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+"""Against a checkpoint's own generation config, which these servers would apply otherwise."""
 VLLM = OpenAI(
     name="vllm",
     extras={
-        "top_k": -1,
-        "min_p": 0.0,
-        "repetition_penalty": 1.0,
-        "presence_penalty": 0.0,
-        "frequency_penalty": 0.0,
+        **_NEUTRAL,
         "include_stop_str_in_output": True,
         "return_token_ids": True,
     },
@@ -156,11 +160,7 @@ VLLM = OpenAI(
 SGLANG = OpenAI(
     name="sglang",
     extras={
-        "top_k": -1,
-        "min_p": 0.0,
-        "repetition_penalty": 1.0,
-        "presence_penalty": 0.0,
-        "frequency_penalty": 0.0,
+        **_NEUTRAL,
         "no_stop_trim": True,
         "return_token_ids": True,
     },
