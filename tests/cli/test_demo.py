@@ -30,7 +30,9 @@ def test_json_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert rates[-1] < 0.5
     default = next(point for point in shown["sweep"] if point["threshold"] == 0.7)
     assert default["accuracy"] == methods["rsd"]["accuracy"]
-    assert default["tokens"]["target"] == methods["rsd"]["tokens"]["target"]
+    assert default["tokens"] == methods["rsd"]["tokens"]
+    assert default["flops"] == methods["rsd"]["flops"]
+    assert default["to_target"]["difference"] == methods["rsd"]["to_target"]["difference"]
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -39,7 +41,7 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         main(["demo", "--problems", "5", "--no-sweep", "--picture", str(tmp_path / "p.png")]) == 0
     )
     out = capsys.readouterr().out
-    for word in ("draft", "target", "rsd", "accuracy", "FLOPs paper", "1.00x"):
+    for word in ("draft", "target", "rsd", "accuracy", "FLOPs", "1.00x"):
         assert word in out
     assert not (tmp_path / "p.png").exists()
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from rsdecode.evals.stats import bootstrap, mcnemar, paired_difference, percentile, wilson
+from rsdecode.evals.stats import bootstrap, mcnemar, percentile, wilson
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -17,31 +17,18 @@ def test_wilson_equals_scipy(counts: tuple[int, int]) -> None:
     expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
     interval = wilson(successes, trials)
     assert interval.estimate == successes / trials
+    assert interval.low <= interval.estimate <= interval.high
     assert interval.low == pytest.approx(expected.low, abs=1e-9)
     assert interval.high == pytest.approx(expected.high, abs=1e-9)
 
 
-def test_paired_difference_by_hand() -> None:
-    ours = [True] * 60 + [False] * 40
-    theirs = [True] * 50 + [False] * 10 + [True] * 4 + [False] * 36
-    difference, low, high = paired_difference(ours, theirs)
-    assert difference == pytest.approx(0.06)
-    half = 1.96 * (10 + 4 - 36 / 100) ** 0.5 / 100
-    assert (low, high) == (
-        pytest.approx(0.06 - half, abs=1e-4),
-        pytest.approx(0.06 + half, abs=1e-4),
-    )
-
-
-def test_paired_difference_covers_the_truth() -> None:
+def test_the_paired_bootstrap_covers_the_truth() -> None:
     """Two methods that agree often: the interval holds the true difference in about 95 %."""
     draw = random.Random(1)
     covered = 0
     for _ in range(500):
-        pairs = [
-            draw.choices([(1, 1), (1, 0), (0, 1), (0, 0)], [60, 10, 6, 24])[0] for _ in range(300)
-        ]
-        _, low, high = paired_difference([bool(a) for a, _ in pairs], [bool(b) for _, b in pairs])
+        values = draw.choices([0.0, 1.0, -1.0], [84, 10, 6], k=200)
+        _, low, high = bootstrap(values, resamples=300)
         covered += low <= 0.04 <= high
     assert 0.92 < covered / 500 < 0.98
 
@@ -52,8 +39,6 @@ def test_nothing_to_compare() -> None:
     for empty in (lambda: bootstrap([]), lambda: percentile([], 50)):
         with pytest.raises(ValueError, match="at least one"):
             empty()
-    with pytest.raises(ValueError, match="one length"):
-        paired_difference([True], [True, False])
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -79,13 +64,8 @@ def test_the_bootstrap_is_seeded_and_near_the_normal_interval() -> None:
     assert (mean, low, high) == bootstrap(differences, seed=3)
     uneven = [value + at / 1e3 for at, value in enumerate(differences)]
     assert bootstrap(uneven, seed=3) != bootstrap(uneven, seed=4)
-    expected = paired_difference(*_verdicts(30, 12, 258))
-    assert mean == expected.estimate
-    assert low == pytest.approx(expected.low, abs=0.006)
-    assert high == pytest.approx(expected.high, abs=0.006)
+    won, lost, n = 30, 12, 300
+    half = 1.96 * (won + lost - (won - lost) ** 2 / n) ** 0.5 / n
+    assert mean == (won - lost) / n
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.006)
     assert bootstrap([0.5] * 9) == (0.5, 0.5, 0.5)
-
-
-def _verdicts(won: int, lost: int, same: int) -> tuple[list[bool], list[bool]]:
-    pairs = [(True, False)] * won + [(False, True)] * lost + [(True, True)] * same
-    return [a for a, _ in pairs], [b for _, b in pairs]

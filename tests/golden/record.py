@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rsdecode.config import RunConfig
 from rsdecode.config.build import build_method, build_models
 from rsdecode.core.types import Problem, Trajectory
-from rsdecode.evals.evaluate import evaluate
 from rsdecode.models.abacus import problems
+from rsdecode.scheduler.scheduler import Job, Scheduler
 
 FILE = Path(__file__).with_name("abacus.jsonl")
 COUNT = 20
@@ -28,12 +29,22 @@ def trajectories() -> list[Trajectory]:
     questions = [
         Problem.ask(p.question, id=p.id, answer=p.answer) for p in problems("test", limit=COUNT)
     ]
+    return solve(config, questions)
+
+
+def solve(config: RunConfig, questions: Sequence[Problem]) -> list[Trajectory]:
+    """Decode all questions at once; trajectories in their order."""
     models = build_models(config)
+
+    async def run() -> dict[str, Trajectory]:
+        ended = Scheduler(models, build_method(config)).run(map(Job, questions))
+        return {trajectory.problem.id: trajectory async for trajectory in ended}
+
     try:
-        result = asyncio.run(evaluate("rsd", build_method(config), models, questions))
+        solved = asyncio.run(run())
     finally:
         models.close()
-    return [graded.trajectory for graded in result.graded]
+    return [solved[question.id] for question in questions]
 
 
 def golden(trajectory: Trajectory) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
@@ -8,9 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rsdecode.config import RunConfig
-from rsdecode.config.build import build_method, build_models
 from rsdecode.core.types import Problem, Role
-from rsdecode.evals.evaluate import evaluate
 from rsdecode.models.abacus import model_path, problems
 from tests.golden import record
 
@@ -32,17 +29,15 @@ def test_plain_transformers_gives_the_same_greedy_answers(role: Role) -> None:
     """100 problems: our engine at batch 32, and `generate` of transformers one by one."""
     config = RunConfig(method=role.value)
     questions = [Problem.ask(p.question, id=p.id) for p in problems("test", limit=100)]
-    models = build_models(config)
-    result = asyncio.run(evaluate(role.value, build_method(config), models, questions))
-    models.close()
+    solved = record.solve(config, questions)
 
     tokenizer = AutoTokenizer.from_pretrained(model_path(role.value))
     model = AutoModelForCausalLM.from_pretrained(model_path(role.value), dtype=torch.float32)
-    for problem, graded in zip(questions, result.graded, strict=True):
+    for problem, trajectory in zip(questions, solved, strict=True):
         turns = [{"role": "user", "content": problem.question}]
         prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False).input_ids
         with torch.inference_mode():
             output = model.generate(ids, do_sample=False, max_new_tokens=1000)
         text = tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
-        assert text == graded.trajectory.text, problem.id
+        assert text == trajectory.text, problem.id

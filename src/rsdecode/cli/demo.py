@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +15,13 @@ from rsdecode.cli.messages import print_note, print_warning
 from rsdecode.cli.options import JsonOption
 from rsdecode.config import RunConfig
 from rsdecode.core.errors import ConfigError
-from rsdecode.core.types import Problem
 
 if TYPE_CHECKING:
     from rsdecode.core.protocols import Models
-    from rsdecode.evals.evaluate import Result
-    from rsdecode.evals.plots import SweepPoint
+    from rsdecode.evals.plan import Task
+    from rsdecode.evals.store import Cell
 
+METHODS = ("draft", "target", "rsd")
 THRESHOLDS = tuple(tenth / 10 for tenth in range(11))
 PICTURE = Path("runs/demo/accuracy-over-flops.png")
 CONCURRENCY = 96
@@ -53,96 +54,83 @@ def command(
     Real models, in this process, offline: accuracy, tokens, acceptance and FLOPs of each method,
     and a picture of accuracy over FLOPs for all thresholds.
     """
-    from rsdecode.cli.runtime import loading
-    from rsdecode.config.build import build_models
-    from rsdecode.evals.datasets import load_dataset
+    from rsdecode.evals.plan import Asked, plan
     from rsdecode.models.abacus import LEVELS
 
     config = RunConfig.model_validate(
         {
             "weighting": {"threshold": threshold},
             "engine": {"device": device, "slots": SLOTS},
+            "run": {"concurrency": CONCURRENCY},
         }
     )
-    levels = ",".join(map(str, level or LEVELS))
-    questions = load_dataset(f"abacus:test:{levels}", problems)
+    data = "abacus:test:" + ",".join(map(str, level or LEVELS))
+    names = (*METHODS, *(f"rsd@{delta:g}" for delta in THRESHOLDS if sweep))
+    tasks = plan(config, Asked((data,), names, problems))
+    cells = _solve(config, tasks)
+    if json_output:
+        print(json.dumps(_record(cells)))
+    else:
+        from rsdecode.cli.table import compared, print_compared
+
+        print_compared(data, compared(cells))
+    if sweep:
+        _draw(data, cells, picture)
+
+
+def _solve(config: RunConfig, tasks: Sequence[Task]) -> list[Cell]:
+    """Run the tasks and keep their answers in memory."""
+    from rsdecode.cli.runtime import loading
+    from rsdecode.config.build import build_models
+
     with loading(config):
         models = build_models(config)
     try:
-        methods, points = asyncio.run(_run(config, models, questions, sweep=sweep))
+        return asyncio.run(_run(tasks, models))
     finally:
         models.close()
-    if json_output:
-        print(json.dumps(_record(methods, points)))
-    else:
-        from rsdecode.cli.table import print_methods, print_sweep
-
-        print_methods(methods)
-        if points:
-            print_sweep(points, methods)
-    if points:
-        _draw(methods, points, picture)
 
 
-async def _run(
-    config: RunConfig, models: Models, problems: Sequence[Problem], *, sweep: bool
-) -> tuple[list[Result], list[SweepPoint]]:
-    """The three methods, each on its own, then the sweep."""
-    from rsdecode.cli.table import MethodProgress
-    from rsdecode.config.build import build_method
-    from rsdecode.evals.evaluate import evaluate
+async def _run(tasks: Sequence[Task], models: Models) -> list[Cell]:
+    """One task after the other; a threshold is given the greedy replies of those before it."""
+    from rsdecode.cli.eval_progress import EvalProgress, Tally
+    from rsdecode.evals.grading import GradingPool
     from rsdecode.evals.memory import remembering
-    from rsdecode.evals.plots import SweepPoint
+    from rsdecode.evals.runner import run_task, shapes_of
+    from rsdecode.evals.store import Cell
 
-    results: list[Result] = []
-    points: list[SweepPoint] = []
-    with MethodProgress(len(problems)) as progress:
-        for name in ("draft", "target", "rsd"):
-            method = build_method(config.model_copy(update={"method": name}))
-            watch = progress.start(name)
-            results.append(
-                await evaluate(name, method, models, problems, concurrency=CONCURRENCY, watch=watch)
-            )
-        shared = remembering(models)
-        for delta in THRESHOLDS if sweep else ():
-            weighting = config.weighting.model_copy(update={"threshold": delta})
-            method = build_method(config.model_copy(update={"weighting": weighting}))
-            name = f"rsd {delta:g}"
-            result = await evaluate(
-                name,
-                method,
-                shared,
-                problems,
-                concurrency=CONCURRENCY,
-                watch=progress.start(name),
-            )
-            points.append(SweepPoint(delta, result))
-    return results, points
+    shared = remembering(models)
+    cells: list[Cell] = []
+    with EvalProgress() as progress, GradingPool() as pool:
+        for task in tasks:
+            cell = Cell(replace(task.meta, shapes=shapes_of(task.method, models)), [])
+            watch = progress.start(task.meta.method, Tally(len(task.jobs)))
+            await run_task(task, task.jobs, shared, cell.records.append, pool=pool, watch=watch)
+            cells.append(cell)
+    return cells
 
 
-def _record(methods: Sequence[Result], points: Sequence[SweepPoint]) -> dict[str, Any]:
-    from rsdecode.evals.stats import paired_difference
+def _record(cells: Sequence[Cell]) -> dict[str, Any]:
+    """As `rsd eval --json`, with RSD over the thresholds apart."""
+    from rsdecode.cli.table import compared
 
-    target = next(result for result in methods if result.method == "target")
-    sweep: list[dict[str, Any]] = []
-    for point in points:
-        difference = paired_difference(point.result.correct, target.correct)
-        record = {
-            "threshold": point.threshold,
-            **point.result.as_record(),
-            "method": "rsd",
-            "difference_to_target": difference._asdict(),
-        }
-        del record["seconds"]  # replies are shared between thresholds
-        sweep.append(record)
-    return {"methods": [result.as_record() for result in methods], "sweep": sweep}
+    records = [row.as_record() for row in compared(cells)]
+    sweep = [
+        {"threshold": delta, **record}
+        for delta, record in zip(THRESHOLDS, records[len(METHODS) :], strict=False)
+    ]
+    for record in sweep:
+        del record["seconds"], record["latency"]  # replies are shared between thresholds
+    return {"methods": records[: len(METHODS)], "sweep": sweep}
 
 
-def _draw(methods: Sequence[Result], points: Sequence[SweepPoint], path: Path) -> None:
-    from rsdecode.evals.plots import draw_frontier
+def _draw(data: str, cells: Sequence[Cell], path: Path) -> None:
+    from rsdecode.evals.report.content import compare_cells
+    from rsdecode.evals.report.drawing import save
+    from rsdecode.evals.report.pictures import frontier
 
     try:
-        draw_frontier(methods, points, path)
+        save(frontier(compare_cells(data, cells)), path)
     except ImportError:
         print_warning("no picture without matplotlib: pip install 'rsdecode[plots]'")
     except (OSError, ValueError) as error:

@@ -16,11 +16,11 @@ from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rsdecode.cli.eval_progress import EvalProgress
+    from rsdecode.cli.table import Compared
     from rsdecode.config import RunConfig
     from rsdecode.core.protocols import Models
     from rsdecode.evals.plan import Asked, Task
     from rsdecode.evals.store import Cell, CellFile
-    from rsdecode.evals.summary import Comparison, Summary
 
 METHODS = "draft,target,rsd"
 OUT = Path("runs/eval")
@@ -31,13 +31,6 @@ class Opened(NamedTuple):
 
     task: Task
     file: CellFile
-
-
-class Compared(NamedTuple):
-    """A method's numbers, and how they compare to the target's."""
-
-    summary: Summary
-    to_target: Comparison | None
 
 
 @with_run_options
@@ -183,7 +176,7 @@ async def _run_all(
             jobs = task.jobs
             earlier = [file.done[job.key] for job in jobs if job.key in file.done]
             watch = progress.start(task.name, Tally(len(jobs), earlier))
-            await run_task(task, task.left(file.done), models, file, pool=pool, watch=watch)
+            await run_task(task, task.left(file.done), models, file.append, pool=pool, watch=watch)
 
 
 def _tell_damage(task: Task, file: CellFile) -> None:
@@ -206,33 +199,26 @@ def _cell(task: Task, file: CellFile) -> Cell:
 
 def _compared(asked: Asked, cells: Sequence[Cell]) -> dict[str, list[Compared]]:
     """By data set: each method, and how it compares to the target if that is there too."""
-    from rsdecode.evals.summary import compare, summarise
+    from rsdecode.cli.table import compared
 
-    groups: dict[str, list[Compared]] = {data: [] for data in asked.data}
-    for cell in cells:
-        if not cell.records:
-            print_warning(f"no answers of {cell.meta.method} to {cell.meta.data}")
-            continue
-        data = cell.meta.data
-        targets = (c for c in cells if (c.meta.data, c.meta.method) == (data, "target"))
-        target = next(targets, None)
-        compared = None if target is None or target is cell else compare(cell, target)
-        groups[data].append(Compared(summarise(cell), compared))
+    groups: dict[str, list[Compared]] = {}
+    for data in asked.data:
+        own = [cell for cell in cells if cell.meta.data == data]
+        for cell in own:
+            if not cell.records:
+                print_warning(f"no answers of {cell.meta.method} to {data}")
+        groups[data] = compared([cell for cell in own if cell.records])
     return groups
 
 
 def _record(asked: Asked, out: Path, cells: Sequence[Cell]) -> dict[str, Any]:
-    rows = [row for group in _compared(asked, cells).values() for row in group]
-    methods = [
-        {**summary.as_record(), "to_target": None if other is None else other.as_record()}
-        for summary, other in rows
-    ]
+    methods = [row.as_record() for rows in _compared(asked, cells).values() for row in rows]
     return {"methods": methods, "sweep": [], "data": list(asked.data), "out": str(out)}
 
 
 def _show(asked: Asked, cells: Sequence[Cell]) -> None:
-    from rsdecode.cli.eval_table import print_summaries
+    from rsdecode.cli.table import print_compared
 
     for data, rows in _compared(asked, cells).items():
         if rows:
-            print_summaries(data, rows)
+            print_compared(data, rows)

@@ -1,4 +1,4 @@
-"""Progress of `rsd eval`: a bar for each task on a terminal, a line now and then elsewhere."""
+"""Progress of `rsd eval` and `rsd demo`: a bar for each task, or a line now and then."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rsdecode.cli.messages import print_note
+from rsdecode.cli.progress import new_bars
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -69,7 +70,7 @@ class EvalProgress:
 
     def __enter__(self) -> EvalProgress:
         if sys.stderr.isatty():
-            self._bars = _bars()
+            self._bars = new_bars(named=True)
             self._bars.start()
         return self
 
@@ -128,23 +129,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _bars() -> Progress:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}", markup=False),
-        console=Console(stderr=True),
-    )

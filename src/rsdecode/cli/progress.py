@@ -34,7 +34,7 @@ class RunProgress:
     def __enter__(self) -> RunProgress:
         self._started = time.monotonic()
         if sys.stderr.isatty():
-            self._bar = _bar()
+            self._bar = new_bars()
             self._bar.add_task("", total=self._total, completed=self._earlier, state="")
             self._bar.start()
         return self
@@ -93,7 +93,12 @@ class RunProgress:
             self._bar.console.print(Text(line))
 
 
-def _bar() -> Progress:
+def new_bars(*, named: bool = False) -> Progress:
+    """Bars on stderr, each with a state of its own beside it.
+
+    Args:
+        named: each begins with its description.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -104,9 +109,10 @@ def _bar() -> Progress:
     )
 
     return Progress(
-        BarColumn(),
+        *([TextColumn("{task.description}", markup=False)] if named else []),
+        BarColumn(bar_width=24 if named else 40),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}"),
+        TextColumn("{task.fields[state]}", markup=False),
         console=Console(stderr=True),
     )

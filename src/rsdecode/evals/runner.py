@@ -1,4 +1,4 @@
-"""Runs the tasks of `rsd eval`: decodes, grades and stores each answer as soon as it is there."""
+"""Runs tasks: decodes, grades and hands over each answer as soon as it is there."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from rsdecode.core.protocols import Models
 from rsdecode.core.types import FinishReason, Role, Trajectory
 from rsdecode.evals.grading import AnswerKind, GradingPool, Verdict
 from rsdecode.evals.plan import Task
-from rsdecode.evals.store import CellFile
 from rsdecode.methods import Method
 from rsdecode.records import trajectory_to_record
 from rsdecode.scheduler.scheduler import Job, Scheduler
 
+Keep = Callable[[dict[str, Any]], None]
+"""Takes every answer: stores it, say."""
 Watch = Callable[[Mapping[str, Any]], None]
-"""Told of every answer when it is stored."""
+"""Told of every answer when it is kept."""
 GRADED_AT_ONCE = 64
 """Answers in grading before decoding waits for them."""
 
@@ -28,18 +29,18 @@ async def run_task(
     task: Task,
     jobs: Sequence[Job],
     models: Models,
-    file: CellFile,
+    keep: Keep,
     *,
     pool: GradingPool,
     watch: Watch,
 ) -> None:
-    """Decode, grade and store.
+    """Decode, grade and keep.
 
     Args:
         task: what the jobs belong to.
         jobs: what is left of it.
         models: what its method needs.
-        file: where the answers go; begun.
+        keep: where the answers go.
         pool: what grades.
         watch: told of every answer.
     """
@@ -70,7 +71,7 @@ async def run_task(
             "elapsed": now - written,
         }
         written = now
-        file.append(record)
+        keep(record)
         watch(record)
 
     try:

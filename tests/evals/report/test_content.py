@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import zlib
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from rsdecode.core.errors import ConfigError
 from rsdecode.evals.report.content import read_report
 from rsdecode.evals.report.paper import DATASETS, TABLE_2, paper_figures
 from tests.evals.report.runs import write_run
+from tests.evals.test_summary import flat, recomputed
 
 PARAMETERS = {"draft": 1_000, "target": 9_000, "reward": 2_000}
 
@@ -94,6 +97,18 @@ def test_tokens_and_flops(run: Path, numbers: dict[str, dict[str, Any]]) -> None
         assert numbers[method]["relative_flops"]["paper"] == pytest.approx(paper / totals["target"])
 
 
+def test_every_number_of_the_summaries(run: Path, numbers: dict[str, dict[str, Any]]) -> None:
+    """By the plain recomputation of tests/evals/test_summary.py."""
+    metas = [json.loads(path.read_text()) for path in (run / "cells").glob("*.json")]
+    shapes = {meta["method"]: meta["shapes"] for meta in metas}
+    for method, records in stored(run).items():
+        expected = flat(recomputed(records, shapes[method]))
+        shown = flat(numbers[method])
+        assert {name: shown[name] for name in expected} == pytest.approx(
+            expected, rel=1e-9, nan_ok=True
+        )
+
+
 def test_comparison_with_the_target(run: Path, numbers: dict[str, dict[str, Any]]) -> None:
     right = {m: {r["id"]: r["grade"]["correct"] for r in rs} for m, rs in stored(run).items()}
     for method in ("draft", "rsd", "rsd@0.4"):
@@ -103,7 +118,11 @@ def test_comparison_with_the_target(run: Path, numbers: dict[str, dict[str, Any]
         assert (against["won"], against["lost"]) == (won, lost)
         difference = against["difference"]
         assert difference["estimate"] == pytest.approx((won - lost) / len(ids))
-        assert difference["low"] <= difference["estimate"] <= difference["high"]
+        values = [right[method][i] - right["target"][i] for i in sorted(ids)]
+        draws = random.Random(0)
+        means = [sum(draws.choices(values, k=len(values))) / len(values) for _ in range(5000)]
+        ends = quantiles(means, n=40, method="inclusive")
+        assert (difference["low"], difference["high"]) == pytest.approx((ends[0], ends[-1]))
         p = binomtest(won, won + lost).pvalue if won + lost else 1.0
         assert against["p_value"] == pytest.approx(p)
     assert numbers["target"]["to_target"] is None

@@ -145,7 +145,9 @@ def read_report(folders: Sequence[Path]) -> Report:
         for cell in cells
         if not cell.records
     ]
-    groups = [_group(data, [c for c in begun if c.meta.data == data]) for data in _datasets(begun)]
+    groups = [
+        compare_cells(data, [c for c in begun if c.meta.data == data]) for data in _datasets(begun)
+    ]
     for group in groups:
         warnings += _warnings(group)
     return Report(list(folders), groups, warnings)
@@ -155,7 +157,8 @@ def _datasets(cells: Iterable[Cell]) -> list[str]:
     return list(dict.fromkeys(cell.meta.data for cell in cells))
 
 
-def _group(data: str, cells: Sequence[Cell]) -> Group:
+def compare_cells(data: str, cells: Sequence[Cell]) -> Group:
+    """The methods on one data set side by side; each cell has answers."""
     ordered = sorted(cells, key=_place)
     target = next((cell for cell in ordered if cell.meta.method == "target"), None)
     unit = None if target is None else summarise(target)

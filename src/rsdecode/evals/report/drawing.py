@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -60,29 +61,49 @@ def require_matplotlib() -> None:
         ) from None
 
 
-def draw(
-    plot: Callable[..., None], *, panels: int = 1, width: float = 6.2, height: float = 3.2
-) -> str:
+Plot = Callable[..., None]
+"""Draws into axes, one argument for each panel."""
+
+
+def draw(plot: Plot, *, panels: int = 1, width: float = 6.2, height: float = 3.2) -> str:
     """A figure as SVG.
 
     Args:
-        plot: draws into the axes, one argument for each panel.
+        plot: draws it.
         panels: side by side.
         width: in inches.
         height: in inches.
     """
     import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
-        figure: Any = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.subplots(1, panels, squeeze=False)[0]
-        plot(*axes)
         drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
+        _figure(plot, panels, width, height).savefig(
+            drawn, format="svg", transparent=True, metadata={"Date": None}
+        )
     return drawn.getvalue()
+
+
+def save(plot: Plot, path: Path, *, width: float = 8.4, height: float = 4.8) -> None:
+    """A figure of one panel as a file, whose kind follows from its suffix (.png, .svg, .pdf).
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: the suffix is of no known kind.
+    """
+    import matplotlib as mpl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(_STYLE):
+        _figure(plot, 1, width, height).savefig(path, dpi=150)
+
+
+def _figure(plot: Plot, panels: int, width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    figure: Any = Figure(figsize=(width, height), layout="constrained")
+    plot(*figure.subplots(1, panels, squeeze=False)[0])
+    return figure
 
 
 def inline(svg: str, name: str) -> str:

@@ -15,6 +15,7 @@ from rsdecode.evals.report.drawing import (
     RSD,
     TARGET,
     WRONG,
+    Plot,
     draw,
 )
 from rsdecode.evals.report.patterns import POSITION_BINS, REWARD_BINS
@@ -60,10 +61,9 @@ def swept(group: Group) -> list[Row]:
     return [rows[threshold] for threshold in sorted(rows)]
 
 
-def _frontier(group: Group) -> Picture | None:
-    rows = [row for row in group.rows if row.relative_flops["paper"] is not None]
-    if not rows:
-        return None
+def frontier(group: Group) -> Plot:
+    """Accuracy over FLOPs of all methods whose FLOPs are known; RSD's thresholds as a line."""
+    rows = _costed(group)
     line = [row for row in swept(group) if row in rows]
 
     def plot(axes: Any) -> None:
@@ -80,13 +80,25 @@ def _frontier(group: Group) -> Picture | None:
         axes.set_xlabel("FLOPs per answer relative to the target alone (paper's rule)")
         axes.set_ylabel("accuracy, %")
 
+    return plot
+
+
+def _costed(group: Group) -> list[Row]:
+    return [row for row in group.rows if row.relative_flops["paper"] is not None]
+
+
+def _frontier(group: Group) -> Picture | None:
+    rows = _costed(group)
+    if not rows:
+        return None
     best = max(rows, key=lambda row: row.summary.accuracy.estimate)
     text = (
         f"Accuracy with 95 % intervals over FLOPs relative to the target alone. Highest: "
         f"{best.label}, {_accuracy(best):.1f} % at {best.relative_flops['paper']:.2f} times "
         "the target's FLOPs."
     )
-    return Picture("frontier", "Accuracy over FLOPs", text, draw(plot, width=8.4, height=4.2))
+    drawn = draw(frontier(group), width=8.4, height=4.2)
+    return Picture("frontier", "Accuracy over FLOPs", text, drawn)
 
 
 def _point(axes: Any, row: Row, colour: str) -> None:
