@@ -323,3 +323,24 @@ def test_impossible_options() -> None:
         Scheduler(models(), RSD(), timeout_s=float("nan"))
     with pytest.raises(ConfigError, match="--target"):
         Scheduler(Models(draft=models().draft, reward=models().reward), RSD())
+
+
+async def test_models_that_keep_something_are_told_when_a_problem_is_over() -> None:
+    class Keeping(ScriptedModel):
+        def __init__(self) -> None:
+            super().__init__(write)
+            self.over: list[str] = []
+
+        def end(self, session: str) -> None:
+            self.over.append(session)
+
+        def clear(self) -> None:
+            self.over.clear()
+
+    keeping = Keeping()
+    some = problems(5)
+    both = Models(keeping, keeping, ScriptedReward(judge))
+    await collect(Scheduler(both, RSD(), concurrency=2).run(jobs(some)))
+    assert sorted(keeping.over) == [f"{problem.id}/0" for problem in some]
+    both.clear()
+    assert keeping.over == []

@@ -25,8 +25,6 @@ METHODS = ("draft", "target", "rsd")
 THRESHOLDS = tuple(tenth / 10 for tenth in range(11))
 PICTURE = Path("runs/demo/accuracy-over-flops.png")
 CONCURRENCY = 96
-SLOTS = 192
-"""Twice as many, so that no problem in flight loses its cache to one that has ended."""
 
 
 def command(
@@ -60,7 +58,7 @@ def command(
     config = RunConfig.model_validate(
         {
             "weighting": {"threshold": threshold},
-            "engine": {"device": device, "slots": SLOTS},
+            "engine": {"device": device, "slots": CONCURRENCY},
             "run": {"concurrency": CONCURRENCY},
         }
     )

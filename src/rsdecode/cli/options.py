@@ -177,7 +177,7 @@ RUN_OPTIONS = (
         "auto, float32, bfloat16 or float16; default auto.",
         _ENGINE,
     ),
-    RunOption("--slots", int, ("engine.slots",), "Sequences in the KV cache; default 40.", _ENGINE),
+    RunOption("--slots", int, ("engine.slots",), "Sequences in the KV cache; default 32.", _ENGINE),
 )
 
 

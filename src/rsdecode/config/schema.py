@@ -148,7 +148,7 @@ class EngineConfig(_Part):
 
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    slots: Count = 40
+    slots: Count = 32
     max_context: Context | None = None
 
 

@@ -120,6 +120,19 @@ class Closeable(Protocol):
         ...
 
 
+@runtime_checkable
+class Caching(Protocol):
+    """A model that keeps what it has read for the next request of the session."""
+
+    def end(self, session: str) -> None:
+        """No request of the session, or of its branches, will follow."""
+        ...
+
+    def clear(self) -> None:
+        """Forget all that was read, so that what follows costs what it costs alone."""
+        ...
+
+
 _TOKENS_HIDDEN = (
     "the {role} cannot {ability} single tokens with their probabilities: load it in this process "
     "(hf:ID_OR_PATH or gguf:FILE), or choose --method rsd, which needs only text"
@@ -194,8 +207,24 @@ class Models:
         models = {Role.DRAFT: self.draft, Role.TARGET: self.target, Role.REWARD: self.reward}
         return {role: m.shape if isinstance(m, Sized) else None for role, m in models.items()}
 
+    def end(self, session: str) -> None:
+        """Tell every model that keeps something of a session that it is over."""
+        for model in self._each():
+            if isinstance(model, Caching):
+                model.end(session)
+
+    def clear(self) -> None:
+        """Empty all caches: the next method must not profit from what another has read."""
+        for model in self._each():
+            if isinstance(model, Caching):
+                model.clear()
+
     def close(self) -> None:
         """Close every model that holds something, each once."""
-        for model in {id(m): m for m in (self.draft, self.target, self.reward)}.values():
+        for model in self._each():
             if isinstance(model, Closeable):
                 model.close()
+
+    def _each(self) -> list[object]:
+        models = (self.draft, self.target, self.reward)
+        return list({id(model): model for model in models}.values())

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 
 from rsdecode.core.errors import RsdError
 from rsdecode.core.segment import WHOLE_ANSWER, Boundary
-from rsdecode.core.types import Context, FinishReason, Role, Segment, Step, Trajectory, Usage
+from rsdecode.core.types import (
+    Context,
+    FinishReason,
+    Problem,
+    Role,
+    Segment,
+    Step,
+    Trajectory,
+    Usage,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +196,11 @@ class Failed:
     """Reply to a request that could not be served. The driver raises `error` inside the method."""
 
     error: RsdError
+
+
+def session_of(problem: Problem, sample: int) -> str:
+    """Names what all requests for one answer share; branches of it add "/" and a name."""
+    return f"{problem.id}/{sample}"
 
 
 Request = Generate | Score | Propose | Verify | Decided | Start | Drop

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any, TypeVar
 
 from rsdecode.core.cost import ModelShape
-from rsdecode.core.protocols import LanguageModel, Models, RewardModel, Sized
+from rsdecode.core.protocols import Caching, LanguageModel, Models, RewardModel, Sized
 from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
 from rsdecode.core.types import Context
 
@@ -59,6 +59,16 @@ class RememberingModel:
         """Of the model behind it."""
         return self._model.shape if isinstance(self._model, Sized) else None
 
+    def end(self, session: str) -> None:
+        """A session is over."""
+        if isinstance(self._model, Caching):
+            self._model.end(session)
+
+    def clear(self) -> None:
+        """Empty the cache of the model; the memory stays."""
+        if isinstance(self._model, Caching):
+            self._model.clear()
+
     async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         """Serve each request; replies in the order of the requests."""
         if any(request.sampling.temperature > 0 for request in requests):
@@ -77,6 +87,16 @@ class RememberingReward:
     def shape(self) -> ModelShape | None:
         """Of the model behind it."""
         return self._model.shape if isinstance(self._model, Sized) else None
+
+    def end(self, session: str) -> None:
+        """A session is over."""
+        if isinstance(self._model, Caching):
+            self._model.end(session)
+
+    def clear(self) -> None:
+        """Empty the cache of the model; the memory stays."""
+        if isinstance(self._model, Caching):
+            self._model.clear()
 
     async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         """Serve each request; replies in the order of the requests."""

@@ -34,7 +34,7 @@ async def run_task(
     pool: GradingPool,
     watch: Watch,
 ) -> None:
-    """Decode, grade and keep.
+    """Decode, grade and keep; what earlier tasks left in the models' caches is not used.
 
     Args:
         task: what the jobs belong to.
@@ -44,6 +44,7 @@ async def run_task(
         pool: what grades.
         watch: told of every answer.
     """
+    models.clear()
     run = task.config.run
     scheduler = Scheduler(
         models,

@@ -17,6 +17,7 @@ from rsdecode.core.requests import (
     Sampling,
     Scored,
     Verified,
+    session_of,
 )
 from rsdecode.core.seeds import derive_seed
 from rsdecode.core.segment import Boundary
@@ -51,7 +52,7 @@ class Record:
     @property
     def session(self) -> str:
         """Names the prefix that this answer's requests share."""
-        return f"{self.problem.id}/{self.sample}"
+        return session_of(self.problem, self.sample)
 
     def branch(self, place: int) -> str:
         """Names a prefix of its own for each of several continuations, side by side."""

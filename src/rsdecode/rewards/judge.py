@@ -8,7 +8,7 @@ from itertools import islice
 
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ConfigError, RewardError
-from rsdecode.core.protocols import Choose, Chooser, Chosen, Closeable, Sized
+from rsdecode.core.protocols import Caching, Choose, Chooser, Chosen, Closeable, Sized
 from rsdecode.core.requests import Failed, Score, Scored
 from rsdecode.core.types import Message, Usage
 from rsdecode.rewards.requests import nothing_to_score
@@ -49,6 +49,16 @@ class JudgeReward:
         """What `rsd doctor` prints."""
         return {"kind": "judge", "step mark": "none: one prompt per step"}
 
+    def end(self, session: str) -> None:
+        """A session is over."""
+        if isinstance(self._model, Caching):
+            self._model.end(_session(session))
+
+    def clear(self) -> None:
+        """Empty the cache, between two runs."""
+        if isinstance(self._model, Caching):
+            self._model.clear()
+
     def close(self) -> None:
         """Close the judge; safe to call twice."""
         if isinstance(self._model, Closeable):
@@ -67,9 +77,16 @@ def _questions(request: Score) -> list[Choose]:
     answer = [segment.text.strip() for segment in (*request.context.answer, *request.steps)]
     first = len(request.context.answer) + 1
     head = f"{INSTRUCTION}\n\nProblem:\n{request.context.question.strip()}\n"
-    session = f"judge/{request.session}"
     prompts = [head + _numbered(answer[:end]) for end in range(first, len(answer) + 1)]
-    return [Choose((Message("user", _valid(prompt)),), GRADES, session) for prompt in prompts]
+    return [
+        Choose((Message("user", _valid(prompt)),), GRADES, _session(request.session))
+        for prompt in prompts
+    ]
+
+
+def _session(session: str) -> str:
+    """Of the judge, which may be the target itself: a prefix of its own."""
+    return f"judge/{session}"
 
 
 def _valid(text: str) -> str:

@@ -56,6 +56,14 @@ class PrefixScorer:
             "context": f"{self._max_context} tokens",
         }
 
+    def end(self, session: str) -> None:
+        """A session is over: its place in the cache is free."""
+        self._reader.end(session)
+
+    def clear(self) -> None:
+        """Empty the cache, between two runs."""
+        self._reader.clear()
+
     def close(self) -> None:
         """Close the reader; safe to call twice."""
         self._reader.close()

@@ -43,6 +43,14 @@ class Reader(Protocol):
         """Serve each job; replies in their order."""
         ...
 
+    def end(self, session: str) -> None:
+        """A session is over."""
+        ...
+
+    def clear(self) -> None:
+        """Empty the cache, between two runs."""
+        ...
+
     def close(self) -> None:
         """Answer what is under way with `Failed`. Safe to call twice."""
         ...
@@ -53,6 +61,14 @@ class Prefiller(Protocol):
 
     async def prefill(self, jobs: Sequence[Prefill]) -> list[Prefilled | Failed]:
         """Serve each job; replies in their order."""
+        ...
+
+    def end(self, session: str) -> None:
+        """A session is over."""
+        ...
+
+    def clear(self) -> None:
+        """Empty the cache, between two runs."""
         ...
 
     def close(self) -> None:
@@ -80,6 +96,14 @@ class EngineReader:
         """Serve all jobs in one batch; replies in their order."""
         prefills = [Prefill(job.session, job.ids, job.marks, self._columns) for job in jobs]
         return [self._rewards(output) for output in await self._engine.prefill(prefills)]
+
+    def end(self, session: str) -> None:
+        """A session is over: its place in the cache is free."""
+        self._engine.end(session)
+
+    def clear(self) -> None:
+        """Empty the cache, between two runs."""
+        self._engine.clear()
 
     def close(self) -> None:
         """Close the engine; safe to call twice."""

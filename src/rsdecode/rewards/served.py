@@ -64,6 +64,12 @@ class PoolingReader:
         """Serve all jobs at once; replies in their order."""
         return list(await asyncio.gather(*(self._read(job) for job in jobs)))
 
+    def end(self, session: str) -> None:
+        """Nothing: servers see to their own caches."""
+
+    def clear(self) -> None:
+        """Nothing: servers see to their own caches."""
+
     def close(self) -> None:
         """Close the connections; safe to call twice."""
         self._transport.close()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from rsdecode.core.protocols import Models
-from rsdecode.core.requests import Decoding
+from rsdecode.core.requests import Decoding, session_of
 from rsdecode.core.types import Problem, Step, Trajectory
 from rsdecode.methods import Method, require
 from rsdecode.scheduler.answering import ahead_of
@@ -29,6 +29,11 @@ class Job:
     def key(self) -> Key:
         """Tells the jobs in flight apart."""
         return self.problem.id, self.sample
+
+    @property
+    def session(self) -> str:
+        """Names what all its requests share."""
+        return session_of(self.problem, self.sample)
 
 
 Listener = Callable[[Job, Step], None]
@@ -157,6 +162,7 @@ class Scheduler:
     def _end(self, job: Job, flight: _Flight, task: asyncio.Task[Trajectory]) -> None:
         """Hand in the result of a task; an exception is a bug and ends the run."""
         del self._running[job.key], flight.tasks[job.key]
+        self._models.end(job.session)
         if not task.cancelled():
             flight.ended.put_nowait(task.exception() or task.result())
         elif job.key in self._cancelled:  # before it took its first step

@@ -76,3 +76,26 @@ def test_a_forgotten_slot_is_not_reused() -> None:
     placed.slot.ids.extend([1, 2, 3])
     table.forget(placed.slot)
     assert place(table, "a", [1, 2, 3, 4]) == (0, 0)
+
+
+def test_a_new_session_takes_the_place_of_one_that_is_over() -> None:
+    table = SlotTable(3)
+    for session in ("p/0", "q/0", "r/0/1"):
+        placement = table.place(session, [1, 2, 3], 2)
+        assert placement is not None
+        table.release(placement.slot)
+    table.end("r/0")
+    placement = table.place("new", [9], 0)
+    assert placement is not None
+    assert placement.slot.index == 2
+
+
+def test_a_cleared_table_reuses_nothing_but_leaves_busy_slots_alone() -> None:
+    table = SlotTable(2)
+    place(table, "a", [1, 2, 3])
+    busy = table.place("b", [4, 5], 1)
+    assert busy is not None
+    busy.slot.ids.extend([4, 5])
+    table.clear()
+    assert busy.slot.ids == [4, 5]
+    assert place(table, "a", [1, 2, 3])[1] == 0

@@ -107,6 +107,14 @@ class Engine:
             for ticket in tickets:
                 ticket.cancelled = not ticket.future.done() or ticket.future.cancelled()
 
+    def end(self, session: str) -> None:
+        """A session is over; may be called from any thread."""
+        self._table.end(session)
+
+    def clear(self) -> None:
+        """Forget what idle slots hold; call it while no request is under way."""
+        self._table.clear()
+
     def close(self) -> None:
         """Answer what is under way with `Failed` and free the cache."""
         if self._closed:

@@ -161,6 +161,14 @@ class LocalModel:
             "memory": f"{weights / 2**20:.0f} MiB of weights",
         }
 
+    def end(self, session: str) -> None:
+        """A session is over: its place in the cache is free."""
+        self._engine.end(session)
+
+    def clear(self) -> None:
+        """Empty the cache, between two runs."""
+        self._engine.clear()
+
     def close(self) -> None:
         """Free the engine; requests under way are answered with `Failed`."""
         self._engine.close()

@@ -3,7 +3,7 @@
 Every slot holds the keys and values of one token sequence. A request is given the slot where its
 session left off: what the two have in common stays, the rest is overwritten (a rejected draft step
 is a rewind, an accepted one is there already). A new session copies the longest prefix that any
-slot has, say the system prompt, into the slot that was idle longest.
+slot has, say the system prompt, into a slot whose session is over, or the one idle longest.
 """
 
 from __future__ import annotations
@@ -75,6 +75,18 @@ class SlotTable:
         slot.session, slot.busy, slot.last_used = session, True, self._clock
         slot.ids = wanted[:reused]
         return Placement(slot, reused, copy_from)
+
+    def end(self, session: str) -> None:
+        """A session is over: its slots, and those of its branches, are the first to be taken."""
+        for slot in self.slots:
+            if slot.session == session or slot.session.startswith(f"{session}/"):
+                slot.session = ""
+
+    def clear(self) -> None:
+        """Drop what idle slots hold."""
+        for slot in self.slots:
+            if not slot.busy:
+                self.forget(slot)
 
     def release(self, slot: Slot) -> None:
         """The request is served; the slot keeps its tokens for the session's next one."""
