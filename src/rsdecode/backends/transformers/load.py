@@ -13,6 +13,7 @@ from rsdecode.backends.transformers.pretrained import (
     gguf_argument,
     read_config,
 )
+from rsdecode.backends.transformers.worker import in_passing_thread
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ModelLoadError, OutOfMemory
 
@@ -101,7 +102,8 @@ def load_pretrained(
     dtype = resolve_dtype(options.dtype, device, config)
     text: Any = config.get_text_config()
     softcap = getattr(text, "attn_logit_softcapping", None)
-    try:
+
+    def load() -> tuple[PreTrainedModel, dict[str, Any]]:
         model, report = auto_class.from_pretrained(
             path_or_id,
             revision=options.revision,
@@ -110,7 +112,10 @@ def load_pretrained(
             output_loading_info=True,
             **gguf_argument(gguf_file),
         )
-        model.to(device)
+        return model.to(device), report
+
+    try:
+        model, report = in_passing_thread(load)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(
             f"{path_or_id!r} does not fit into the memory of {device}: choose a smaller model, "

@@ -7,7 +7,11 @@ which most requests wait lets the requests of the others pile up into large batc
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Stepper(Protocol):
@@ -88,3 +92,15 @@ def worker_for(device: str) -> Worker:
     """The worker of a device; the same for all models on it."""
     with _lock:
         return _workers.setdefault(device, Worker(device))
+
+
+def in_passing_thread(function: Callable[[], T]) -> T:
+    """Call `function` in a thread that ends with it; raises what it raises.
+
+    torch gives each thread that computes on a CPU a team of helpers, which lives as long as the
+    thread. With a second team alive, both sleep between operations instead of spinning, as there
+    are more of them than cores: every forward pass of the worker would take about 1.6 times as
+    long. So whatever computes outside of the worker, like the loading of weights, is done here.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="rsdecode-passing") as passing:
+        return passing.submit(function).result()
