@@ -16,55 +16,28 @@ from typing import Any
 import httpx2 as httpx
 
 from benchmarks.report import device_name
-from rsdecode.config import RunConfig
-from rsdecode.config.build import build_models
-from rsdecode.core.protocols import Models
+from benchmarks.servers import MAX_BATCH, Service, problems
 from rsdecode.core.types import Problem, Role, Trajectory
-from rsdecode.methods import RSD
-from rsdecode.models.abacus import model_path
-from rsdecode.models.abacus import problems as abacus_problems
 from rsdecode.scheduler.scheduler import Job, Scheduler
 
 SIZES = (1, 8, 32, 64, 128)
 NEW_TOKENS = 64
 LONG, SHORT = 768, 64
 """Tokens of two prompts, whose difference in time is that of reading."""
-REPEATS = 5
+REPEATS = 7
 ANSWERS = 128
-MAX_BATCH = 128
-"""What the servers were started with as --max-num-seqs."""
 
 
-def measure(specs: dict[Role, str]) -> dict[str, Any]:
+def measure(service: Service, addresses: dict[Role, str]) -> dict[str, Any]:
     """The content of a measured file."""
-    servers = {role.value: asyncio.run(_costs(role, spec)) for role, spec in specs.items()}
+    servers = {role.value: asyncio.run(_costs(role, spec)) for role, spec in addresses.items()}
     return {
         "date": datetime.date.today().isoformat(),
         "device": device_name(),
         "command": "python " + " ".join(["-m", "benchmarks.schedule", *sys.argv[1:]]),
         "servers": servers,
-        "answers": _answers(specs),
+        "answers": _answers(service, addresses),
     }
-
-
-def family_problems(count: int) -> list[Problem]:
-    """The first problems of the test set."""
-    return [Problem.ask(p.question, id=p.id) for p in abacus_problems("test", limit=count)]
-
-
-def models_of(specs: dict[Role, str]) -> Models:
-    """The embedded family behind servers."""
-    config = RunConfig.model_validate(
-        {
-            "draft": specs[Role.DRAFT],
-            "target": specs[Role.TARGET],
-            "draft_tokenizer": str(model_path("draft")),
-            "target_tokenizer": str(model_path("target")),
-            "reward": {"spec": specs[Role.REWARD], "tokenizer": str(model_path("prm"))},
-            "http": {"concurrency": 512},
-        }
-    )
-    return build_models(config)
 
 
 async def _costs(role: Role, spec: str) -> dict[str, Any]:
@@ -109,13 +82,13 @@ class _Asking:
         ) / NEW_TOKENS
 
     async def seconds(self, requests: int, prompt: int, new: int) -> float:
-        """Until all of so many requests, sent at once, are answered."""
+        """Until all of so many requests, sent at once, are answered; not the first time."""
         times: list[float] = []
-        for _ in range(REPEATS):
+        for _ in range(1 + REPEATS):
             started = time.perf_counter()
             await asyncio.gather(*(self._one(prompt, new) for _ in range(requests)))
             times.append(time.perf_counter() - started)
-        return statistics.median(times)
+        return statistics.median(times[1:])
 
     async def _one(self, prompt: int, new: int) -> None:
         self._asked += 1
@@ -132,27 +105,27 @@ class _Asking:
         reply.raise_for_status()
 
 
-def _answers(specs: dict[Role, str]) -> list[dict[str, Any]]:
+def _answers(service: Service, addresses: dict[Role, str]) -> list[dict[str, Any]]:
     """Lengths of a real run, in the order of the problems."""
-    models = models_of(specs)
-    jobs = [Job(problem) for problem in family_problems(ANSWERS)]
+    models = service.models(addresses)
+    jobs = [Job(problem) for problem in problems(ANSWERS)]
 
     async def run() -> list[Trajectory]:
-        return [t async for t in Scheduler(models, RSD(), concurrency=64).run(jobs)]
+        return [t async for t in Scheduler(models, service.method, concurrency=64).run(jobs)]
 
     ended = {trajectory.problem.id: trajectory for trajectory in asyncio.run(run())}
     models.close()
-    prompts = _prompt_lengths([job.problem for job in jobs])
+    prompts = _prompt_lengths(service.folders[Role.DRAFT], [job.problem for job in jobs])
     return [
         {"prompt": length, "steps": _steps(ended[job.problem.id])}
         for length, job in zip(prompts, jobs, strict=True)
     ]
 
 
-def _prompt_lengths(problems: list[Problem]) -> list[int]:
+def _prompt_lengths(folder: str, problems: list[Problem]) -> list[int]:
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(model_path("draft"))
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     turns = [[{"role": m.role, "content": m.content} for m in p.messages] for p in problems]
     return [
         len(tokenizer.apply_chat_template(t, add_generation_prompt=True, return_dict=False))

@@ -1,13 +1,14 @@
 """Our scheduler against a lock-step policy over the same servers, and what scheduling costs.
 
     python -m benchmarks.schedule [--case NAME] [--json]
-    python -m benchmarks.schedule --case vllm --draft URL --target URL --reward URL
+    python -m benchmarks.schedule --case vllm [--model FOLDER]
     python -m benchmarks.schedule --overhead
-    python -m benchmarks.schedule --measure --draft URL --target URL --reward URL > FILE.json
+    python -m benchmarks.schedule --measure > FILE.json
 
 simulated-64   64 problems over three simulated servers in virtual time
 simulated-512  512 problems
-vllm           64 problems of the embedded family over three real servers
+vllm           64 problems over three real servers, started here if no addresses are given: of the
+               embedded family, or of one language model (--model FOLDER) and the family's PRM
 overhead-2000  2,000 problems in flight over models that reply at once: CPU time and memory
 
 All problems are there at the start, and both policies may have all of them in flight. They ask the
@@ -23,11 +24,13 @@ import asyncio
 import json
 import statistics
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.lock_step import lock_step
 from benchmarks.report import show
+from benchmarks.servers import Service, family, one_writer, problems
 from benchmarks.simulation import Measured, Simulation
 from benchmarks.virtual_time import run_virtually
 from rsdecode.core.protocols import Models
@@ -50,17 +53,20 @@ def main() -> None:
     parser.add_argument("--measured", type=Path, default=MEASURED, help="of the simulated servers")
     for role in Role:
         parser.add_argument(f"--{role}", help="spec of a real server, http://HOST:PORT/v1#NAME")
+    parser.add_argument("--model", help="folder of a writer for the case vllm, not the family's")
     parser.add_argument("--rounds", type=int, default=3, help="of the case vllm")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    specs = {role: getattr(options, role.value) for role in Role if getattr(options, role.value)}
-    if (options.measure or options.case == "vllm") and len(specs) < len(Role):
-        parser.error("real servers are needed: give --draft, --target and --reward")
+    given = {role: getattr(options, role.value) for role in Role if getattr(options, role.value)}
+    if 0 < len(given) < len(Role):
+        parser.error("give all of --draft, --target and --reward, or none")
+    service = one_writer(options.model) if options.model else family()
 
     if options.measure:
         from benchmarks.measure import measure
 
-        print(json.dumps(measure(specs), indent=1))
+        with _addresses(service, given) as addresses:
+            print(json.dumps(measure(service, addresses), indent=1))
         return
     case = "overhead-2000" if options.overhead else options.case
     cases: list[dict[str, Any]] = [
@@ -68,13 +74,19 @@ def main() -> None:
         for name, count in SIMULATED.items()
         if case in (None, name)
     ]
-    if case == "vllm" or (case is None and specs):
-        cases.append({"name": "vllm", **real(specs, options.rounds)})
+    if case == "vllm" or (case is None and given):
+        with _addresses(service, given) as addresses:
+            cases.append({"name": "vllm", **real(service, addresses, options.rounds)})
     if case in (None, "overhead-2000"):
         from benchmarks.overhead import overhead
 
         cases.append({"name": "overhead-2000", **overhead(2000)})
     show(cases, as_json=options.json)
+
+
+def _addresses(service: Service, given: dict[Role, str]) -> AbstractContextManager[dict[Role, str]]:
+    """The servers that were named, or our own."""
+    return nullcontext(given) if given else service.started()
 
 
 class Outcome(NamedTuple):
@@ -104,12 +116,12 @@ class Outcome(NamedTuple):
 
 def simulated(measured: Measured, count: int) -> dict[str, Any]:
     """Both policies on fresh simulated servers, and ours with lookahead."""
-    problems = measured.problems(count)
+    asked = measured.problems(count)
 
     def outcome(policy: Policy, method: Method) -> Outcome:
         async def run() -> Outcome:
             simulation = Simulation(measured)
-            return await _timed(policy, problems, simulation.models, method, simulation)
+            return await _timed(policy, asked, simulation.models, method, simulation)
 
         return run_virtually(run())
 
@@ -125,19 +137,16 @@ def simulated(measured: Measured, count: int) -> dict[str, Any]:
     }
 
 
-def real(specs: dict[Role, str], rounds: int) -> dict[str, Any]:
+def real(service: Service, addresses: dict[Role, str], rounds: int) -> dict[str, Any]:
     """Both policies in turn on real servers, whose prefix caches a first run has filled."""
-    from benchmarks.measure import family_problems, models_of
-
-    problems = family_problems(VLLM_PROBLEMS)
-    models = models_of(specs)
+    asked, models, method = problems(VLLM_PROBLEMS), service.models(addresses), service.method
 
     async def run() -> list[tuple[Outcome, Outcome]]:
-        await _timed(_ours, problems, models, RSD())
+        await _timed(_ours, asked, models, method)
         return [
             (
-                await _timed(_ours, problems, models, RSD()),
-                await _timed(_theirs, problems, models, RSD()),
+                await _timed(_ours, asked, models, method),
+                await _timed(_theirs, asked, models, method),
             )
             for _ in range(rounds)
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
@@ -37,15 +36,6 @@ def _draft(config: Config, out: Path) -> None:
     train_language_model("draft", config.draft, config.draft_schedule, out, seed=config.seed)
 
 
-def _target_early(config: Config, out: Path) -> None:
-    """Two cycles: good enough to be sampled while the rest is trained."""
-    schedule = config.target_schedule
-    train_language_model(
-        "target", config.target, schedule, out, seed=config.seed, until=schedule.restarts[:2][-1]
-    )
-    shutil.copyfile(out / "target.pt", out / "target-early.pt")
-
-
 def _target(config: Config, out: Path) -> None:
     train_language_model("target", config.target, config.target_schedule, out, seed=config.seed)
 
@@ -58,9 +48,7 @@ def _label_draft(config: Config, out: Path) -> None:
 
 
 def _label_target(config: Config, out: Path) -> None:
-    writer = Writer(
-        load_trained("target-early", config.target, out).to(device()), build_tokenizer()
-    )
+    writer = Writer(load_trained("target", config.target, out).to(device()), build_tokenizer())
     label(
         writer,
         out / "target-train.jsonl",
@@ -95,14 +83,13 @@ def _evaluate(config: Config, out: Path) -> None:
 
 
 STAGES: dict[str, Stage] = {
-    "target-early": Stage((), _target_early),
+    "target": Stage((), _target),
     "draft": Stage((), _draft),
-    "target": Stage(("target-early",), _target),
     "label-draft": Stage(("draft",), _label_draft),
-    "label-target": Stage(("target-early",), _label_target),
+    "label-target": Stage(("target",), _label_target),
     "prm-digits": Stage(("label-draft", "label-target"), _prm_digits),
     "prm": Stage(("prm-digits",), _prm),
-    "export": Stage(("prm", "target"), _export),
+    "export": Stage(("prm",), _export),
     "evaluate": Stage(("export",), _evaluate),
 }
 

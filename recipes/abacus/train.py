@@ -125,7 +125,6 @@ def train_language_model(
     folder: Path,
     *,
     seed: int,
-    until: int | None = None,
 ) -> None:
     """Trains the draft or the target on gold solutions drawn on the fly."""
     tokenizer = build_tokenizer()
@@ -141,7 +140,6 @@ def train_language_model(
         schedule,
         folder / f"{name}.pt",
         pad=pad_id(tokenizer),
-        until=until,
     )
 
 
