@@ -1,8 +1,8 @@
 """Makes the environment that the vLLM tests use: `python install.py FOLDER`.
 
 It holds vLLM and this package, whose plugin vLLM loads. A folder that is complete is left as it is.
-Where vLLM cannot be installed, the reason is written to FOLDER/reason, which the tests that are
-skipped repeat; that is no failure.
+Where vLLM cannot be installed, or not within a quarter of an hour, the reason is written to
+FOLDER/reason, which the tests that are skipped repeat; that is no failure.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
+import time
 import venv
 from pathlib import Path
 
 CPU_VERSION = "0.32.0"
 ROOT = Path(__file__).parents[3]
+LIMIT_S = 900.0
+STARTED = time.monotonic()
 
 
 def main(folder: Path) -> int:
@@ -30,7 +33,7 @@ def main(folder: Path) -> int:
         else:
             install_for_processors(folder)
         pip(folder, "install", "--no-deps", "--editable", str(ROOT))
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, subprocess.SubprocessError) as error:
         reason.write_text(f"vLLM could not be installed: {error}\n")
         print(reason.read_text(), file=sys.stderr, end="")
         return 0
@@ -65,7 +68,9 @@ def pip(folder: Path, *arguments: str) -> None:
     """Run the environment's pip."""
     quiet = ("--quiet", "--disable-pip-version-check")
     python = folder / "bin" / "python"
-    subprocess.run([python, "-m", "pip", arguments[0], *quiet, *arguments[1:]], check=True)
+    left = LIMIT_S - (time.monotonic() - STARTED)
+    command = [python, "-m", "pip", arguments[0], *quiet, *arguments[1:]]
+    subprocess.run(command, check=True, timeout=max(left, 1.0))
 
 
 if __name__ == "__main__":
