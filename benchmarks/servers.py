@@ -84,7 +84,8 @@ def one_writer(folder: str) -> Service:
     by lot, the same ones in every run. It is read all the same.
     """
     method = RSD(Constant(0.7), boundary=Boundary(tokens=32), limits=Limits(max_steps=6))
-    folders = {Role.DRAFT: folder, Role.TARGET: folder, Role.REWARD: str(model_path("prm"))}
+    again = f"{folder}/."  # under its own name the target would share the draft's server
+    folders = {Role.DRAFT: folder, Role.TARGET: again, Role.REWARD: str(model_path("prm"))}
     return Service(folders, method, dtype="bfloat16")
 
 

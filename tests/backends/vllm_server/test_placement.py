@@ -101,6 +101,7 @@ def test_without_gpus_they_share_the_cores() -> None:
     assert environment(plans[0], {"OMP_NUM_THREADS": "5"}) == {
         "VLLM_CPU_KVCACHE_SPACE": str(plans[0].kv_bytes // GIB),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "RSD_VLLM_SPIN_S": "0.001",
     }
     with pytest.raises(ConfigError, match="this machine has none"):
         plan([replace(TRIO[0], tensor_parallel=2)], Machine((), 8, 64 * GIB))

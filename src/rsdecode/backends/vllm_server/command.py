@@ -69,9 +69,13 @@ def arguments(plan: ServerPlan, port: int | str) -> list[str]:
 
 
 def environment(plan: ServerPlan, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The variables that the plan adds; the user's own word on threads wins."""
+    """The variables that the plan adds; the user's own word on sharing the cores wins."""
     if plan.gpus:
         return {"CUDA_VISIBLE_DEVICES": ",".join(gpu.name for gpu in plan.gpus)}
-    threads = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(plan.threads)}
-    added = {name: value for name, value in threads.items() if name not in inherited}
+    shared = {
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(plan.threads),
+        "RSD_VLLM_SPIN_S": "0.001",  # our plugin's, where it is installed beside vLLM
+    }
+    added = {name: value for name, value in shared.items() if name not in inherited}
     return {"VLLM_CPU_KVCACHE_SPACE": str(plan.kv_bytes // GIB)} | added
