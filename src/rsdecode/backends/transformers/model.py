@@ -13,6 +13,7 @@ from rsdecode.backends.transformers.network import CausalNetwork
 from rsdecode.backends.transformers.pretrained import context_length, load_tokenizer, read_config
 from rsdecode.backends.transformers.prompt import Prompts
 from rsdecode.backends.transformers.speculator import Speculator
+from rsdecode.backends.transformers.worker import in_passing_thread
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ModelLoadError, PromptTooLong, RequestError, RsdError
 from rsdecode.core.protocols import Choose, Chosen
@@ -140,10 +141,14 @@ class LocalModel:
         jobs = [_or_failed(self._verification, request) for request in requests]
         read = iter(await self._engine.prefill([job for job in jobs if isinstance(job, Prefill)]))
         replies = [next(read) if isinstance(job, Prefill) else job for job in jobs]
-        return [
-            self._speculator.verified(request, reply) if isinstance(reply, Prefilled) else reply
-            for request, reply in zip(requests, replies, strict=True)
-        ]
+
+        def judged() -> list[Verified | Failed]:
+            return [
+                self._speculator.verified(request, reply) if isinstance(reply, Prefilled) else reply
+                for request, reply in zip(requests, replies, strict=True)
+            ]
+
+        return in_passing_thread(judged)
 
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""
