@@ -62,7 +62,10 @@ def swept(group: Group) -> list[Row]:
 
 
 def frontier(group: Group) -> Plot:
-    """Accuracy over FLOPs of all methods whose FLOPs are known; RSD's thresholds as a line."""
+    """Accuracy over FLOPs of all methods whose FLOPs are known.
+
+    RSD at several thresholds is a line, each point with its threshold.
+    """
     rows = _costed(group)
     line = [row for row in swept(group) if row in rows]
 
@@ -71,13 +74,17 @@ def frontier(group: Group) -> Plot:
             x = [row.relative_flops["paper"] for row in line]
             axes.plot(x, [_accuracy(row) for row in line], color=RSD, linewidth=1.3, alpha=0.6)
         others = iter(OTHERS * len(rows))
+        by_cost = [row.label for row in sorted(rows, key=_cost)]
         for row in rows:
             fixed = FIXED_COLOURS.get("rsd" if row in line else row.cell.meta.method)
-            _point(axes, row, fixed or next(others))
+            above = by_cost.index(row.label) % 2 == 0  # neighbours' labels would overlap
+            label = row.label.rpartition("@")[2] if row in line else row.label
+            _point(axes, row, fixed or next(others), label, (4, 5 if above else -12))
         axes.axvline(1.0, color=MUTED, linewidth=0.8, linestyle=":")
         axes.set_xlim(left=0)
         axes.margins(x=0.12)
-        axes.set_xlabel("FLOPs per answer relative to the target alone (paper's rule)")
+        by_threshold = "; RSD by threshold" if len(line) > 1 else ""
+        axes.set_xlabel(f"FLOPs per answer relative to the target (paper's rule){by_threshold}")
         axes.set_ylabel("accuracy, %")
 
     return plot
@@ -85,6 +92,10 @@ def frontier(group: Group) -> Plot:
 
 def _costed(group: Group) -> list[Row]:
     return [row for row in group.rows if row.relative_flops["paper"] is not None]
+
+
+def _cost(row: Row) -> float:
+    return row.relative_flops["paper"] or 0.0
 
 
 def _frontier(group: Group) -> Picture | None:
@@ -101,7 +112,7 @@ def _frontier(group: Group) -> Picture | None:
     return Picture("frontier", "Accuracy over FLOPs", text, drawn)
 
 
-def _point(axes: Any, row: Row, colour: str) -> None:
+def _point(axes: Any, row: Row, colour: str, label: str, label_at: tuple[int, int]) -> None:
     estimate, low, high = (100 * value for value in row.summary.accuracy)
     x = row.relative_flops["paper"]
     errors = [[estimate - low], [high - estimate]]
@@ -109,9 +120,9 @@ def _point(axes: Any, row: Row, colour: str) -> None:
         [x], [estimate], yerr=errors, fmt="o", markersize=6, capsize=2.5, color=colour, zorder=3
     )
     axes.annotate(
-        row.label,
+        label,
         (x, estimate),
-        xytext=(6, 5),
+        xytext=label_at,
         textcoords="offset points",
         fontsize=8,
         color=INK,
