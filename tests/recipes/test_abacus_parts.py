@@ -144,15 +144,14 @@ def test_the_pooling_layer_lowers_the_value_after_a_low_one() -> None:
         smaller.v_head.summary.weight *= 20
     network = reward_network(DEFAULT.prm, TOKENIZER, 0)
     grow(network, smaller.state_dict())
-    tokens = torch.randint(0, 400, (4, 40), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(0, 400, (64, 40), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         before = network(tokens).values
         pool_errors(network)
         after = network(tokens).values
-    lowest = before.cummin(1).values
     change = after[:, -1] - before[:, -1]
-    order = lowest[:, -1].argsort()
-    assert change[order[0]] < change[order[-1]]
+    order = before.min(1).values.argsort()
+    assert change[order[:16]].mean() < change[order[-16:]].mean()
 
 
 def test_the_rate_rises_holds_and_ends_at_zero() -> None:
