@@ -5,7 +5,7 @@ import time
 import tomllib
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -48,37 +48,71 @@ def test_vllms_own_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert known == {"Qwen2ForPrmModel": "vLLM's own"}
 
 
+class Socket:
+    """Stands for ZeroMQ's."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, int] = {}
+
+    def setsockopt(self, option: str, value: int) -> None:
+        self.options[option] = value
+
+
 class SpinCondition:
     """Stands for vLLM's."""
 
     busy_loop_s = 1.0
-    last_read = 0.0
+
+    def __init__(self, is_reader: bool, notify_address: str) -> None:
+        self.last_read = 0.0
+        self.address = notify_address
+        self.local_notify_socket = Socket()
 
     def record_read(self) -> None:
         self.last_read = time.monotonic()
 
 
-def spins_for(monkeypatch: pytest.MonkeyPatch) -> float:
-    """For how long a process looks for the next message, with the plugin registered."""
+def condition_class(monkeypatch: pytest.MonkeyPatch) -> type[SpinCondition]:
+    """What the plugin makes of vLLM's condition."""
     place = "vllm.distributed.device_communicators"
-    names = [place.rpartition(".")[0], place, f"{place}.shm_broadcast"]
-    for name in names:
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    module = ModuleType(f"{place}.shm_broadcast")
     condition = type("Condition", (SpinCondition,), {})
-    monkeypatch.setattr(sys.modules[place], "shm_broadcast", sys.modules[names[-1]], raising=False)
-    monkeypatch.setattr(sys.modules[names[-1]], "SpinCondition", condition, raising=False)
+    monkeypatch.setattr(module, "SpinCondition", condition, raising=False)
+    zmq = SimpleNamespace(XPUB_NODROP="nodrop")
+    monkeypatch.setattr(module, "zmq", zmq, raising=False)
+    monkeypatch.setitem(sys.modules, "vllm.distributed", ModuleType("vllm.distributed"))
+    monkeypatch.setitem(sys.modules, place, ModuleType(place))
+    monkeypatch.setattr(sys.modules[place], "shm_broadcast", module, raising=False)
     registered(monkeypatch, Registry())
-    waiting = condition()
+    return condition
+
+
+def spins_for(condition: SpinCondition) -> float:
+    """For how long a process looks for the next message."""
     before = time.monotonic()
-    waiting.record_read()
-    return waiting.last_read + waiting.busy_loop_s - before
+    condition.record_read()
+    return condition.last_read + condition.busy_loop_s - before
+
+
+def test_processes_wait_as_vllm_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RSD_VLLM_SPIN_S", raising=False)
+    made = condition_class(monkeypatch)(is_reader=False, notify_address="a")
+    assert spins_for(made) == pytest.approx(1.0, abs=0.1)
+    assert not made.local_notify_socket.options
 
 
 def test_processes_spin_as_long_as_they_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RSD_VLLM_SPIN_S", raising=False)
-    assert spins_for(monkeypatch) == pytest.approx(1.0, abs=0.1)
     monkeypatch.setenv("RSD_VLLM_SPIN_S", "0.25")
-    assert spins_for(monkeypatch) == pytest.approx(0.25, abs=0.1)
+    made = condition_class(monkeypatch)(True, notify_address="a")
+    assert spins_for(made) == pytest.approx(0.25, abs=0.1)
+    assert made.address == "a"
+
+
+def test_who_sleeps_is_woken_by_every_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RSD_VLLM_SPIN_S", "0.25")
+    condition = condition_class(monkeypatch)
+    options = [condition(reads, notify_address="a").local_notify_socket for reads in (True, False)]
+    assert [socket.options for socket in options] == [{}, {"nodrop": 1}]
 
 
 def test_a_vllm_that_waits_in_another_way_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ already a probability. Nothing here is imported by the rest of rsdecode.
 from __future__ import annotations
 
 import os
-import time
-from typing import Any
+
+from rsdecode.vllm_plugin.waiting import spin_for
 
 ARCHITECTURE = "Qwen2ForPrmModel"
 SPIN = "RSD_VLLM_SPIN_S"
@@ -34,24 +34,4 @@ def register() -> None:
     if ARCHITECTURE not in ModelRegistry.get_supported_archs():
         ModelRegistry.register_model(ARCHITECTURE, f"{__name__}.prm:{ARCHITECTURE}")
     if spin_s := os.environ.get(SPIN):
-        _spin_for(float(spin_s))
-
-
-def _spin_for(seconds: float) -> None:
-    """Shorten the time for which processes that wait for a message keep a core busy.
-
-    It is one second in vLLM, for its workers and for the engine that waits for them, so that a
-    server under load takes two cores whatever it has to do. Several servers on a few cores then
-    keep each other from working.
-    """
-    try:
-        from vllm.distributed.device_communicators import (  # pyright: ignore[reportMissingImports]
-            shm_broadcast,  # pyright: ignore[reportUnknownVariableType]
-        )
-    except ImportError:
-        return  # a vLLM that waits in another way
-
-    def record_read(condition: Any) -> None:
-        condition.last_read = time.monotonic() - condition.busy_loop_s + seconds
-
-    shm_broadcast.SpinCondition.record_read = record_read
+        spin_for(float(spin_s))
