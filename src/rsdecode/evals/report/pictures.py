@@ -77,9 +77,9 @@ def frontier(group: Group) -> Plot:
         by_cost = [row.label for row in sorted(rows, key=_cost)]
         for row in rows:
             fixed = FIXED_COLOURS.get("rsd" if row in line else row.cell.meta.method)
-            above = by_cost.index(row.label) % 2 == 0  # neighbours' labels would overlap
+            left = by_cost.index(row.label) % 2 == 1  # neighbours' labels would overlap
             label = row.label.rpartition("@")[2] if row in line else row.label
-            _point(axes, row, fixed or next(others), label, (4, 5 if above else -12))
+            _point(axes, row, fixed or next(others), label, left=left)
         axes.axvline(1.0, color=MUTED, linewidth=0.8, linestyle=":")
         axes.set_xlim(left=0)
         axes.margins(x=0.12)
@@ -112,7 +112,7 @@ def _frontier(group: Group) -> Picture | None:
     return Picture("frontier", "Accuracy over FLOPs", text, drawn)
 
 
-def _point(axes: Any, row: Row, colour: str, label: str, label_at: tuple[int, int]) -> None:
+def _point(axes: Any, row: Row, colour: str, label: str, *, left: bool) -> None:
     estimate, low, high = (100 * value for value in row.summary.accuracy)
     x = row.relative_flops["paper"]
     errors = [[estimate - low], [high - estimate]]
@@ -122,7 +122,8 @@ def _point(axes: Any, row: Row, colour: str, label: str, label_at: tuple[int, in
     axes.annotate(
         label,
         (x, estimate),
-        xytext=label_at,
+        xytext=(-4, 5) if left else (4, -12),
+        ha="right" if left else "left",
         textcoords="offset points",
         fontsize=8,
         color=INK,
