@@ -74,17 +74,18 @@ class SpinCondition:
 
 def condition_class(monkeypatch: pytest.MonkeyPatch) -> type[SpinCondition]:
     """What the plugin makes of vLLM's condition."""
-    place = "vllm.distributed.device_communicators"
-    module = ModuleType(f"{place}.shm_broadcast")
     condition = type("Condition", (SpinCondition,), {})
-    monkeypatch.setattr(module, "SpinCondition", condition, raising=False)
-    zmq = SimpleNamespace(XPUB_NODROP="nodrop")
-    monkeypatch.setattr(module, "zmq", zmq, raising=False)
-    monkeypatch.setitem(sys.modules, "vllm.distributed", ModuleType("vllm.distributed"))
-    monkeypatch.setitem(sys.modules, place, ModuleType(place))
-    monkeypatch.setattr(sys.modules[place], "shm_broadcast", module, raising=False)
+    communicator(monkeypatch, SpinCondition=condition, zmq=SimpleNamespace(XPUB_NODROP="nodrop"))
     registered(monkeypatch, Registry())
     return condition
+
+
+def communicator(monkeypatch: pytest.MonkeyPatch, **content: object) -> None:
+    """Stands for the module in which vLLM's processes wait."""
+    place = "vllm.distributed.device_communicators"
+    for name in ("vllm.distributed", place, f"{place}.shm_broadcast"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    vars(sys.modules[f"{place}.shm_broadcast"]).update(content)
 
 
 def spins_for(condition: SpinCondition) -> float:
@@ -115,6 +116,11 @@ def test_who_sleeps_is_woken_by_every_message(monkeypatch: pytest.MonkeyPatch) -
     assert [socket.options for socket in options] == [{}, {"nodrop": 1}]
 
 
-def test_a_vllm_that_waits_in_another_way_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("content", [None, {"SpinTimer": object}])
+def test_a_vllm_that_waits_in_another_way_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, content: dict[str, object] | None
+) -> None:
     monkeypatch.setenv("RSD_VLLM_SPIN_S", "0.25")
+    if content is not None:
+        communicator(monkeypatch, **content)
     assert "Qwen2ForPrmModel" in registered(monkeypatch, Registry())

@@ -19,19 +19,20 @@ def spin_for(seconds: float) -> None:
     drop nothing.
     """
     try:
-        from vllm.distributed.device_communicators import (  # pyright: ignore[reportMissingImports]
-            shm_broadcast,  # pyright: ignore[reportUnknownVariableType]
+        from vllm.distributed.device_communicators.shm_broadcast import (  # pyright: ignore[reportMissingImports]
+            SpinCondition,  # pyright: ignore[reportUnknownVariableType]
+            zmq,  # pyright: ignore[reportUnknownVariableType]
         )
     except ImportError:
         return  # a vLLM that waits in another way
 
-    condition = cast(Any, shm_broadcast).SpinCondition
+    condition, options_of = cast(Any, SpinCondition), cast(Any, zmq)
     create = condition.__init__
 
     def create_reliably(self: Any, is_reader: bool, *arguments: Any, **options: Any) -> None:
         create(self, is_reader, *arguments, **options)
         if not is_reader:
-            self.local_notify_socket.setsockopt(shm_broadcast.zmq.XPUB_NODROP, 1)
+            self.local_notify_socket.setsockopt(options_of.XPUB_NODROP, 1)
 
     def record_read(self: Any) -> None:
         self.last_read = time.monotonic() - self.busy_loop_s + seconds
