@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
 import statistics
 import sys
 import time
@@ -38,6 +39,17 @@ def measure(service: Service, addresses: dict[Role, str]) -> dict[str, Any]:
         "servers": servers,
         "answers": _answers(service, addresses),
     }
+
+
+def as_text(content: dict[str, Any]) -> str:
+    """The file, with a line for each server and each answer."""
+    head = {key: content[key] for key in ("date", "device", "command")}
+    servers = ",\n  ".join(f'"{role}": {json.dumps(of)}' for role, of in content["servers"].items())
+    answers = ",\n  ".join(map(json.dumps, content["answers"]))
+    return (
+        json.dumps(head, indent=1).removesuffix("\n}")
+        + f',\n "servers": {{\n  {servers}\n }},\n "answers": [\n  {answers}\n ]\n}}'
+    )
 
 
 async def _costs(role: Role, spec: str) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import statistics
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -63,10 +62,10 @@ def main() -> None:
     service = one_writer(options.model) if options.model else family()
 
     if options.measure:
-        from benchmarks.measure import measure
+        from benchmarks.measure import as_text, measure
 
         with _addresses(service, given) as addresses:
-            print(json.dumps(measure(service, addresses), indent=1))
+            print(as_text(measure(service, addresses)))
         return
     case = "overhead-2000" if options.overhead else options.case
     cases: list[dict[str, Any]] = [
