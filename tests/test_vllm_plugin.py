@@ -6,6 +6,7 @@ import tomllib
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -25,10 +26,12 @@ class Registry:
         self.models[architecture] = place
 
 
-def registered(monkeypatch: pytest.MonkeyPatch, registry: Registry) -> dict[str, str]:
+def registered(
+    monkeypatch: pytest.MonkeyPatch, registry: Registry, **content: object
+) -> dict[str, str]:
     """What vLLM knows after it has loaded its entry points."""
     vllm = ModuleType("vllm")
-    monkeypatch.setattr(vllm, "ModelRegistry", registry, raising=False)
+    vars(vllm).update(content, ModelRegistry=registry)
     monkeypatch.setitem(sys.modules, "vllm", vllm)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module, _, name = project["entry-points"]["vllm.general_plugins"]["rsdecode"].partition(":")
@@ -123,4 +126,52 @@ def test_a_vllm_that_waits_in_another_way_is_left_alone(
     monkeypatch.setenv("RSD_VLLM_SPIN_S", "0.25")
     if content is not None:
         communicator(monkeypatch, **content)
+    assert "Qwen2ForPrmModel" in registered(monkeypatch, Registry())
+
+
+class Parameters:
+    """Stands for vLLM's parameters of one pooling request."""
+
+    skip_reading_prefix_cache: bool | None = None
+    step_tag_id: int | None = None
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+
+    def verify(self, model_config: object) -> None:
+        self.skip_reading_prefix_cache = self.task == "token_classify"
+        self.step_tag_id = 7
+
+
+def verified(
+    monkeypatch: pytest.MonkeyPatch, task: str, base: type[Any] = Parameters
+) -> tuple[bool | None, int | None]:
+    """Whether a request of this task skips the cache, and the mark whose rows it wants."""
+    parameters = type("PoolingParams", (base,), {})
+    registered(monkeypatch, Registry(), PoolingParams=parameters)
+    made = parameters(task)
+    made.verify(object())
+    return made.skip_reading_prefix_cache, made.step_tag_id
+
+
+@pytest.mark.parametrize("value", [None, "0", "1"])
+def test_token_classifiers_continue_prefixes_when_they_are_told_to(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    monkeypatch.delenv("RSD_VLLM_PREFIX_CACHE", raising=False)
+    if value is not None:
+        monkeypatch.setenv("RSD_VLLM_PREFIX_CACHE", value)
+    expected = (False, None) if value == "1" else (True, 7)
+    assert verified(monkeypatch, "token_classify") == expected
+    assert verified(monkeypatch, "classify") == (False, 7)
+
+
+def test_a_vllm_whose_classifiers_know_no_prefix_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Older:
+        def __init__(self, task: str) -> None:
+            self.task = task
+
+    monkeypatch.setenv("RSD_VLLM_PREFIX_CACHE", "1")
+    registered(monkeypatch, Registry(), PoolingParams=Older)
+    assert not hasattr(Older, "verify")
     assert "Qwen2ForPrmModel" in registered(monkeypatch, Registry())

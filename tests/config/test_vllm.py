@@ -87,7 +87,7 @@ def test_the_plan_in_words() -> None:
     assert told[Role.TARGET]["server"] == "the one of the draft"
     assert told[Role.TARGET]["command"] == told[Role.DRAFT]["command"]
     words = shlex.split(told[Role.REWARD]["command"])
-    assert words[:3] == ["CUDA_VISIBLE_DEVICES=0", "/bin/vllm", "serve"]
+    assert words[:4] == ["CUDA_VISIBLE_DEVICES=0", "RSD_VLLM_PREFIX_CACHE=1", "/bin/vllm", "serve"]
     assert "GiB" in told[Role.REWARD]["memory"]
 
 

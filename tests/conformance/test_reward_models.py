@@ -37,11 +37,13 @@ def judge(folder: Path) -> JudgeReward:
     return JudgeReward(load_model(str(tiny.save_causal(folder)[0]), tiny.OPTIONS))
 
 
-def served(load: Callable[[Path], Any], step_tag: str | None = None) -> Callable[[Path], Any]:
+def served(
+    load: Callable[[Path], Any], step_tag: str | None = None, *, block: int = 0
+) -> Callable[[Path], Any]:
     """The same model behind a server, which runs in a thread of its own."""
 
     def make(folder: Path) -> Any:
-        server = LocalServer(pooling(load(folder), step_tag))
+        server = LocalServer(pooling(load(folder), step_tag, block=block))
         loop = asyncio.new_event_loop()
         Thread(target=loop.run_forever, daemon=True).start()
         asyncio.run_coroutine_threadsafe(server.start(), loop).result()
@@ -82,6 +84,7 @@ MODELS: dict[str, Callable[[Path], Any]] = {
     "outcome, one label": classifier("sequence", 1),
     "outcome, two labels": classifier("sequence", 2),
     "qwen-prm, served": served(network(tiny.save_qwen_prm), "<extra_0>"),
+    "value-head, served with a prefix cache": served(network(tiny.save_value_head), block=4),
     "outcome, served": served(classifier("sequence", 2)),
     "judge": judge,
     "arithmetic": lambda _: ArithmeticReward(),

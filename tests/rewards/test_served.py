@@ -10,11 +10,13 @@ import pytest
 
 from rsdecode.backends.openai_http import Address, HttpSettings, Transport
 from rsdecode.backends.openai_http.faults import Fault
+from rsdecode.core.cost import attended_tokens
 from rsdecode.core.errors import ConfigError, ContextFull, RequestError
 from rsdecode.core.requests import Failed, Scored
 from rsdecode.rewards import load_reward_model
+from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.reader import Marked
-from rsdecode.rewards.served import load_served_reward, rows_at
+from rsdecode.rewards.served import Form, form_of, load_served_reward, rows_of_marks
 from tests.backends.openai_http.local_server import LocalServer, Reply
 from tests.backends.openai_http.model_server import NAME, pooling
 from tests.rewards import tiny
@@ -58,13 +60,52 @@ async def test_the_same_rewards_shape_and_tokens_as_in_process(name: str, tmp_pa
     assert served.describe()["step mark"] == local.describe()["step mark"]
 
 
-def test_rows_of_marks_that_occur_elsewhere_are_passed_over() -> None:
+async def one_by_one(scorer: PrefixScorer) -> list[Any]:
+    return [reply for problem in tiny.PROBLEMS for reply in await scorer.score([problem])]
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if not name.startswith("outcome")])
+async def test_a_server_that_continues_cached_prefixes(name: str, tmp_path: Path) -> None:
+    save, _ = MODELS[name]
+    folder = str(save(tmp_path)[0])
+    local = load_reward_model(folder, tiny.OPTIONS)
+    expected = tiny.rewards(await one_by_one(local))
+    async with LocalServer(pooling(local, block=4)) as server:
+        served = load_served_reward(transport(server), folder)
+        first = await one_by_one(served)
+        asked = len(server.requests)
+        second = await one_by_one(served)
+    local.close()
+    for replies in (first, second):
+        assert tiny.rewards(replies) == [pytest.approx(listed, abs=1e-5) for listed in expected]
+
+    lengths = [reply.usage.prefill_tokens + reply.usage.cached_tokens for reply in second]
+    assert first[0].usage.cached_tokens == 0, "before it is known what the rows stand for"
+    for reply, length, requests in zip(second, lengths, tiny.PROBLEMS, strict=True):
+        usage = reply.usage
+        assert usage.cached_tokens > 0
+        if usage.calls == 1:
+            assert usage.prefill_tokens <= 4
+            cached = length - usage.prefill_tokens
+            assert usage.attended_tokens == attended_tokens(cached, usage.prefill_tokens)
+        else:  # a mark of theirs was cached, so they were read again in full
+            assert len(requests.steps) > 1
+            assert usage.prefill_tokens > usage.cached_tokens
+    assert any(reply.usage.calls > 1 for reply in second)
+    salts = ["cache_salt" in body for _, body in server.requests]
+    assert salts.count(True) == 1 + sum(reply.usage.calls - 1 for reply in (*first, *second))
+    assert asked < len(server.requests)
+
+
+def test_what_rows_stand_for() -> None:
     job = Marked("s", (9, 1, 9, 2, 9, 3, 9), (4, 6))
     every = [[float(i)] for i in range(7)]
-    assert rows_at(job, every) == [[4.0], [6.0]]
-    assert rows_at(job, [[0.0], [2.0], [4.0], [6.0]]) == [[4.0], [6.0]]
+    assert form_of(job, every) is Form.TOKENS
+    tagged = [[0.0], [2.0], [4.0], [6.0]]
+    assert form_of(job, tagged) is Form.MARKS
+    assert rows_of_marks(job, tagged) == [[4.0], [6.0]], "of the mark elsewhere are passed over"
     with pytest.raises(Fault, match=r'3 rows for 7 tokens, 4 .*"step_tag_id": 9'):
-        rows_at(job, every[:3])
+        form_of(job, every[:3])
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_r
 from rsdecode.core.errors import ConfigError, ModelLoadError
 from rsdecode.core.protocols import LanguageModel, RewardModel
 from rsdecode.core.types import Role
+from rsdecode.rewards.detect import Kind, detect_kind, parse_kind
 
 GIB = 2**30
 RIGHT = ("Qwen2ForCausalLM", "Qwen2ForPrmModel")
@@ -201,6 +202,7 @@ def _wish(config: RunConfig, spec: ModelSpec, task: Task, role: Role, *, on_gpu:
             f"vllm.{role}.max_model_len {context}: {spec} was made for {footprint.max_context} "
             "tokens; choose at most so many"
         )
+    kind = _served_kind(config, model, architecture) if task is Task.POOL else None
     return Wish(
         name=role.value,
         model=model,
@@ -212,20 +214,19 @@ def _wish(config: RunConfig, spec: ModelSpec, task: Task, role: Role, *, on_gpu:
         tensor_parallel=settings.tensor_parallel,
         gpus=settings.gpus,
         memory=settings.memory,
-        step_tag=_step_tag(config, model, footprint.architecture) if task is Task.POOL else None,
+        step_tag=_step_tag(model) if kind is Kind.QWEN_PRM else None,
+        continues=kind is not None and kind is not Kind.OUTCOME,
         arguments=settings.arguments,
     )
 
 
-def _step_tag(config: RunConfig, model: str, architecture: str) -> int | None:
-    """The id of the step mark, where vLLM has to be told: it knows only that of Qwen's own.
+def _served_kind(config: RunConfig, model: str, architecture: str) -> Kind:
+    """The kind of a reward model that vLLM is to serve.
 
     Raises:
-        ConfigError: vLLM cannot serve this kind of reward model.
-        ModelLoadError: the kind cannot be told, or there is no such token.
+        ConfigError: vLLM cannot serve this kind.
+        ModelLoadError: the kind cannot be told.
     """
-    from rsdecode.rewards.detect import Kind, detect_kind, parse_kind
-
     named = config.reward.kind
     kind = parse_kind(named) if named else detect_kind(model, [architecture], lambda: False)
     if kind in (Kind.PLUS_MINUS, Kind.PLUS_MINUS_CHAT):
@@ -233,8 +234,15 @@ def _step_tag(config: RunConfig, model: str, architecture: str) -> int | None:
             f"reward: a {kind} reward model is not served by vLLM: load it in this process with "
             f"hf:{model}"
         )
-    if kind is not Kind.QWEN_PRM:
-        return None
+    return kind
+
+
+def _step_tag(model: str) -> int:
+    """The id of Qwen's step mark: vLLM knows only that of Qwen's own models.
+
+    Raises:
+        ModelLoadError: there is no such token.
+    """
     from rsdecode.backends.transformers.pretrained import load_tokenizer
     from rsdecode.backends.transformers.vocabulary import Vocabulary
     from rsdecode.rewards.token_classifier import QWEN_MARK

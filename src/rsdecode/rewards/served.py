@@ -4,16 +4,22 @@ Process reward models (value-head, qwen-prm, token-classifier) are asked at `/po
 `token_classify`, and answer with a row of label probabilities for each token or, served with a
 `step_tag_id`, for each step mark. Outcome models are asked at `/classify` and answer with one row.
 
+vLLM reads a token classifier's prompt whole for each request. With our plugin and
+`RSD_VLLM_PREFIX_CACHE` it continues a cached prefix, and there is a row for each token that it did
+read: the last ones. So the new step alone is computed, as in this process.
+
 The server applies sigmoid (one label) or soft-max; a row's entry for the label that means a right
-step is the reward. Tokens are counted by the server; it does not tell which of them it had cached.
+step is the reward. Tokens are counted by the server; `/classify` does not tell which were cached.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from rsdecode.backends.openai_http.address import root_of
@@ -59,6 +65,7 @@ class PoolingReader:
         self._transport = transport
         self._column = column
         self._whole = whole
+        self._forms: dict[str, Form] = {}
 
     async def read(self, jobs: Sequence[Marked]) -> list[Rewards | Failed]:
         """Serve all jobs at once; replies in their order."""
@@ -84,40 +91,89 @@ class PoolingReader:
             return Failed(error)
 
     async def _attempt(self, exchange: Exchange, job: Marked) -> Rewards:
-        body: dict[str, Any] = {
+        if self._whole:
+            reply, usage = await self._post(exchange, "classify", job)
+            return self._rewards([numbers(entry(reply, "data", 0, "probs"))], usage)
+        form = self._forms.get(exchange.url)
+        if form is None:
+            return await self._in_full(exchange, job)
+        rows, usage = await self._pool(exchange, job)
+        if form is Form.MARKS:
+            return self._rewards(rows_of_marks(job, rows), usage)
+        if not 0 < len(rows) <= len(job.ids):
+            raise Fault(f"the reply has {len(rows)} rows for {len(job.ids)} tokens")
+        cached = len(job.ids) - len(rows)
+        usage = _continued(usage, cached, len(rows))
+        if job.marks[0] < cached:  # another request has read that step before
+            again = await self._in_full(exchange, job)
+            return replace(again, usage=usage + again.usage)
+        return self._rewards([rows[mark - cached] for mark in job.marks], usage)
+
+    async def _in_full(self, exchange: Exchange, job: Marked) -> Rewards:
+        """Read with nothing cached, which also tells what this server's rows stand for."""
+        rows, usage = await self._pool(exchange, job, cache_salt=secrets.token_hex(16))
+        form = self._forms[exchange.url] = form_of(job, rows)
+        if form is Form.MARKS:
+            rows = rows_of_marks(job, rows)
+        else:
+            rows = [rows[mark] for mark in job.marks]
+        return self._rewards(rows, usage)
+
+    async def _pool(
+        self, exchange: Exchange, job: Marked, **more: str
+    ) -> tuple[list[list[float]], Usage]:
+        reply, usage = await self._post(exchange, "pooling", job, task="token_classify", **more)
+        return _rows(entry(reply, "data", 0, "data")), usage
+
+    async def _post(
+        self, exchange: Exchange, route: str, job: Marked, **more: str
+    ) -> tuple[object, Usage]:
+        """The reply, and what it cost if nothing was cached."""
+        body = {
             "model": self._transport.address.name,
             "input": list(job.ids),
             "use_activation": True,
+            **more,
         }
-        if not self._whole:
-            body["task"] = "token_classify"
-        route = "classify" if self._whole else "pooling"
         started = time.perf_counter()
         reply = await exchange.post(f"{root_of(exchange.url)}/{route}", body)
         seconds = time.perf_counter() - started
-        if self._whole:
-            rows = [numbers(entry(reply, "data", 0, "probs"))]
-        else:
-            rows = rows_at(job, _rows(entry(reply, "data", 0, "data")))
+        read = count(reply, "usage", "prompt_tokens")
+        return reply, _continued(Usage(calls=1, seconds=seconds), 0, read)
+
+    def _rewards(self, rows: list[list[float]], usage: Usage) -> Rewards:
         if any(len(row) <= self._column for row in rows):
             raise Fault(f"the reply has {len(rows[0])} labels, not {self._column + 1} or more")
-        read = count(reply, "usage", "prompt_tokens")
-        usage = Usage(
-            prefill_tokens=read, calls=1, seconds=seconds, attended_tokens=attended_tokens(0, read)
-        )
         return Rewards(tuple(row[self._column] for row in rows), usage)
 
 
-def rows_at(job: Marked, rows: list[list[float]]) -> list[list[float]]:
-    """The rows at a job's marks, of one row for each token or for each occurrence of the mark.
+class Form(Enum):
+    """What the rows of a server's replies stand for."""
+
+    TOKENS = auto()
+    MARKS = auto()
+
+
+def form_of(job: Marked, rows: list[list[float]]) -> Form:
+    """What the rows for all of a job stand for.
+
+    Raises:
+        Fault: neither tokens nor marks; they are not as many.
+    """
+    if len(rows) == len(job.ids):
+        return Form.TOKENS
+    rows_of_marks(job, rows)
+    return Form.MARKS
+
+
+def rows_of_marks(job: Marked, rows: list[list[float]]) -> list[list[float]]:
+    """The rows at a job's marks, of one row for each occurrence of the mark.
 
     A mark can also occur inside the question or a step; those rows are passed over.
 
     Raises:
-        Fault: there are neither so many.
+        Fault: there are not so many.
     """
-    if len(rows) == len(job.ids):
-        return [rows[mark] for mark in job.marks]
     tag = job.ids[job.marks[-1]]
     tagged = [place for place, token in enumerate(job.ids) if token == tag]
     if len(rows) == len(tagged) and set(job.marks) <= set(tagged):
@@ -162,6 +218,12 @@ def load_served_reward(
         kind=f"{chosen}, served at {', '.join(transport.address.urls)}",
         shape=_shape(chosen, config),
     )
+
+
+def _continued(usage: Usage, cached: int, read: int) -> Usage:
+    """That of a request which read so many tokens after so many cached ones."""
+    attended = attended_tokens(cached, read)
+    return replace(usage, prefill_tokens=read, cached_tokens=cached, attended_tokens=attended)
 
 
 def _rows(data: object) -> list[list[float]]:

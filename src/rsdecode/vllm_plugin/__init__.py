@@ -1,4 +1,4 @@
-"""Teaches vLLM the architecture of Skywork's process reward models, and to wait without spinning.
+"""Teaches vLLM Skywork's process reward models, to score by steps, and to wait without spinning.
 
 vLLM calls `register` in each of its processes: it is the entry point `rsdecode` of the group
 `vllm.general_plugins`, found wherever rsdecode and vLLM are installed together. Then
@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import os
 
+from rsdecode.vllm_plugin.prefix_cache import continue_prefixes
 from rsdecode.vllm_plugin.waiting import spin_for
 
 ARCHITECTURE = "Qwen2ForPrmModel"
 SPIN = "RSD_VLLM_SPIN_S"
 """How many seconds after a message vLLM's processes go on looking for the next one before they
 sleep until it comes. rsd sets this for the servers that it starts on processors."""
+CONTINUE = "RSD_VLLM_PREFIX_CACHE"
+"""Whether token classifiers read the prefix cache: 1 or nothing. rsd sets this for the process
+reward models that it serves."""
 
 
 def register() -> None:
@@ -35,3 +39,5 @@ def register() -> None:
         ModelRegistry.register_model(ARCHITECTURE, f"{__name__}.prm:{ARCHITECTURE}")
     if spin_s := os.environ.get(SPIN):
         spin_for(float(spin_s))
+    if os.environ.get(CONTINUE) == "1":
+        continue_prefixes()

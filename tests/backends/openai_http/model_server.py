@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any
 
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
@@ -72,20 +73,30 @@ class Completions:
         return tuple(self.model._tokenizer.encode(self.model._tokenizer.bos_token + text))
 
 
-def pooling(scorer: PrefixScorer, step_tag: str | None = None) -> Answer:
+def pooling(scorer: PrefixScorer, step_tag: str | None = None, *, block: int = 0) -> Answer:
     """/pooling and /classify of a local reward model.
 
     With a step tag there is a row for each of its tokens, as vLLM's STEP pooler gives them, else
-    for every token.
+    for every token. With a block size there are rows only for what follows the blocks that an
+    earlier prompt (with the same salt) has left in the prefix cache, as our plugin has it.
     """
     reader: Any = scorer._reader
+    seen: set[tuple[object, ...]] = set()
+
+    def cached(body: dict[str, Any]) -> int:
+        salt, ids = body.get("cache_salt"), tuple(body["input"])
+        ends = range(block, len(ids), block) if block else range(0)
+        blocks = [(salt, ids[:end]) for end in ends]
+        held = sum(1 for _ in takewhile(seen.__contains__, blocks))
+        seen.update(blocks)
+        return held * block
 
     async def answer(path: str, body: dict[str, Any]) -> Reply:
         assert body["model"] == NAME
         ids = tuple(body["input"])
         whole = path == "/classify"
         assert whole or (path == "/pooling" and body["task"] == "token_classify")
-        marks = tuple(range(len(ids)))
+        marks = tuple(range(cached(body), len(ids)))
         if step_tag is not None:
             tag = scorer.format._vocabulary.last_token(step_tag)
             marks = tuple(i for i, id in enumerate(ids) if id == tag)

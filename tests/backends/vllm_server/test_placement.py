@@ -103,6 +103,8 @@ def test_without_gpus_they_share_the_cores() -> None:
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "RSD_VLLM_SPIN_S": "0.001",
     }
+    words = arguments(plans[0], 1)
+    assert words[words.index("--block-size") + 1] == "32"
     with pytest.raises(ConfigError, match="this machine has none"):
         plan([replace(TRIO[0], tensor_parallel=2)], Machine((), 8, 64 * GIB))
 
@@ -118,6 +120,17 @@ def test_arguments() -> None:
     assert given_[-2:] == ["--seed", "3"]
     pooling = arguments(replace(placed, wish=replace(TRIO[2], task=Task.POOL, step_tag=7)), 1)
     assert pooling[-4:] == ["--runner", "pooling", "--pooler-config", '{"step_tag_id": 7}']
+
+
+def test_a_process_reward_model_continues_cached_prefixes() -> None:
+    wish = replace(TRIO[2], task=Task.POOL, continues=True)
+    [placed] = plan([wish], gpus(1))
+    assert arguments(placed, 1)[-1] == "--enable-prefix-caching"
+    assert environment(placed, {})["RSD_VLLM_PREFIX_CACHE"] == "1"
+    assert "RSD_VLLM_PREFIX_CACHE" not in environment(placed, {"RSD_VLLM_PREFIX_CACHE": "0"})
+    [other] = plan([replace(wish, continues=False)], gpus(1))
+    assert "--enable-prefix-caching" not in arguments(other, 1)
+    assert "RSD_VLLM_PREFIX_CACHE" not in environment(other, {})
 
 
 @given(

@@ -17,6 +17,9 @@ VARIABLE = "RSD_VLLM"
 AS_LLAMA = {"architectures": ["LlamaForCausalLM"], "qkv_bias": True}
 """vLLM's Qwen 2 takes the head size for hidden size over heads, whatever `head_dim` says, and loads
 a part of the weights without complaint. Its Llama, with these biases, is the same network."""
+CPU_BLOCK_TOKENS = 32
+"""Of the prefix cache on processors, where vLLM takes 128: a cached prefix ends with a whole block,
+so each request would read up to 127 tokens again, more than many a step has."""
 
 __all__ = ["HOST", "Task", "arguments", "environment", "executable"]
 
@@ -53,13 +56,15 @@ def arguments(plan: ServerPlan, port: int | str) -> list[str]:
     if plan.gpus:
         given += ["--gpu-memory-utilization", f"{plan.memory:.3f}"]
     else:
-        given.append("--enforce-eager")
+        given += ["--enforce-eager", "--block-size", str(CPU_BLOCK_TOKENS)]
     if len(plan.gpus) > 1:
         given += ["--tensor-parallel-size", str(len(plan.gpus))]
     if wish.task is Task.POOL:
         given += ["--runner", "pooling"]
         if wish.step_tag is not None:
             given += ["--pooler-config", json.dumps({"step_tag_id": wish.step_tag})]
+        if wish.continues:
+            given.append("--enable-prefix-caching")
     else:
         # The model's own sampling defaults would change what we ask for.
         given += ["--generation-config", "vllm", "--enable-prompt-tokens-details"]
@@ -69,13 +74,18 @@ def arguments(plan: ServerPlan, port: int | str) -> list[str]:
 
 
 def environment(plan: ServerPlan, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The variables that the plan adds; the user's own word on sharing the cores wins."""
+    """The variables that the plan adds; the user's own word on how to work wins.
+
+    Those that begin with RSD_ are our plugin's, where it is installed beside vLLM.
+    """
+    ways = {"RSD_VLLM_PREFIX_CACHE": "1"} if plan.wish.continues else {}
     if plan.gpus:
-        return {"CUDA_VISIBLE_DEVICES": ",".join(gpu.name for gpu in plan.gpus)}
-    shared = {
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": str(plan.threads),
-        "RSD_VLLM_SPIN_S": "0.001",  # our plugin's, where it is installed beside vLLM
-    }
-    added = {name: value for name, value in shared.items() if name not in inherited}
-    return {"VLLM_CPU_KVCACHE_SPACE": str(plan.kv_bytes // GIB)} | added
+        place = {"CUDA_VISIBLE_DEVICES": ",".join(gpu.name for gpu in plan.gpus)}
+    else:
+        place = {"VLLM_CPU_KVCACHE_SPACE": str(plan.kv_bytes // GIB)}
+        ways |= {
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "OMP_NUM_THREADS": str(plan.threads),
+            "RSD_VLLM_SPIN_S": "0.001",
+        }
+    return place | {name: value for name, value in ways.items() if name not in inherited}

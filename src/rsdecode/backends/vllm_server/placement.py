@@ -46,6 +46,8 @@ class Wish:
         memory: share of each GPU's memory; None to have it computed. On processors, the share of
             the machine's memory that is for keys and values.
         step_tag: id of the step mark whose rows a pooling model returns; None for all rows.
+        continues: whether a pooling model may continue a prefix that it has read before, and then
+            returns rows for the new tokens alone.
         arguments: more of vLLM's.
     """
 
@@ -60,6 +62,7 @@ class Wish:
     gpus: tuple[int, ...] | None = None
     memory: float | None = None
     step_tag: int | None = None
+    continues: bool = False
     arguments: tuple[str, ...] = ()
 
     @property
