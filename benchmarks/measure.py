@@ -1,7 +1,7 @@
-"""Measures real servers of the embedded family: what they take, and answers to replay.
+"""Measures three real vLLM servers: what they take, and answers to replay.
 
 Iterations are timed over plain HTTP, with requests of a known length (`ignore_eos`, a vLLM option);
-the answers come from a run of RSD at its defaults over the same servers.
+the answers come from a run of RSD over the same servers.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import re
 import statistics
 import sys
 import time
@@ -57,24 +58,28 @@ async def _costs(role: Role, spec: str) -> dict[str, Any]:
     url, _, name = spec.partition("#")
     async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None)) as client:
         ask = _Asking(client, url, name, role)
+        block = await ask.block_tokens()
         await ask.seconds(8, SHORT, 8)
         prefill = (await ask.seconds(1, LONG, 1) - await ask.seconds(1, SHORT, 1)) / (LONG - SHORT)
         if role is Role.REWARD:
             # What is not reading is HTTP and the like; it is counted as the server's own work.
             totals = [(n, await ask.seconds(n, SHORT, 1)) for n in SIZES]
             rest = [(n, max(seconds - n * SHORT * prefill, 0.0)) for n, seconds in totals]
-            return _entry(rest, prefill, 0.0)
+            return _entry(rest, prefill, 0.0, block)
         decode = [(n, await ask.iteration(n)) for n in SIZES]
         fixed = await ask.seconds(1, SHORT, 1) - SHORT * prefill - decode[0][1]
-        return _entry(decode, prefill, fixed)
+        return _entry(decode, prefill, fixed, block)
 
 
-def _entry(decode: list[tuple[int, float]], prefill: float, fixed: float) -> dict[str, Any]:
+def _entry(
+    decode: list[tuple[int, float]], prefill: float, fixed: float, block_tokens: int
+) -> dict[str, Any]:
     return {
         "decode_s": [[n, _rounded(seconds)] for n, seconds in decode],
         "prefill_s": _rounded(max(prefill, 0.0)),
         "request_s": _rounded(max(fixed, 0.0)),
         "max_batch": MAX_BATCH,
+        "block_tokens": block_tokens,
     }
 
 
@@ -85,6 +90,12 @@ class _Asking:
         self._client = client
         self._url, self._name, self._role = url, name, role
         self._asked = 0
+
+    async def block_tokens(self) -> int:
+        """Of the server's prefix cache."""
+        metrics = await self._client.get(self._url.removesuffix("/v1") + "/metrics")
+        [size] = re.findall(r'^vllm:cache_config_info{.*\bblock_size="(\d+)"', metrics.text, re.M)
+        return int(size)
 
     async def iteration(self, requests: int) -> float:
         """Seconds of an iteration that writes one token of each."""

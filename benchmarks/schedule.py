@@ -1,9 +1,9 @@
 """Our scheduler against a lock-step policy over the same servers, and what scheduling costs.
 
-    python -m benchmarks.schedule [--case NAME] [--json]
+    python -m benchmarks.schedule [--case NAME] [--measured FILE.json] [--json]
     python -m benchmarks.schedule --case vllm [--model FOLDER]
     python -m benchmarks.schedule --overhead
-    python -m benchmarks.schedule --measure > FILE.json
+    python -m benchmarks.schedule --measure [--model FOLDER] > FILE.json
 
 simulated-64   64 problems over three simulated servers in virtual time
 simulated-512  512 problems
@@ -14,7 +14,8 @@ overhead-2000  2,000 problems in flight over models that reply at once: CPU time
 All problems are there at the start, and both policies may have all of them in flight. They ask the
 same requests of the same servers, which batch continuously; they differ in when they ask. What the
 simulated servers take for their work, and the lengths and rejections of the answers, were measured
-on real servers: `schedule_measured.json` says when, on what and with which command.
+on real servers: the files in `measured/` say when, on what and with which command. Those of
+SmolLM2 are the default; `measured/abacus.json` has those of the embedded family.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from rsdecode.core.types import Problem, Role, Trajectory
 from rsdecode.methods import RSD, Method
 from rsdecode.scheduler.scheduler import Job, Scheduler
 
-MEASURED = Path(__file__).with_name("schedule_measured.json")
+MEASURED = Path(__file__).parent / "measured" / "smollm2.json"
 SIMULATED = {"simulated-64": 64, "simulated-512": 512}
 VLLM_PROBLEMS = 64
 Policy = Callable[[list[Problem], Models, Method], AsyncGenerator[Trajectory]]
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--measured", type=Path, default=MEASURED, help="of the simulated servers")
     for role in Role:
         parser.add_argument(f"--{role}", help="spec of a real server, http://HOST:PORT/v1#NAME")
-    parser.add_argument("--model", help="folder of a writer for the case vllm, not the family's")
+    parser.add_argument("--model", help="folder of a draft and target in place of the family's")
     parser.add_argument("--rounds", type=int, default=3, help="of the case vllm")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

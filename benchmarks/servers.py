@@ -12,7 +12,6 @@ from rsdecode.config.build import build_models
 from rsdecode.config.vllm import plan_servers
 from rsdecode.core.limits import Limits
 from rsdecode.core.protocols import Models
-from rsdecode.core.segment import Boundary
 from rsdecode.core.types import Problem, Role
 from rsdecode.core.weighting import Constant
 from rsdecode.methods import RSD
@@ -78,12 +77,12 @@ def family() -> Service:
 
 
 def one_writer(folder: str) -> Service:
-    """One language model as draft and target, which write chunks of up to 32 tokens.
+    """One language model as draft and target, which write answers of up to 256 tokens.
 
-    The family's reward model has no opinion on what it writes, so seven in ten chunks are accepted
+    The family's reward model has no opinion on what it writes, so seven in ten steps are accepted
     by lot, the same ones in every run. It is read all the same.
     """
-    method = RSD(Constant(0.7), boundary=Boundary(tokens=32), limits=Limits(max_steps=6))
+    method = RSD(Constant(0.7), limits=Limits(max_tokens=256))
     again = f"{folder}/."  # under its own name the target would share the draft's server
     folders = {Role.DRAFT: folder, Role.TARGET: again, Role.REWARD: str(model_path("prm"))}
     return Service(folders, method, dtype="bfloat16")

@@ -23,8 +23,6 @@ from rsdecode.core.types import Context, FinishReason, Problem, Role, Segment, T
 
 PREFILL_TOKENS = 2048
 """Of one iteration: vLLM's default `max_num_batched_tokens`."""
-BLOCK_TOKENS = 16
-"""The prefix cache holds whole blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +36,20 @@ class Costs:
         prefill_s: seconds per prompt token that is read.
         request_s: seconds of a request outside the model: HTTP, tokenising, queueing.
         max_batch: requests in one iteration at most.
+        block_tokens: of the prefix cache, which holds whole blocks.
     """
 
     decode_s: tuple[tuple[int, float], ...]
     prefill_s: float
     request_s: float
     max_batch: int
+    block_tokens: int
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Costs:
         """From one entry of the measured file's "servers"."""
         decode = tuple((int(n), float(s)) for n, s in data["decode_s"])
-        return cls(decode, data["prefill_s"], data["request_s"], data["max_batch"])
+        return cls(**{**data, "decode_s": decode})
 
     def iteration_s(self, requests: int, read_tokens: int) -> float:
         """Seconds of an iteration."""
@@ -204,6 +204,7 @@ class _Caching:
     def __init__(self, simulation: Simulation, role: Role) -> None:
         self._answers = simulation.measured.answers
         self._server = simulation.servers[role]
+        self._block = simulation.measured.servers[role].block_tokens
         self._role = role
         self._held: dict[str, tuple[Segment, ...]] = {}
 
@@ -223,7 +224,7 @@ class _Caching:
             if old is not new:
                 break
             cached += _length(new)
-        return total - cached // BLOCK_TOKENS * BLOCK_TOKENS
+        return total - cached // self._block * self._block
 
     def _holds(self, session: str, written: Segment) -> None:
         self._held[session] = (*self._held[session], written)

@@ -13,7 +13,9 @@ from rsdecode.methods import RSD
 from rsdecode.scheduler.scheduler import Scheduler
 from tests.scheduler.scripts import by_id, collect, jobs, models, problems
 
-LINEAR = Costs(decode_s=((1, 1.0), (3, 2.0)), prefill_s=0.25, request_s=0.0, max_batch=2)
+LINEAR = Costs(
+    decode_s=((1, 1.0), (3, 2.0)), prefill_s=0.25, request_s=0.0, max_batch=2, block_tokens=16
+)
 
 
 def test_virtual_hours_take_no_time() -> None:
@@ -60,8 +62,9 @@ async def test_lock_step_gives_the_schedulers_trajectories() -> None:
     assert by_id(theirs) == by_id(ours)
 
 
-def test_a_simulated_case_is_exact_and_ours_is_faster_on_every_server() -> None:
-    measured = Measured.load(MEASURED)
+@pytest.mark.parametrize("name", ["smollm2", "abacus"])
+def test_a_simulated_case_is_exact_and_ours_is_faster_on_every_server(name: str) -> None:
+    measured = Measured.load(MEASURED.with_name(f"{name}.json"))
     case = simulated(measured, 8)
     assert case == simulated(measured, 8)
     assert case["ratio"] > 1.0
