@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rsdecode.config import RunConfig, load_config
 from rsdecode.config.schema import STEP_BY_STEP
 from rsdecode.core.errors import ConfigError
+from rsdecode.models.abacus import model_path
 
 
 def write(folder: Path, text: str) -> Path:
@@ -163,6 +164,9 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 def test_system_prompt_is_the_papers_except_for_the_family() -> None:
     assert load_config().system_prompt is None
     assert load_config(overrides={"draft": "hf:a/b"}).system_prompt == STEP_BY_STEP
+    for prefix in ("hf", "vllm"):
+        places = {role: f"{prefix}:{model_path(role)}" for role in ("draft", "target")}
+        assert load_config(overrides=places).system_prompt is None
     own = {"draft": "hf:a/b", "method": "target"}
     assert load_config(overrides=own).system_prompt is None
     assert load_config(overrides={"prompt.system": "Be brief."}).system_prompt == "Be brief."

@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from rsdecode.config.method_names import check_method_name, parse_method_name
 from rsdecode.config.specs import (
-    SpecKind,
     check_function,
     parse_model_spec,
     parse_reward_spec,
@@ -293,7 +292,7 @@ class RunConfig(_Part):
     def _writers_are_abacus(self) -> bool:
         specs = {Role.DRAFT: self.draft, Role.TARGET: self.target}
         writers = [spec for role, spec in specs.items() if role in self.roles]
-        return all(parse_model_spec(spec).kind is SpecKind.ABACUS for spec in writers)
+        return all(parse_model_spec(spec).is_abacus for spec in writers)
 
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant."""

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from rsdecode.core.errors import ConfigError
 
@@ -52,6 +53,7 @@ REWARD_FORMS = (
     "arithmetic",
     "python:MODULE:FUNCTION",
 )
+_FAMILY = Path(__file__).resolve().parents[1] / "models" / "abacus"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _URL = re.compile(r"https?://[^/\s#]+(/[^\s#]*)?#\S+")
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -72,6 +74,13 @@ class ModelSpec:
         if self.kind is SpecKind.HTTP:
             return self.target
         return f"{self.kind}:{self.target}" if self.target else str(self.kind)
+
+    @property
+    def is_abacus(self) -> bool:
+        """Whether it is one of the embedded family, by name or by the folder that ships with us."""
+        if self.kind in (SpecKind.HF, SpecKind.VLLM):
+            return _FAMILY in Path(self.target).expanduser().resolve().parents
+        return self.kind is SpecKind.ABACUS
 
     @property
     def judge(self) -> ModelSpec:
