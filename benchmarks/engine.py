@@ -27,9 +27,9 @@ from rsdecode.backends.transformers.engine import Engine
 from rsdecode.backends.transformers.jobs import Decode
 from rsdecode.backends.transformers.load import LoadOptions, load_pretrained
 from rsdecode.backends.transformers.network import CausalNetwork
-from rsdecode.backends.transformers.pretrained import load_tokenizer
-from rsdecode.backends.transformers.worker import in_passing_thread
+from rsdecode.backends.transformers.worker import run_in_temporary_thread
 from rsdecode.core.requests import Failed
+from rsdecode.text.pretrained import load_tokenizer
 
 SLOTS = 8
 PROMPT = (
@@ -105,11 +105,11 @@ def _compare(
 
     def theirs() -> float:
         started = time.perf_counter()
-        in_passing_thread(generate)
+        run_in_temporary_thread(generate)
         return total / (time.perf_counter() - started)
 
     _serve(model, tokenizer, prompts[:SLOTS], [4] * SLOTS)
-    in_passing_thread(lambda: _generate(model, prompts[:SLOTS], 4))
+    run_in_temporary_thread(lambda: _generate(model, prompts[:SLOTS], 4))
     return alternate(ours, theirs, rounds)
 
 

@@ -20,7 +20,7 @@ import httpx2 as httpx
 from benchmarks.report import device_name
 from benchmarks.servers import MAX_BATCH, Service, problems
 from rsdecode.core.types import Problem, Role, Trajectory
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.session.scheduler import Job, Scheduler
 
 SIZES = (1, 8, 32, 64, 128)
 NEW_TOKENS = 64

@@ -12,7 +12,7 @@ from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Generate, Generated, Score, Scored
 from rsdecode.core.types import FinishReason, Problem, Segment, Tokens, Usage
 from rsdecode.methods import RSD
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.session.scheduler import Job, Scheduler
 
 STEPS = 10
 STEP_TEXT = (

@@ -36,7 +36,7 @@ from benchmarks.virtual_time import run_virtually
 from rsdecode.core.protocols import Models
 from rsdecode.core.types import Problem, Role, Trajectory
 from rsdecode.methods import RSD, Method
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.session.scheduler import Job, Scheduler
 
 MEASURED = Path(__file__).parent / "measured" / "smollm2.json"
 SIMULATED = {"simulated-64": 64, "simulated-512": 512}

@@ -55,7 +55,7 @@ def continue_texts(
         texts: What to continue.
         sampling: How.
         seed: Of the draws.
-        go_on: Asked after every step, to stop a solution early.
+        go_on: EvalRequest after every step, to stop a solution early.
     """
     tokenizer = writer.tokenizer
     ids = [encode(text, tokenizer) for text in texts]

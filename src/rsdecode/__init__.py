@@ -10,7 +10,7 @@ from __future__ import annotations
 from rsdecode.core.errors import RsdError
 from rsdecode.core.types import FinishReason, Problem, Role, Step, Trajectory
 from rsdecode.methods import RSD, Single
-from rsdecode.scheduler.drive import drive
+from rsdecode.session.drive import drive
 
 __version__ = "0.1.0"
 

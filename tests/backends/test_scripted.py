@@ -16,7 +16,7 @@ from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
 from rsdecode.core.segment import PARAGRAPH, WHOLE_ANSWER, Boundary, parse_boundary
 from rsdecode.core.types import Context, FinishReason, Message, Problem, Role, Segment, Usage
 from rsdecode.methods import RSD, Single
-from rsdecode.scheduler.drive import drive
+from rsdecode.session.drive import drive
 
 QUESTION = Context((Message("user", "two words"),))
 

@@ -10,8 +10,8 @@ from benchmarks.schedule import MEASURED, simulated
 from benchmarks.simulation import Costs, Measured, Server
 from benchmarks.virtual_time import run_virtually
 from rsdecode.methods import RSD
-from rsdecode.scheduler.scheduler import Scheduler
-from tests.scheduler.scripts import by_id, collect, jobs, models, problems
+from rsdecode.session.scheduler import Scheduler
+from tests.session.scripts import by_id, collect, jobs, models, problems
 
 LINEAR = Costs(
     decode_s=((1, 1.0), (3, 2.0)), prefill_s=0.25, request_s=0.0, max_batch=2, block_tokens=16

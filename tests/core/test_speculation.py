@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsdecode.core.speculation import Verdict, draw, judge, residual, uniforms
+from rsdecode.core.speculation import Judgement, draw, judge, residual, uniforms
 
 P, Q = [0.2, 0.5, 0.3], [0.6, 0.1, 0.3]
 
@@ -18,14 +18,14 @@ def one_hot(token: int) -> list[float]:
 @pytest.mark.parametrize(
     ("proposed", "target", "verdict"),
     [
-        ([1, 2], [1, 2, 0], Verdict(2, 0)),
-        ([1, 2], [1, 0, 0], Verdict(1, 0)),
-        ([1, 2], [2, 2, 0], Verdict(0, 2)),
-        ([1, 0], [1, 0], Verdict(2, None)),
-        ([], [2], Verdict(0, 2)),
+        ([1, 2], [1, 2, 0], Judgement(2, 0)),
+        ([1, 2], [1, 0, 0], Judgement(1, 0)),
+        ([1, 2], [2, 2, 0], Judgement(0, 2)),
+        ([1, 0], [1, 0], Judgement(2, None)),
+        ([], [2], Judgement(0, 2)),
     ],
 )
-def test_greedy_is_agreement(proposed: list[int], target: list[int], verdict: Verdict) -> None:
+def test_greedy_is_agreement(proposed: list[int], target: list[int], verdict: Judgement) -> None:
     rows = [one_hot(token) for token in target]
     for numbers in ([0.0] * 3, [0.999] * 3):
         assert judge(proposed, [one_hot(token) for token in proposed], rows, numbers) == verdict
@@ -33,9 +33,9 @@ def test_greedy_is_agreement(proposed: list[int], target: list[int], verdict: Ve
 
 def test_the_rule_by_hand() -> None:
     # token 0: p/q = 1/3; the residual is all on token 1
-    assert judge([0], [Q], [P, P], [0.33, 0.1]) == Verdict(1, 0)
-    assert judge([0], [Q], [P, P], [0.34, 0.1]) == Verdict(0, 1)
-    assert judge([1], [Q], [P, P], [0.999, 0.6]) == Verdict(1, 1)
+    assert judge([0], [Q], [P, P], [0.33, 0.1]) == Judgement(1, 0)
+    assert judge([0], [Q], [P, P], [0.34, 0.1]) == Judgement(0, 1)
+    assert judge([1], [Q], [P, P], [0.999, 0.6]) == Judgement(1, 1)
 
 
 weights = st.lists(st.integers(0, 9), min_size=3, max_size=3).filter(any)

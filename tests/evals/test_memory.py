@@ -8,7 +8,7 @@ from rsdecode.core.requests import Generate, Sampling, Score
 from rsdecode.core.types import Trajectory
 from rsdecode.evals.memory import remembering
 from rsdecode.methods import Method
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.session.scheduler import Job, Scheduler
 
 PROBLEMS = [Problem.ask(f"What is {i} + 1?", id=str(i), answer=str(i + 1)) for i in range(8)]
 SHAPE = ModelShape(parameters=100)

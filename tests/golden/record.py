@@ -17,7 +17,7 @@ from rsdecode.config import RunConfig
 from rsdecode.config.build import build_method, build_models
 from rsdecode.core.types import Problem, Trajectory
 from rsdecode.models.abacus import problems
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.session.scheduler import Job, Scheduler
 
 FILE = Path(__file__).with_name("abacus.jsonl")
 COUNT = 20

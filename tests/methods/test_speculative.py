@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsdecode.backends.categorical import CategoricalModel, Ids
 from rsdecode.backends.scripted import ScriptedModel
 from rsdecode.core.cost import ModelShape, paper_flops
 from rsdecode.core.errors import Cancelled, ConfigError
@@ -17,8 +16,9 @@ from rsdecode.core.protocols import Models, Proposer, Verifier
 from rsdecode.core.requests import Generate, Propose, Proposed, Sampling, Verified, Verify
 from rsdecode.core.types import FinishReason, Problem, Role, Segment, Tokens, Trajectory, Usage
 from rsdecode.methods import Single, Speculative
-from rsdecode.scheduler.drive import advance, drive
-from rsdecode.scheduler.scheduler import Scheduler
+from rsdecode.session.drive import advance, drive
+from rsdecode.session.scheduler import Scheduler
+from rsdecode.testing.categorical import CategoricalModel, Ids
 from tests.methods.play import EOS, LENGTH, PROBLEM, STEP_LIMIT, play, text
 
 WORDS = ("", "a ", "b ", "c\n\n")

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rsdecode.core.errors import ConfigError, ModelLoadError
-from rsdecode.rewards import Kind, load_reward_model
+from rsdecode.rewards import RewardKind, load_reward_model
 from rsdecode.rewards.detect import SUPPORTED, detect_kind, parse_kind
 from rsdecode.rewards.heads import positive_label
 from tests.rewards import tiny
@@ -16,11 +16,11 @@ from tests.rewards import tiny
 @pytest.mark.parametrize(
     ("architecture", "kind"),
     [
-        ("Qwen2ForPrmModel", Kind.VALUE_HEAD),
-        ("LlamaForPrmModel", Kind.VALUE_HEAD),
-        ("Qwen2ForProcessRewardModel", Kind.QWEN_PRM),
-        ("Qwen2ForTokenClassification", Kind.TOKEN_CLASSIFIER),
-        ("LlamaForSequenceClassification", Kind.OUTCOME),
+        ("Qwen2ForPrmModel", RewardKind.VALUE_HEAD),
+        ("LlamaForPrmModel", RewardKind.VALUE_HEAD),
+        ("Qwen2ForProcessRewardModel", RewardKind.QWEN_PRM),
+        ("Qwen2ForTokenClassification", RewardKind.TOKEN_CLASSIFIER),
+        ("LlamaForSequenceClassification", RewardKind.OUTCOME),
     ],
 )
 def test_the_architecture_gives_the_kind_away(architecture, kind):
@@ -31,8 +31,8 @@ def test_the_architecture_gives_the_kind_away(architecture, kind):
 
 
 def test_a_language_model_with_a_value_head_is_one():
-    assert detect_kind("m", ["LlamaForCausalLM"], lambda: True) is Kind.VALUE_HEAD
-    assert detect_kind("m", ["GPT2LMHeadModel"], lambda: True) is Kind.VALUE_HEAD
+    assert detect_kind("m", ["LlamaForCausalLM"], lambda: True) is RewardKind.VALUE_HEAD
+    assert detect_kind("m", ["GPT2LMHeadModel"], lambda: True) is RewardKind.VALUE_HEAD
 
 
 @pytest.mark.parametrize("architectures", [["LlamaForCausalLM"], ["BertForMaskedLM"], []])
@@ -42,12 +42,12 @@ def test_an_unknown_head_lists_what_is_supported(architectures):
     message = str(caught.value)
     assert "some/model" in message
     assert all(name in message for name in architectures)
-    assert all(kind.value in message for kind in Kind)
-    assert all(kind.value in SUPPORTED for kind in Kind)
+    assert all(kind.value in message for kind in RewardKind)
+    assert all(kind.value in SUPPORTED for kind in RewardKind)
 
 
 def test_kinds_are_named_when_one_is_unknown():
-    assert parse_kind("plus-minus") is Kind.PLUS_MINUS
+    assert parse_kind("plus-minus") is RewardKind.PLUS_MINUS
     with pytest.raises(ConfigError, match=r"'prm'.*value-head, qwen-prm"):
         parse_kind("prm")
 

@@ -6,13 +6,13 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from rsdecode.backends.transformers.vocabulary import Vocabulary
 from rsdecode.core.errors import ModelLoadError
 from rsdecode.core.types import Message
 from rsdecode.rewards.outcome import ChatAnswerFormat
 from rsdecode.rewards.plus_minus import ChatTurnsFormat, ShepherdFormat
 from rsdecode.rewards.token_classifier import QWEN_SYSTEM, QwenPrmFormat, SeparatorFormat
 from rsdecode.rewards.value_head import ValueHeadFormat
+from rsdecode.text.vocabulary import Vocabulary
 from tests.rewards.tiny import tokenizer
 
 

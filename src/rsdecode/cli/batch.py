@@ -12,13 +12,13 @@ from typing import Any
 from rsdecode.cli.messages import InterruptedRun, print_error, print_note, print_warning
 from rsdecode.cli.progress import RunProgress
 from rsdecode.cli.runtime import Runtime, loaded
-from rsdecode.cli.store import Key, OutputFile, RunKey
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Trajectory
 from rsdecode.evals.datasets import is_dataset, load_dataset
 from rsdecode.evals.datasets.lines import BadLine, Question, read_questions
-from rsdecode.scheduler.scheduler import Job
+from rsdecode.results.output_file import Key, OutputFile, RunKey
+from rsdecode.session.scheduler import Job
 
 Sink = Callable[[dict[str, Any], Trajectory], None]
 """Takes a result: its record, and the trajectory that it was made of."""

@@ -18,8 +18,8 @@ from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rsdecode.core.protocols import Models
-    from rsdecode.evals.plan import Task
-    from rsdecode.evals.store import Cell
+    from rsdecode.evals.plan import EvalTask
+    from rsdecode.results.store import ResultSet
 
 METHODS = ("draft", "target", "rsd")
 THRESHOLDS = tuple(tenth / 10 for tenth in range(11))
@@ -52,7 +52,7 @@ def command(
     Real models, in this process, offline: accuracy, tokens, acceptance and FLOPs of each method,
     and a picture of accuracy over FLOPs for all thresholds.
     """
-    from rsdecode.evals.plan import Asked, plan
+    from rsdecode.evals.plan import EvalRequest, plan
     from rsdecode.models.abacus import LEVELS
 
     config = RunConfig.model_validate(
@@ -64,7 +64,7 @@ def command(
     )
     data = "abacus:test:" + ",".join(map(str, level or LEVELS))
     names = (*METHODS, *(f"rsd@{delta:g}" for delta in THRESHOLDS if sweep))
-    tasks = plan(config, Asked((data,), names, problems))
+    tasks = plan(config, EvalRequest((data,), names, problems))
     cells = _solve(config, tasks)
     if json_output:
         print(json.dumps(_record(cells)))
@@ -76,7 +76,7 @@ def command(
         _draw(data, cells, picture)
 
 
-def _solve(config: RunConfig, tasks: Sequence[Task]) -> list[Cell]:
+def _solve(config: RunConfig, tasks: Sequence[EvalTask]) -> list[ResultSet]:
     """Run the tasks and keep their answers in memory."""
     from rsdecode.cli.runtime import loading
     from rsdecode.config.build import build_models
@@ -89,26 +89,28 @@ def _solve(config: RunConfig, tasks: Sequence[Task]) -> list[Cell]:
         models.close()
 
 
-async def _run(tasks: Sequence[Task], models: Models) -> list[Cell]:
+async def _run(tasks: Sequence[EvalTask], models: Models) -> list[ResultSet]:
     """One task after the other; a threshold is given the greedy replies of those before it."""
     from rsdecode.cli.eval_progress import EvalProgress, Tally
     from rsdecode.evals.grading import GradingPool
     from rsdecode.evals.memory import remembering
-    from rsdecode.evals.runner import run_task, shapes_of
-    from rsdecode.evals.store import Cell
+    from rsdecode.evals.runner import run_eval_task, shapes_of
+    from rsdecode.results.store import ResultSet
 
     shared = remembering(models)
-    cells: list[Cell] = []
+    cells: list[ResultSet] = []
     with EvalProgress() as progress, GradingPool() as pool:
         for task in tasks:
-            cell = Cell(replace(task.meta, shapes=shapes_of(task.method, models)), [])
+            cell = ResultSet(replace(task.meta, shapes=shapes_of(task.method, models)), [])
             watch = progress.start(task.meta.method, Tally(len(task.jobs)))
-            await run_task(task, task.jobs, shared, cell.records.append, pool=pool, watch=watch)
+            await run_eval_task(
+                task, task.jobs, shared, cell.records.append, pool=pool, watch=watch
+            )
             cells.append(cell)
     return cells
 
 
-def _record(cells: Sequence[Cell]) -> dict[str, Any]:
+def _record(cells: Sequence[ResultSet]) -> dict[str, Any]:
     """As `rsd eval --json`, with RSD over the thresholds apart."""
     from rsdecode.cli.table import compared
 
@@ -122,13 +124,13 @@ def _record(cells: Sequence[Cell]) -> dict[str, Any]:
     return {"methods": records[: len(METHODS)], "sweep": sweep}
 
 
-def _draw(data: str, cells: Sequence[Cell], path: Path) -> None:
-    from rsdecode.evals.report.content import compare_cells
+def _draw(data: str, cells: Sequence[ResultSet], path: Path) -> None:
+    from rsdecode.evals.report.content import compare_result_sets
     from rsdecode.evals.report.drawing import save
     from rsdecode.evals.report.pictures import frontier
 
     try:
-        save(frontier(compare_cells(data, cells)), path)
+        save(frontier(compare_result_sets(data, cells)), path)
     except ImportError:
         print_warning("no picture without matplotlib: pip install 'rsdecode[plots]'")
     except (OSError, ValueError) as error:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rsdecode.cli.table import Compared
     from rsdecode.config import RunConfig
     from rsdecode.core.protocols import Models
-    from rsdecode.evals.plan import Asked, Task
-    from rsdecode.evals.store import Cell, CellFile
+    from rsdecode.evals.plan import EvalRequest, EvalTask
+    from rsdecode.results.store import ResultFile, ResultSet
 
 METHODS = "draft,target,rsd"
 OUT = Path("runs/eval")
@@ -29,8 +29,8 @@ OUT = Path("runs/eval")
 class Opened(NamedTuple):
     """A task and the file of its cell."""
 
-    task: Task
-    file: CellFile
+    task: EvalTask
+    file: ResultFile
 
 
 @with_run_options
@@ -77,14 +77,14 @@ def command(
     Exit code: 0 all were decoded; 1 some ended with an error; 2 the options, the configuration or a
     model are wrong; 130 interrupted.
     """
-    from rsdecode.evals.plan import Asked, plan
-    from rsdecode.evals.store import Shard, Store
+    from rsdecode.evals.plan import EvalRequest, plan
+    from rsdecode.results.store import Shard, Store
 
     if "method" in options.given:
         raise ConfigError(f"--method {options.given['method']}: rsd eval takes --methods A,B,...")
     config = options.load()
     part = None if shard is None else Shard.parse(shard)
-    asked = Asked(split_data(data), _split(methods), limit, shuffle_seed, part)
+    asked = EvalRequest(split_data(data), _split(methods), limit, shuffle_seed, part)
     tasks = plan(config, asked)
     with Store(out, part) as store:
         store.describe(_description(config, asked))
@@ -114,7 +114,7 @@ def _split(names: str) -> tuple[str, ...]:
     return tuple(name for part in names.split(",") if (name := part.strip()))
 
 
-def _description(config: RunConfig, asked: Asked) -> dict[str, Any]:
+def _description(config: RunConfig, asked: EvalRequest) -> dict[str, Any]:
     from rsdecode import __version__
     from rsdecode.config import resolved
 
@@ -164,22 +164,24 @@ def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
 
 
 async def _run_all(
-    waiting: Sequence[tuple[Task, CellFile]], models: Models, progress: EvalProgress
+    waiting: Sequence[tuple[EvalTask, ResultFile]], models: Models, progress: EvalProgress
 ) -> None:
     """The tasks one after the other, all on one event loop."""
     from rsdecode.cli.eval_progress import Tally
     from rsdecode.evals.grading import GradingPool
-    from rsdecode.evals.runner import run_task
+    from rsdecode.evals.runner import run_eval_task
 
     with GradingPool() as pool:
         for task, file in waiting:
             jobs = task.jobs
             earlier = [file.done[job.key] for job in jobs if job.key in file.done]
             watch = progress.start(task.name, Tally(len(jobs), earlier))
-            await run_task(task, task.left(file.done), models, file.append, pool=pool, watch=watch)
+            await run_eval_task(
+                task, task.left(file.done), models, file.append, pool=pool, watch=watch
+            )
 
 
-def _tell_damage(task: Task, file: CellFile) -> None:
+def _tell_damage(task: EvalTask, file: ResultFile) -> None:
     if lines := file.found.damaged:
         print_warning(
             f"{file.name}: {len(lines)} damaged lines (first: line {lines[0]}) of {task.name}: "
@@ -189,15 +191,15 @@ def _tell_damage(task: Task, file: CellFile) -> None:
         print_note(f"{task.name}: the last line was cut off: its answer is done again")
 
 
-def _cell(task: Task, file: CellFile) -> Cell:
+def _cell(task: EvalTask, file: ResultFile) -> ResultSet:
     """The answers that were asked for, of all that are stored."""
-    from rsdecode.evals.store import Cell
+    from rsdecode.results.store import ResultSet
 
     answers = file.answers
-    return Cell(file.meta, [answers[job.key] for job in task.jobs if job.key in answers])
+    return ResultSet(file.meta, [answers[job.key] for job in task.jobs if job.key in answers])
 
 
-def _compared(asked: Asked, cells: Sequence[Cell]) -> dict[str, list[Compared]]:
+def _compared(asked: EvalRequest, cells: Sequence[ResultSet]) -> dict[str, list[Compared]]:
     """By data set: each method, and how it compares to the target if that is there too."""
     from rsdecode.cli.table import compared
 
@@ -211,12 +213,12 @@ def _compared(asked: Asked, cells: Sequence[Cell]) -> dict[str, list[Compared]]:
     return groups
 
 
-def _record(asked: Asked, out: Path, cells: Sequence[Cell]) -> dict[str, Any]:
+def _record(asked: EvalRequest, out: Path, cells: Sequence[ResultSet]) -> dict[str, Any]:
     methods = [row.as_record() for rows in _compared(asked, cells).values() for row in rows]
     return {"methods": methods, "sweep": [], "data": list(asked.data), "out": str(out)}
 
 
-def _show(asked: Asked, cells: Sequence[Cell]) -> None:
+def _show(asked: EvalRequest, cells: Sequence[ResultSet]) -> None:
     from rsdecode.cli.table import print_compared
 
     for data, rows in _compared(asked, cells).items():

@@ -16,8 +16,8 @@ from rsdecode.cli.messages import print_note, print_warning
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.config.build import build_method, build_models, build_problem
 from rsdecode.core.types import Role
-from rsdecode.records import trajectory_to_record
-from rsdecode.scheduler.scheduler import Job, Listener, Scheduler
+from rsdecode.results.records import trajectory_to_record
+from rsdecode.session.scheduler import Job, Listener, Scheduler
 
 if TYPE_CHECKING:
     from rich.status import Status

@@ -19,7 +19,7 @@ from rsdecode.evals.datasets.lines import Question, check_question
 
 if TYPE_CHECKING:
     from rsdecode.core.types import Step
-    from rsdecode.scheduler.scheduler import Job
+    from rsdecode.session.scheduler import Job
 
 
 @with_run_options

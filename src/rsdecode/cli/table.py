@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rsdecode.core.cost import Flops
-from rsdecode.evals.stats import Interval
-from rsdecode.evals.store import Cell
-from rsdecode.evals.summary import Comparison, Summary, compare, summarise
+from rsdecode.results.stats import Interval
+from rsdecode.results.store import ResultSet
+from rsdecode.results.summary import Comparison, Summary, compare, summarise
 
 LEGEND = (
     "accepted: steps by the draft; alone: right, and by the draft from start to end; "
@@ -29,7 +29,7 @@ class Compared(NamedTuple):
         return {**self.summary.as_record(), "to_target": other}
 
 
-def compared(cells: Sequence[Cell]) -> list[Compared]:
+def compared(cells: Sequence[ResultSet]) -> list[Compared]:
     """Methods on one data set, beside the target alone if it is one of them."""
     target = next((cell for cell in cells if cell.meta.method == "target"), None)
     return [

@@ -136,9 +136,9 @@ def _search(config: RunConfig, goal: Goal, data: str, limit: int) -> Tuned:
     from rsdecode.cli.runtime import loading
     from rsdecode.config.build import build_models
     from rsdecode.evals.calibration import Calibration
-    from rsdecode.evals.plan import Asked, plan
+    from rsdecode.evals.plan import EvalRequest, plan
 
-    alone, rsd = plan(config, Asked((data,), ("target", "rsd"), limit))
+    alone, rsd = plan(config, EvalRequest((data,), ("target", "rsd"), limit))
     for warning in config.warnings():
         print_warning(warning)
     with loading(config):

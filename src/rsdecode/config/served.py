@@ -86,7 +86,7 @@ def tokenizer_place(role: Role, config: RunConfig) -> str | None:
 
 def shape_of(place: str) -> ModelShape | None:
     """The sizes in a config.json beside a tokenizer; None where there is none, or no torch."""
-    from rsdecode.backends.transformers.pretrained import read_config
+    from rsdecode.text.pretrained import read_config
 
     try:
         from transformers import AutoModelForCausalLM

@@ -14,9 +14,9 @@ from rsdecode.backends.vllm_server import (
     Machine,
     Server,
     ServerPlan,
+    ServerSpec,
     Task,
     Watcher,
-    Wish,
     arguments,
     environment,
     executable,
@@ -31,7 +31,7 @@ from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_r
 from rsdecode.core.errors import ConfigError, ModelLoadError
 from rsdecode.core.protocols import LanguageModel, RewardModel
 from rsdecode.core.types import Role
-from rsdecode.rewards.detect import Kind, detect_kind, parse_kind
+from rsdecode.rewards.detect import RewardKind, detect_kind, parse_kind
 
 GIB = 2**30
 RIGHT = ("Qwen2ForCausalLM", "Qwen2ForPrmModel")
@@ -178,7 +178,9 @@ def machine_of(config: RunConfig) -> Machine:
     return Machine(gpus, here.cores, here.memory_bytes)
 
 
-def _wish(config: RunConfig, spec: ModelSpec, task: Task, role: Role, *, on_gpu: bool) -> Wish:
+def _wish(
+    config: RunConfig, spec: ModelSpec, task: Task, role: Role, *, on_gpu: bool
+) -> ServerSpec:
     settings = config.vllm.of(role)
     dtype = config.engine.dtype
     if dtype == "auto" and not on_gpu:
@@ -203,7 +205,7 @@ def _wish(config: RunConfig, spec: ModelSpec, task: Task, role: Role, *, on_gpu:
             "tokens; choose at most so many"
         )
     kind = _served_kind(config, model, architecture) if task is Task.POOL else None
-    return Wish(
+    return ServerSpec(
         name=role.value,
         model=model,
         footprint=footprint,
@@ -214,13 +216,13 @@ def _wish(config: RunConfig, spec: ModelSpec, task: Task, role: Role, *, on_gpu:
         tensor_parallel=settings.tensor_parallel,
         gpus=settings.gpus,
         memory=settings.memory,
-        step_tag=_step_tag(model) if kind is Kind.QWEN_PRM else None,
-        continues=kind is not None and kind is not Kind.OUTCOME,
+        step_tag=_step_tag(model) if kind is RewardKind.QWEN_PRM else None,
+        continues=kind is not None and kind is not RewardKind.OUTCOME,
         arguments=settings.arguments,
     )
 
 
-def _served_kind(config: RunConfig, model: str, architecture: str) -> Kind:
+def _served_kind(config: RunConfig, model: str, architecture: str) -> RewardKind:
     """The kind of a reward model that vLLM is to serve.
 
     Raises:
@@ -229,7 +231,7 @@ def _served_kind(config: RunConfig, model: str, architecture: str) -> Kind:
     """
     named = config.reward.kind
     kind = parse_kind(named) if named else detect_kind(model, [architecture], lambda: False)
-    if kind in (Kind.PLUS_MINUS, Kind.PLUS_MINUS_CHAT):
+    if kind in (RewardKind.PLUS_MINUS, RewardKind.PLUS_MINUS_CHAT):
         raise ConfigError(
             f"reward: a {kind} reward model is not served by vLLM: load it in this process with "
             f"hf:{model}"
@@ -243,8 +245,8 @@ def _step_tag(model: str) -> int:
     Raises:
         ModelLoadError: there is no such token.
     """
-    from rsdecode.backends.transformers.pretrained import load_tokenizer
-    from rsdecode.backends.transformers.vocabulary import Vocabulary
     from rsdecode.rewards.token_classifier import QWEN_MARK
+    from rsdecode.text.pretrained import load_tokenizer
+    from rsdecode.text.vocabulary import Vocabulary
 
     return Vocabulary(load_tokenizer(model)).token(QWEN_MARK)

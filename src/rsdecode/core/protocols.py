@@ -6,7 +6,7 @@ answered with `Failed`; only bugs raise. Many calls may be under way at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -32,6 +32,23 @@ class LanguageModel(Protocol):
 
     async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         """Serve each request; replies in the order of the requests."""
+        ...
+
+
+Show = Callable[[int, str], None]
+"""Takes new text of the request at a place of the batch, on the caller's event loop."""
+
+
+@runtime_checkable
+class Streamer(Protocol):
+    """A language model that shows its text while it writes."""
+
+    async def stream(self, requests: Sequence[Generate], show: Show) -> list[Generated | Failed]:
+        """Serve each request as `generate` does, and show its text as it comes.
+
+        What is shown is provisional: all of it, joined, starts with the text of the reply, and may
+        go on with a token that was cut off at the step's boundary.
+        """
         ...
 
 

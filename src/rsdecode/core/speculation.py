@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 
-class Verdict(NamedTuple):
+class Judgement(NamedTuple):
     """What becomes of a proposal.
 
     Attributes:
@@ -29,7 +29,7 @@ def judge(
     draft: Sequence[Sequence[float]],
     target: Sequence[Sequence[float]],
     uniforms: Sequence[float],
-) -> Verdict:
+) -> Judgement:
     """Accept token x with probability min(1, p(x) / q(x)); else draw from norm(max(0, p - q)).
 
     Args:
@@ -42,10 +42,10 @@ def judge(
     for place, token in enumerate(proposed):
         p, q = target[place], draft[place]
         if uniforms[place] * q[token] >= p[token]:
-            return Verdict(place, draw(residual(p, q), uniforms[len(proposed)]))
+            return Judgement(place, draw(residual(p, q), uniforms[len(proposed)]))
     accepted = len(proposed)
     follows = len(target) > accepted
-    return Verdict(accepted, draw(target[accepted], uniforms[accepted]) if follows else None)
+    return Judgement(accepted, draw(target[accepted], uniforms[accepted]) if follows else None)
 
 
 def residual(target: Sequence[float], draft: Sequence[float]) -> list[float]:

@@ -10,11 +10,11 @@ from rsdecode.core.protocols import Models
 from rsdecode.core.types import Problem
 from rsdecode.evals.grading import GradingPool
 from rsdecode.evals.memory import remembering
-from rsdecode.evals.plan import Task
+from rsdecode.evals.plan import EvalTask
 from rsdecode.evals.runner import judge
 from rsdecode.evals.tune import Outcome, Point, outcome
 from rsdecode.methods import Method
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.session.scheduler import Job, Scheduler
 
 
 class Calibration:
@@ -28,7 +28,7 @@ class Calibration:
         models: what both need; not closed here.
     """
 
-    def __init__(self, alone: Task, rsd: Task, models: Models) -> None:
+    def __init__(self, alone: EvalTask, rsd: EvalTask, models: Models) -> None:
         if not rsd.problems:
             raise ConfigError(f"{rsd.meta.data} holds no problems to tune on")
         self._alone = alone

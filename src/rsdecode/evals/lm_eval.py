@@ -33,7 +33,7 @@ from rsdecode.config import config_hash, load_config
 from rsdecode.config.build import build_method, build_models
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Message, MessageRole, Problem, Step
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.session.scheduler import Job, Scheduler
 
 logger = logging.getLogger(__name__)
 

@@ -15,17 +15,17 @@ from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Problem
 from rsdecode.evals.datasets import Dataset, dataset_named, load_dataset
 from rsdecode.evals.grading import AnswerKind
-from rsdecode.evals.identity import cell_key
-from rsdecode.evals.store import Key, Meta, Shard
 from rsdecode.methods import Method
-from rsdecode.scheduler.scheduler import Job
+from rsdecode.results.identity import result_key
+from rsdecode.results.store import Key, Meta, Shard
+from rsdecode.session.scheduler import Job
 
 ABACUS_LIMIT = 200
 """Problems of the embedded family, which has no end of them, where no limit is given."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EvalRequest:
     """What a run is asked for, beside its configuration.
 
     Attributes:
@@ -43,7 +43,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class EvalTask:
     """One method on one data set.
 
     Attributes:
@@ -79,7 +79,7 @@ class Task:
         return [job for job in self.jobs if job.key not in done]
 
 
-def plan(config: RunConfig, asked: Asked) -> list[Task]:
+def plan(config: RunConfig, asked: EvalRequest) -> list[EvalTask]:
     """The tasks, data set by data set.
 
     Raises:
@@ -92,13 +92,13 @@ def plan(config: RunConfig, asked: Asked) -> list[Task]:
     methods = {name: build_named_method(name, config) for name in asked.methods}
     return [
         _task(config, asked, source, name, method)
-        for source in [_Source.load(data, asked) for data in asked.data]
+        for source in [_LoadedDataSet.load(data, asked) for data in asked.data]
         for name, method in methods.items()
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _LoadedDataSet:
     """A data set as it was loaded.
 
     Attributes:
@@ -112,7 +112,7 @@ class _Source:
     wanted: Sequence[Problem]
 
     @classmethod
-    def load(cls, name: str, asked: Asked) -> _Source:
+    def load(cls, name: str, asked: EvalRequest) -> _LoadedDataSet:
         entry, seed, limit = dataset_named(name), asked.shuffle_seed, asked.limit
         everything = load_dataset(name, shuffle_seed=seed)
         endless = entry.name == "abacus"
@@ -126,14 +126,16 @@ class _Source:
         return cls(name, entry, everything, wanted[:limit])
 
 
-def _task(config: RunConfig, asked: Asked, source: _Source, name: str, method: Method) -> Task:
+def _task(
+    config: RunConfig, asked: EvalRequest, source: _LoadedDataSet, name: str, method: Method
+) -> EvalTask:
     config = _prompted(settled(config.model_copy(update={"method": name})), source.entry)
     kind, shard = source.entry.answer_type, asked.shard
     everything = [_asked(config, problem) for problem in source.everything]
     meta = Meta(
         data=source.name,
         method=name,
-        key=cell_key(config, method, name=name, data=source.name, kind=kind, problems=everything),
+        key=result_key(config, method, name=name, data=source.name, kind=kind, problems=everything),
         config=resolved(config),
         shapes={},
         version=__version__,
@@ -142,7 +144,7 @@ def _task(config: RunConfig, asked: Asked, source: _Source, name: str, method: M
         shard=None if shard is None else str(shard),
     )
     own = [p for at, p in enumerate(source.wanted) if shard is None or shard.takes(at)]
-    return Task(meta, config, method, tuple(_asked(config, problem) for problem in own), kind)
+    return EvalTask(meta, config, method, tuple(_asked(config, problem) for problem in own), kind)
 
 
 def _prompted(config: RunConfig, entry: Dataset) -> RunConfig:

@@ -12,10 +12,10 @@ from typing import Any
 from rsdecode.core.protocols import Models
 from rsdecode.core.types import FinishReason, Role, Trajectory
 from rsdecode.evals.grading import AnswerKind, GradingPool, Verdict
-from rsdecode.evals.plan import Task
+from rsdecode.evals.plan import EvalTask
 from rsdecode.methods import Method
-from rsdecode.records import trajectory_to_record
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.results.records import trajectory_to_record
+from rsdecode.session.scheduler import Job, Scheduler
 
 Keep = Callable[[dict[str, Any]], None]
 """Takes every answer: stores it, say."""
@@ -25,8 +25,8 @@ GRADED_AT_ONCE = 64
 """Answers in grading before decoding waits for them."""
 
 
-async def run_task(
-    task: Task,
+async def run_eval_task(
+    task: EvalTask,
     jobs: Sequence[Job],
     models: Models,
     keep: Keep,

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from rsdecode.core.cost import ModelShape, flops
 from rsdecode.core.types import Role, Trajectory
-from rsdecode.evals.stats import Z_95, Interval, wilson
+from rsdecode.results.stats import Z_95, Interval, wilson
 
 GRID = 10
 """Parts of the observed rewards, of equal size, between the thresholds tried first."""

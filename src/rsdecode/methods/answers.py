@@ -8,7 +8,7 @@ from dataclasses import replace
 from rsdecode.core.requests import Generate, Generated, Sampling, generate
 from rsdecode.core.segment import WHOLE_ANSWER, Boundary
 from rsdecode.core.types import FinishReason, Role, Segment, Step
-from rsdecode.methods.record import Deciding, Record
+from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 SAMPLED = Sampling(temperature=0.7)
 """How a draft is sampled several times, unless something else is asked for (the paper's)."""
@@ -29,22 +29,24 @@ def check_samples(count: int, sampling: Sampling) -> None:
         )
 
 
-def draft_answers(record: Record, count: int, sampling: Sampling) -> Deciding[list[Generated]]:
+def draft_answers(
+    trajectory: TrajectoryBuilder, count: int, sampling: Sampling
+) -> Deciding[list[Generated]]:
     """Have the draft write `count` whole answers, all asked for at once."""
     request = Generate(
         role=Role.DRAFT,
-        context=record.context,
-        max_tokens=record.limits.max_tokens,
+        context=trajectory.context,
+        max_tokens=trajectory.limits.max_tokens,
         boundary=WHOLE_ANSWER,
         sampling=sampling,
     )
     written = yield from generate(
         [
-            replace(request, seed=record.seed_for("draft", i), session=record.branch(i))
+            replace(request, seed=trajectory.seed_for("draft", i), session=trajectory.branch(i))
             for i in range(count)
         ]
     )
-    record.charge(Role.DRAFT, *written)
+    trajectory.charge(Role.DRAFT, *written)
     return written
 
 

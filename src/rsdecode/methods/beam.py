@@ -12,8 +12,8 @@ from rsdecode.core.requests import Decoding, Generate, Sampling, generate, tell
 from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import Alternative, FinishReason, Problem, Role, Step
 from rsdecode.methods.answers import SAMPLED, check_samples
-from rsdecode.methods.record import Deciding, Record
 from rsdecode.methods.scoring import Candidate, proposals, score_candidates
+from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class _Beam:
         stop_reason: why it is over; None while it goes on.
     """
 
-    answer: Record
+    answer: TrajectoryBuilder
     rewards: tuple[float, ...] = ()
     stop_reason: FinishReason | None = None
 
@@ -94,50 +94,56 @@ class Beam:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        record = Record(problem, self.limits, seed, sample)
-        beams = [_Beam(replace(record, steps=[]))]
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
+        beams = [_Beam(replace(trajectory, steps=[]))]
         try:
             while any(beam.stop_reason is None for beam in beams):
-                beams = yield from self._advance(record, beams)
-                record.steps = self._best(beams).answer.steps
+                beams = yield from self._advance(trajectory, beams)
+                trajectory.steps = self._best(beams).answer.steps
             best = self._best(beams)
-            record.alternatives = tuple(self._alternative(b) for b in beams if b is not best)
-            for step in record.steps:
+            trajectory.alternatives = tuple(self._alternative(b) for b in beams if b is not best)
+            for step in trajectory.steps:
                 yield from tell(step)
         except RsdError as error:
-            return record.fail(error)
-        return record.end(best.stop_reason or FinishReason.MAX_STEPS)
+            return trajectory.fail(error)
+        return trajectory.end(best.stop_reason or FinishReason.MAX_STEPS)
 
-    def _advance(self, record: Record, beams: Sequence[_Beam]) -> Deciding[list[_Beam]]:
+    def _advance(
+        self, trajectory: TrajectoryBuilder, beams: Sequence[_Beam]
+    ) -> Deciding[list[_Beam]]:
         """One more step of every beam that goes on."""
         over = [beam for beam in beams if beam.stop_reason is not None]
-        children = yield from self._children(record, [b for b in beams if b.stop_reason is None])
+        children = yield from self._children(
+            trajectory, [b for b in beams if b.stop_reason is None]
+        )
         ranked = sorted(_eligible(children), key=self._score, reverse=True)
         kept = ranked[: self.width - len(over)]
         chosen = set(map(id, kept))
         dropped = [child for child in children if id(child) not in chosen]
         return [*over, *(self._beam(child, dropped) for child in kept)]
 
-    def _children(self, record: Record, beams: Sequence[_Beam]) -> Deciding[list[_Child]]:
+    def _children(
+        self, trajectory: TrajectoryBuilder, beams: Sequence[_Beam]
+    ) -> Deciding[list[_Child]]:
         """The distinct candidates of all beams, with their rewards."""
         expansions = self.expansions if beams[0].answer.steps else self.width * self.expansions
         parents = [beam for beam in beams for _ in range(expansions)]
         drafts = yield from generate(
             [self._draft(beam.answer, place) for place, beam in enumerate(parents)]
         )
-        record.charge(Role.DRAFT, *drafts)
+        trajectory.charge(Role.DRAFT, *drafts)
         distinct: dict[tuple[int, str, FinishReason], tuple[_Beam, Candidate]] = {}
         for place, (beam, draft) in enumerate(zip(parents, drafts, strict=True)):
             candidate = Candidate(beam.answer, draft, beam.answer.branch(place))
             key = (id(beam), candidate.text, draft.finish_reason)
             distinct.setdefault(key, (beam, candidate))
-        rewards = yield from score_candidates(record, [c for _, c in distinct.values()])
+        rewards = yield from score_candidates(trajectory, [c for _, c in distinct.values()])
         return [
             _Child(beam, candidate, reward)
             for (beam, candidate), reward in zip(distinct.values(), rewards, strict=True)
         ]
 
-    def _draft(self, answer: Record, place: int) -> Generate:
+    def _draft(self, answer: TrajectoryBuilder, place: int) -> Generate:
         session = answer.branch(place)
         return answer.next_step(
             Role.DRAFT, self.boundary, self.sampling, place=place, session=session

@@ -19,8 +19,8 @@ from rsdecode.methods.answers import (
     steps_of,
     stop_reason,
 )
-from rsdecode.methods.record import Deciding, Record
 from rsdecode.methods.scoring import rewards_in
+from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 Rewards = tuple[float, ...]
 
@@ -62,27 +62,29 @@ class BestOfN:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        record = Record(problem, self.limits, seed, sample)
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
         try:
-            written = yield from draft_answers(record, self.samples, self.sampling)
-            rewards = yield from self._rewards(record, written)
+            written = yield from draft_answers(trajectory, self.samples, self.sampling)
+            rewards = yield from self._rewards(trajectory, written)
             scores = [aggregate(self.aggregation, each) if each else None for each in rewards]
             chosen = _best(written, scores)
-            record.alternatives = tuple(
+            trajectory.alternatives = tuple(
                 Alternative(w.segment.text, stop_reason(w), score=score_)
                 for i, (w, score_) in enumerate(zip(written, scores, strict=True))
                 if i != chosen
             )
             text, finish = written[chosen].segment.text, written[chosen].finish_reason
             steps = steps_of(text, Role.DRAFT, self.boundary, finish, rewards[chosen])
-            record.steps.extend(steps)
-            for step in record.steps:
+            trajectory.steps.extend(steps)
+            for step in trajectory.steps:
                 yield from tell(step)
         except RsdError as error:
-            return record.fail(error)
-        return record.end(stop_reason(written[chosen]))
+            return trajectory.fail(error)
+        return trajectory.end(stop_reason(written[chosen]))
 
-    def _rewards(self, record: Record, written: Sequence[Generated]) -> Deciding[list[Rewards]]:
+    def _rewards(
+        self, trajectory: TrajectoryBuilder, written: Sequence[Generated]
+    ) -> Deciding[list[Rewards]]:
         """The rewards of the steps of each answer; none for what is no answer."""
         texts = {
             place: self.boundary.split(w.segment.text)
@@ -91,11 +93,11 @@ class BestOfN:
         }
         scored = yield from score(
             [
-                Score(record.context, tuple(map(Segment, steps)), record.branch(place))
+                Score(trajectory.context, tuple(map(Segment, steps)), trajectory.branch(place))
                 for place, steps in texts.items()
             ]
         )
-        record.charge(Role.REWARD, *scored)
+        trajectory.charge(Role.REWARD, *scored)
         rewards = {
             place: rewards_in(reply, len(steps))
             for (place, steps), reply in zip(texts.items(), scored, strict=True)

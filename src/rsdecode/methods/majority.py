@@ -20,7 +20,7 @@ from rsdecode.methods.answers import (
     steps_of,
     stop_reason,
 )
-from rsdecode.methods.record import Record
+from rsdecode.methods.trajectory import TrajectoryBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +56,24 @@ class Majority:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        record = Record(problem, self.limits, seed, sample)
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
         try:
-            written = yield from draft_answers(record, self.samples, self.sampling)
+            written = yield from draft_answers(trajectory, self.samples, self.sampling)
             answers = [extract_answer(w.segment.text) if is_answer(w) else None for w in written]
             votes = tally(answers)
             chosen = _winner(written, votes)
-            record.alternatives = tuple(
+            trajectory.alternatives = tuple(
                 Alternative(w.segment.text, stop_reason(w), answer, vote)
                 for w, answer, vote in zip(written, answers, votes, strict=True)
                 if w is not chosen
             )
             text, finish = chosen.segment.text, chosen.finish_reason
-            record.steps.extend(steps_of(text, Role.DRAFT, self.boundary, finish))
-            for step in record.steps:
+            trajectory.steps.extend(steps_of(text, Role.DRAFT, self.boundary, finish))
+            for step in trajectory.steps:
                 yield from tell(step)
         except RsdError as error:
-            return record.fail(error)
-        return record.end(stop_reason(chosen))
+            return trajectory.fail(error)
+        return trajectory.end(stop_reason(chosen))
 
 
 def _winner(written: Sequence[Generated], votes: Sequence[int | None]) -> Generated:

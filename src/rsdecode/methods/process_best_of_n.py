@@ -10,8 +10,8 @@ from rsdecode.core.requests import Decoding, Sampling, generate, tell
 from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import FinishReason, Problem, Role, Step
 from rsdecode.methods.answers import SAMPLED, check_samples
-from rsdecode.methods.record import Deciding, Record
 from rsdecode.methods.scoring import Candidate, highest, proposals, score_candidates
+from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,31 +48,31 @@ class ProcessBestOfN:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        record = Record(problem, self.limits, seed, sample)
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
         try:
-            while len(record.steps) < self.limits.max_steps:
-                step = yield from self._next_step(record)
-                record.steps.append(step)
+            while len(trajectory.steps) < self.limits.max_steps:
+                step = yield from self._next_step(trajectory)
+                trajectory.steps.append(step)
                 yield from tell(step)
-                if reason := record.stop_after(step):
-                    return record.end(reason)
-            return record.end(FinishReason.MAX_STEPS)
+                if reason := trajectory.stop_after(step):
+                    return trajectory.end(reason)
+            return trajectory.end(FinishReason.MAX_STEPS)
         except RsdError as error:
-            return record.fail(error)
+            return trajectory.fail(error)
 
-    def _next_step(self, record: Record) -> Deciding[Step]:
+    def _next_step(self, trajectory: TrajectoryBuilder) -> Deciding[Step]:
         """The best of the candidates."""
         drafts = yield from generate(
             [
-                record.next_step(
-                    Role.DRAFT, self.boundary, self.sampling, place=i, session=record.branch(i)
+                trajectory.next_step(
+                    Role.DRAFT, self.boundary, self.sampling, place=i, session=trajectory.branch(i)
                 )
                 for i in range(self.candidates)
             ]
         )
-        record.charge(Role.DRAFT, *drafts)
-        candidates = [Candidate(record, d, record.branch(i)) for i, d in enumerate(drafts)]
-        rewards = yield from score_candidates(record, candidates)
+        trajectory.charge(Role.DRAFT, *drafts)
+        candidates = [Candidate(trajectory, d, trajectory.branch(i)) for i, d in enumerate(drafts)]
+        rewards = yield from score_candidates(trajectory, candidates)
         best = highest(rewards)
         return Step(
             segment=drafts[best].segment,

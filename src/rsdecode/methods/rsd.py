@@ -20,8 +20,8 @@ from rsdecode.core.requests import (
 from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import FinishReason, Problem, Role, Step
 from rsdecode.core.weighting import BinaryStep, Weighting
-from rsdecode.methods.record import Deciding, Record
 from rsdecode.methods.scoring import Candidate, highest, proposals, score_candidates
+from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,39 +86,41 @@ class RSD:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        record = Record(problem, self.limits, seed, sample)
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
         budget = self.budget
         try:
-            while len(record.steps) < self.limits.max_steps:
-                step = yield from self._next_step(record, budget or self.weighting)
-                record.steps.append(step)
+            while len(trajectory.steps) < self.limits.max_steps:
+                step = yield from self._next_step(trajectory, budget or self.weighting)
+                trajectory.steps.append(step)
                 yield from tell(step)
                 if budget is not None:
                     budget = budget.after(target_called=not step.accepted)
-                if reason := record.stop_after(step):
-                    return record.end(reason)
-            return record.end(FinishReason.MAX_STEPS)
+                if reason := trajectory.stop_after(step):
+                    return trajectory.end(reason)
+            return trajectory.end(FinishReason.MAX_STEPS)
         except RsdError as error:
-            return record.fail(error)
+            return trajectory.fail(error)
 
-    def _next_step(self, record: Record, weighting: Weighting) -> Deciding[Step]:
+    def _next_step(self, trajectory: TrajectoryBuilder, weighting: Weighting) -> Deciding[Step]:
         """One round of Algorithm 1."""
-        drafts = yield from generate([self._draft(record, i) for i in range(self.candidates)])
-        record.charge(Role.DRAFT, *drafts)
-        candidates = [Candidate(record, draft, record.session) for draft in drafts]
-        ahead = self._ahead(record, candidates[0])
-        rewards = yield from score_candidates(record, candidates, [Start(next_) for next_ in ahead])
+        drafts = yield from generate([self._draft(trajectory, i) for i in range(self.candidates)])
+        trajectory.charge(Role.DRAFT, *drafts)
+        candidates = [Candidate(trajectory, draft, trajectory.session) for draft in drafts]
+        ahead = self._ahead(trajectory, candidates[0])
+        rewards = yield from score_candidates(
+            trajectory, candidates, [Start(next_) for next_ in ahead]
+        )
 
         best = highest(rewards)
         reward = rewards[best]
         weight = 0.0 if reward is None else weighting(reward)
-        accepted = _accept(weight, record.seed_for("accept"))
+        accepted = _accept(weight, trajectory.seed_for("accept"))
         if accepted:
             written = drafts[best]
         else:
             dropped = [Drop(next_) for next_ in ahead]
-            [written] = yield from generate([self._target(record)], dropped)
-            record.charge(Role.TARGET, written)
+            [written] = yield from generate([self._target(trajectory)], dropped)
+            trajectory.charge(Role.TARGET, written)
         return Step(
             segment=written.segment,
             source=Role.DRAFT if accepted else Role.TARGET,
@@ -130,7 +132,7 @@ class RSD:
             token_count=written.token_count,
         )
 
-    def _ahead(self, record: Record, candidate: Candidate) -> list[Generate]:
+    def _ahead(self, trajectory: TrajectoryBuilder, candidate: Candidate) -> list[Generate]:
         """The request after `candidate`, should it enter; none if that is not sure to be scored.
 
         It equals the one that the next round makes, which is how that round gets its reply.
@@ -139,16 +141,16 @@ class RSD:
         if not self.lookahead or candidate.empty or draft.finish_reason is not FinishReason.STOP:
             return []
         step = Step(draft.segment, Role.DRAFT, draft.finish_reason, token_count=draft.token_count)
-        next_record = replace(record, steps=[*record.steps, step])
-        if len(next_record.steps) >= self.limits.max_steps or next_record.room <= 0:
+        extended = replace(trajectory, steps=[*trajectory.steps, step])
+        if len(extended.steps) >= self.limits.max_steps or extended.room <= 0:
             return []
-        return [self._draft(next_record, 0)]
+        return [self._draft(extended, 0)]
 
-    def _draft(self, record: Record, candidate: int) -> Generate:
-        return record.next_step(Role.DRAFT, self.boundary, self.draft_sampling, place=candidate)
+    def _draft(self, trajectory: TrajectoryBuilder, candidate: int) -> Generate:
+        return trajectory.next_step(Role.DRAFT, self.boundary, self.draft_sampling, place=candidate)
 
-    def _target(self, record: Record) -> Generate:
-        return record.next_step(Role.TARGET, self.boundary, self.target_sampling)
+    def _target(self, trajectory: TrajectoryBuilder) -> Generate:
+        return trajectory.next_step(Role.TARGET, self.boundary, self.target_sampling)
 
 
 def _accept(weight: float, seed: int) -> bool:

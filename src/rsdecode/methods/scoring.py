@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rsdecode.core.errors import RewardError
 from rsdecode.core.requests import Generated, Score, Scored, Start, score
 from rsdecode.core.types import FinishReason, Proposal, Role
-from rsdecode.methods.record import Deciding, Record
+from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 
 class Candidate(NamedTuple):
@@ -20,7 +20,7 @@ class Candidate(NamedTuple):
         session: names the prefix that it grew on.
     """
 
-    answer: Record
+    answer: TrajectoryBuilder
     draft: Generated
     session: str
 
@@ -52,9 +52,9 @@ def proposals(
 
 
 def score_candidates(
-    record: Record, candidates: Sequence[Candidate], started: Sequence[Start] = ()
+    trajectory: TrajectoryBuilder, candidates: Sequence[Candidate], started: Sequence[Start] = ()
 ) -> Deciding[list[float | None]]:
-    """The reward of each candidate, all asked for at once and charged to `record`.
+    """The reward of each candidate, all asked for at once and charged to `trajectory`.
 
     None for one that was cut. An empty one that ends the answer inherits the reward of the step
     before it; None where there is none. `started` requests begin at the same moment.
@@ -63,7 +63,7 @@ def score_candidates(
     scored = yield from score(
         [Score(c.answer.context, (c.draft.segment,), c.session) for c in asked], started
     )
-    record.charge(Role.REWARD, *scored)
+    trajectory.charge(Role.REWARD, *scored)
     replies = iter(scored)
     rewards: list[float | None] = []
     for candidate in candidates:

@@ -10,7 +10,7 @@ from rsdecode.core.requests import Decoding, Generate, Sampling, generate, tell
 from rsdecode.core.segment import PARAGRAPH, WHOLE_ANSWER, Boundary
 from rsdecode.core.types import Problem, Role
 from rsdecode.methods.answers import steps_of, stop_reason
-from rsdecode.methods.record import Record
+from rsdecode.methods.trajectory import TrajectoryBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +36,23 @@ class Single:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        record = Record(problem, self.limits, seed, sample)
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
         request = Generate(
             role=self.role,
-            context=record.context,
+            context=trajectory.context,
             max_tokens=self.limits.max_tokens,
             boundary=WHOLE_ANSWER,
             sampling=self.sampling,
-            seed=record.seed_for(self.role.value),
-            session=record.session,
+            seed=trajectory.seed_for(self.role.value),
+            session=trajectory.session,
         )
         try:
             [written] = yield from generate([request])
-            record.charge(self.role, written)
+            trajectory.charge(self.role, written)
             text, finish = written.segment.text, written.finish_reason
-            record.steps.extend(steps_of(text, self.role, self.boundary, finish))
-            for step in record.steps:
+            trajectory.steps.extend(steps_of(text, self.role, self.boundary, finish))
+            for step in trajectory.steps:
                 yield from tell(step)
         except RsdError as error:
-            return record.fail(error)
-        return record.end(stop_reason(written))
+            return trajectory.fail(error)
+        return trajectory.end(stop_reason(written))

@@ -21,14 +21,14 @@ from rsdecode.core.requests import (
 from rsdecode.core.segment import PARAGRAPH, WHOLE_ANSWER, Boundary
 from rsdecode.core.types import Context, FinishReason, Problem, Role, Segment
 from rsdecode.methods.answers import steps_of
-from rsdecode.methods.record import Deciding, Record
+from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 
 @dataclass(slots=True)
-class _Writing:
+class _GrowingAnswer:
     """An answer that grows by a few tokens at a time; it stays one segment."""
 
-    record: Record
+    trajectory: TrajectoryBuilder
     segment: Segment = field(default_factory=lambda: Segment(""))
     written: int = 0
     rounds: int = 0
@@ -36,17 +36,17 @@ class _Writing:
     @property
     def context(self) -> Context:
         """The question and the answer so far."""
-        context = self.record.context
+        context = self.trajectory.context
         return context.followed_by(self.segment) if self.rounds else context
 
     @property
     def room(self) -> int:
         """Tokens that the answer may still grow by."""
-        return self.record.limits.max_tokens - self.written
+        return self.trajectory.limits.max_tokens - self.written
 
     def seed_for(self, purpose: str) -> int:
         """A seed for this round."""
-        return self.record.seed_for(purpose, self.rounds)
+        return self.trajectory.seed_for(purpose, self.rounds)
 
     def add(self, more: Segment, tokens: int) -> None:
         """Append what a round has written."""
@@ -107,25 +107,25 @@ class Speculative:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        record = Record(problem, self.limits, seed, sample)
-        writing = _Writing(record)
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
+        writing = _GrowingAnswer(trajectory)
         finish = FinishReason.STEP_LIMIT
         try:
             while finish is FinishReason.STEP_LIMIT and writing.room > 0:
                 finish = yield from self._round(writing)
             self._cut(writing, finish)
-            for step in record.steps:
+            for step in trajectory.steps:
                 yield from tell(step)
         except RsdError as error:
-            if not record.steps:
+            if not trajectory.steps:
                 self._cut(writing, FinishReason.STOP)
-            return record.fail(error)
+            return trajectory.fail(error)
         ended = finish is FinishReason.EOS
-        return record.end(FinishReason.EOS if ended else FinishReason.LENGTH)
+        return trajectory.end(FinishReason.EOS if ended else FinishReason.LENGTH)
 
-    def _round(self, writing: _Writing) -> Deciding[FinishReason]:
+    def _round(self, writing: _GrowingAnswer) -> Deciding[FinishReason]:
         """A proposal and its verification; `step_limit` if the answer goes on after it."""
-        record = writing.record
+        trajectory = writing.trajectory
         count = min(self.gamma, writing.room - 1)
         if not count:
             return (yield from self._target_alone(writing))
@@ -134,10 +134,10 @@ class Speculative:
             count=count,
             sampling=self.sampling,
             seed=writing.seed_for("propose"),
-            session=record.session,
+            session=trajectory.session,
         )
         proposal = yield from propose(asked)
-        record.charge(Role.DRAFT, proposal)
+        trajectory.charge(Role.DRAFT, proposal)
         tokens = proposal.segment.tokens
         if proposal.finish_reason is FinishReason.LENGTH and not (tokens and tokens.ids):
             return (yield from self._target_alone(writing))
@@ -147,16 +147,16 @@ class Speculative:
                 proposal=proposal,
                 sampling=self.sampling,
                 seed=writing.seed_for("verify"),
-                session=record.session,
+                session=trajectory.session,
             )
         )
-        record.charge(Role.TARGET, verified)
+        trajectory.charge(Role.TARGET, verified)
         writing.add(verified.segment, verified.accepted + 1)
         return verified.finish_reason
 
-    def _target_alone(self, writing: _Writing) -> Deciding[FinishReason]:
+    def _target_alone(self, writing: _GrowingAnswer) -> Deciding[FinishReason]:
         """The rest of the answer in one request."""
-        record = writing.record
+        trajectory = writing.trajectory
         request = Generate(
             role=Role.TARGET,
             context=writing.context,
@@ -164,16 +164,16 @@ class Speculative:
             boundary=WHOLE_ANSWER,
             sampling=self.sampling,
             seed=writing.seed_for("target"),
-            session=record.session,
+            session=trajectory.session,
         )
         [written] = yield from generate([request])
-        record.charge(Role.TARGET, written)
+        trajectory.charge(Role.TARGET, written)
         writing.add(written.segment, written.token_count)
         return written.finish_reason
 
-    def _cut(self, writing: _Writing, finish: FinishReason) -> None:
+    def _cut(self, writing: _GrowingAnswer, finish: FinishReason) -> None:
         text = writing.segment.text
-        writing.record.steps.extend(steps_of(text, Role.TARGET, self.boundary, finish))
+        writing.trajectory.steps.extend(steps_of(text, Role.TARGET, self.boundary, finish))
 
 
 def _joined(a: Segment, b: Segment) -> Segment:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from rsdecode.core.errors import ConfigError, ModelLoadError
 
 
-class Kind(StrEnum):
+class RewardKind(StrEnum):
     """The kinds of reward models that can be loaded; the set is closed."""
 
     VALUE_HEAD = "value-head"
@@ -28,30 +28,30 @@ SUPPORTED = """\
   plus-minus-chat   one that replies + or - to each step: RLHFlow (by name only)"""
 
 _ARCHITECTURES = (
-    ("ForPrmModel", Kind.VALUE_HEAD),
-    ("ForProcessRewardModel", Kind.QWEN_PRM),
-    ("ForTokenClassification", Kind.TOKEN_CLASSIFIER),
-    ("ForSequenceClassification", Kind.OUTCOME),
+    ("ForPrmModel", RewardKind.VALUE_HEAD),
+    ("ForProcessRewardModel", RewardKind.QWEN_PRM),
+    ("ForTokenClassification", RewardKind.TOKEN_CLASSIFIER),
+    ("ForSequenceClassification", RewardKind.OUTCOME),
 )
 
 
-def parse_kind(name: str) -> Kind:
+def parse_kind(name: str) -> RewardKind:
     """The kind of that name.
 
     Raises:
         ConfigError: there is none.
     """
     try:
-        return Kind(name)
+        return RewardKind(name)
     except ValueError:
         raise ConfigError(
-            f"unknown kind of reward model {name!r}: use one of {', '.join(Kind)}"
+            f"unknown kind of reward model {name!r}: use one of {', '.join(RewardKind)}"
         ) from None
 
 
 def detect_kind(
     path_or_id: str, architectures: Sequence[str], has_value_head: Callable[[], bool]
-) -> Kind:
+) -> RewardKind:
     """The kind that the architecture's name gives away.
 
     Args:
@@ -68,7 +68,7 @@ def detect_kind(
             if architecture.endswith(suffix):
                 return kind
     if any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures) and has_value_head():
-        return Kind.VALUE_HEAD
+        return RewardKind.VALUE_HEAD
     named = ", ".join(architectures) or "no architecture"
     raise ModelLoadError(
         f"cannot tell what kind of reward model {path_or_id!r} is (its config.json names {named}): "

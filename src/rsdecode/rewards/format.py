@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from rsdecode.backends.transformers.vocabulary import Ids
 from rsdecode.core.types import Message
+from rsdecode.text.vocabulary import Ids
 
 __all__ = ["Format", "Ids", "question_of"]
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rsdecode.rewards.detect import Kind, detect_kind, parse_kind
+from rsdecode.rewards.detect import RewardKind, detect_kind, parse_kind
 from rsdecode.rewards.outcome import load_outcome
 from rsdecode.rewards.plus_minus import load_plus_minus, load_plus_minus_chat
 from rsdecode.rewards.prefix_scorer import PrefixScorer
-from rsdecode.rewards.source import Source
 from rsdecode.rewards.token_classifier import load_qwen_prm, load_token_classifier
 from rsdecode.rewards.value_head import SUMMARY, load_value_head
+from rsdecode.rewards.weights import RewardCheckpoint
 
 if TYPE_CHECKING:
     from rsdecode.backends.transformers.load import LoadOptions
 
 _LOADERS = {
-    Kind.VALUE_HEAD: load_value_head,
-    Kind.QWEN_PRM: load_qwen_prm,
-    Kind.TOKEN_CLASSIFIER: load_token_classifier,
-    Kind.PLUS_MINUS: load_plus_minus,
-    Kind.PLUS_MINUS_CHAT: load_plus_minus_chat,
-    Kind.OUTCOME: load_outcome,
+    RewardKind.VALUE_HEAD: load_value_head,
+    RewardKind.QWEN_PRM: load_qwen_prm,
+    RewardKind.TOKEN_CLASSIFIER: load_token_classifier,
+    RewardKind.PLUS_MINUS: load_plus_minus,
+    RewardKind.PLUS_MINUS_CHAT: load_plus_minus_chat,
+    RewardKind.OUTCOME: load_outcome,
 }
 
 
@@ -33,7 +33,7 @@ def load_reward_model(
     Args:
         path_or_id: the checkpoint; a local folder works offline.
         options: device, dtype, slots and the like.
-        kind: a name of `detect.Kind`; None to read it off config.json.
+        kind: a name of `detect.RewardKind`; None to read it off config.json.
 
     Raises:
         ConfigError: no such kind.
@@ -43,11 +43,13 @@ def load_reward_model(
     from rsdecode.backends.transformers.load import LoadOptions
 
     options = options or LoadOptions()
-    chosen = parse_kind(kind) if kind is not None else _detect(Source(path_or_id, options))
+    chosen = (
+        parse_kind(kind) if kind is not None else _detect(RewardCheckpoint(path_or_id, options))
+    )
     return _LOADERS[chosen](path_or_id, options)
 
 
-def _detect(source: Source) -> Kind:
+def _detect(source: RewardCheckpoint) -> RewardKind:
     def has_value_head() -> bool:
         return any(name.endswith(f"{SUMMARY}.weight") for name in source.checkpoint.names)
 

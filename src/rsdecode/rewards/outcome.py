@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rsdecode.backends.transformers.vocabulary import Vocabulary
 from rsdecode.core.errors import ModelLoadError
 from rsdecode.core.types import Message
 from rsdecode.rewards.format import Ids
 from rsdecode.rewards.heads import module_head, positive_label, probability
 from rsdecode.rewards.prefix_scorer import PrefixScorer
-from rsdecode.rewards.source import Source
+from rsdecode.rewards.weights import RewardCheckpoint
+from rsdecode.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from rsdecode.backends.transformers.load import LoadOptions
@@ -71,7 +71,7 @@ def load_outcome(path_or_id: str, options: LoadOptions) -> PrefixScorer:
     """
     from transformers import AutoModelForSequenceClassification
 
-    source = Source(path_or_id, options)
+    source = RewardCheckpoint(path_or_id, options)
     labels: Any = source.config.id2label
     if len(labels) > 2:
         raise ModelLoadError(

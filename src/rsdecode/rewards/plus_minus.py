@@ -18,13 +18,13 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rsdecode.backends.transformers.vocabulary import Vocabulary
 from rsdecode.core.errors import ModelLoadError
 from rsdecode.core.types import Message
 from rsdecode.rewards.format import Format, Ids, question_of
 from rsdecode.rewards.heads import probability
 from rsdecode.rewards.prefix_scorer import PrefixScorer
-from rsdecode.rewards.source import Source
+from rsdecode.rewards.weights import RewardCheckpoint
+from rsdecode.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from rsdecode.backends.transformers.load import LoadOptions
@@ -106,7 +106,7 @@ def load_plus_minus(path_or_id: str, options: LoadOptions) -> PrefixScorer:
     Raises:
         ModelLoadError: weights are missing, or the vocabulary lacks `ки`, `+` or `-`.
     """
-    source = Source(path_or_id, options)
+    source = RewardCheckpoint(path_or_id, options)
     form = ShepherdFormat(source.vocabulary)
     return _load(source, form, form.candidates, "plus-minus")
 
@@ -117,12 +117,12 @@ def load_plus_minus_chat(path_or_id: str, options: LoadOptions) -> PrefixScorer:
     Raises:
         ModelLoadError: weights are missing, or the tokenizer does not fit the format.
     """
-    source = Source(path_or_id, options)
+    source = RewardCheckpoint(path_or_id, options)
     form = ChatTurnsFormat(source.vocabulary)
     return _load(source, form, form.candidates, "plus-minus-chat")
 
 
-def _load(source: Source, form: Format, candidates: Ids, kind: str) -> PrefixScorer:
+def _load(source: RewardCheckpoint, form: Format, candidates: Ids, kind: str) -> PrefixScorer:
     from rsdecode.backends.transformers.load import model_shape
     from rsdecode.backends.transformers.network import CausalNetwork
 

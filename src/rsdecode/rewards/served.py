@@ -26,13 +26,11 @@ from rsdecode.backends.openai_http.address import root_of
 from rsdecode.backends.openai_http.faults import Fault, Refusal
 from rsdecode.backends.openai_http.reading import count, entry, is_list, numbers
 from rsdecode.backends.openai_http.transport import Exchange, Transport
-from rsdecode.backends.transformers.pretrained import context_length, load_tokenizer, read_config
-from rsdecode.backends.transformers.vocabulary import Vocabulary
 from rsdecode.core.cost import ModelShape, attended_tokens
 from rsdecode.core.errors import ConfigError, ContextFull, RsdError
 from rsdecode.core.requests import Failed
 from rsdecode.core.types import Usage
-from rsdecode.rewards.detect import Kind, detect_kind, parse_kind
+from rsdecode.rewards.detect import RewardKind, detect_kind, parse_kind
 from rsdecode.rewards.format import Format
 from rsdecode.rewards.heads import positive_label
 from rsdecode.rewards.outcome import ChatAnswerFormat
@@ -40,15 +38,17 @@ from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.reader import Marked, Rewards
 from rsdecode.rewards.token_classifier import QwenPrmFormat, SeparatorFormat
 from rsdecode.rewards.value_head import ValueHeadFormat
+from rsdecode.text.pretrained import context_length, load_tokenizer, read_config
+from rsdecode.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-_FORMATS: dict[Kind, Callable[[Vocabulary], Format]] = {
-    Kind.VALUE_HEAD: ValueHeadFormat,
-    Kind.QWEN_PRM: QwenPrmFormat,
-    Kind.TOKEN_CLASSIFIER: SeparatorFormat,
-    Kind.OUTCOME: ChatAnswerFormat,
+_FORMATS: dict[RewardKind, Callable[[Vocabulary], Format]] = {
+    RewardKind.VALUE_HEAD: ValueHeadFormat,
+    RewardKind.QWEN_PRM: QwenPrmFormat,
+    RewardKind.TOKEN_CLASSIFIER: SeparatorFormat,
+    RewardKind.OUTCOME: ChatAnswerFormat,
 }
 
 
@@ -192,7 +192,7 @@ def load_served_reward(
     Args:
         transport: to the server.
         tokenizer: folder or hub id of the model: its tokenizer and its config.json are read.
-        kind: a name of `detect.Kind`; None to read it off config.json.
+        kind: a name of `detect.RewardKind`; None to read it off config.json.
         max_context: tokens of a sequence at most; None for what the model was made for.
 
     Raises:
@@ -210,7 +210,7 @@ def load_served_reward(
             f"a {chosen} reward model reads next-token probabilities at marks, which servers do "
             f"not give: load it in this process with hf:{tokenizer}"
         )
-    whole = chosen is Kind.OUTCOME
+    whole = chosen is RewardKind.OUTCOME
     return PrefixScorer(
         PoolingReader(transport, _column(chosen, config, tokenizer), whole=whole),
         _FORMATS[chosen](Vocabulary(words)),
@@ -232,16 +232,16 @@ def _rows(data: object) -> list[list[float]]:
     return [numbers(row if is_list(row) else [row]) for row in data]
 
 
-def _column(kind: Kind, config: PreTrainedConfig, name: str) -> int:
-    if kind is Kind.VALUE_HEAD:
+def _column(kind: RewardKind, config: PreTrainedConfig, name: str) -> int:
+    if kind is RewardKind.VALUE_HEAD:
         return 0
-    if kind is Kind.QWEN_PRM:
+    if kind is RewardKind.QWEN_PRM:
         return 1
     labels: Any = config.id2label
     return positive_label(labels, name) or 0
 
 
-def _shape(kind: Kind, config: PreTrainedConfig) -> ModelShape | None:
+def _shape(kind: RewardKind, config: PreTrainedConfig) -> ModelShape | None:
     """Sizes by config.json; None where there is no torch to work them out."""
     try:
         from transformers import AutoModel
@@ -253,14 +253,14 @@ def _shape(kind: Kind, config: PreTrainedConfig) -> ModelShape | None:
     return replace(shape, parameters=shape.parameters + _head_size(kind, shape.hidden, config))
 
 
-def _head_size(kind: Kind, hidden: int, config: PreTrainedConfig) -> int:
+def _head_size(kind: RewardKind, hidden: int, config: PreTrainedConfig) -> int:
     labels: int = len(config.id2label or ())
     match kind:
-        case Kind.VALUE_HEAD:
+        case RewardKind.VALUE_HEAD:
             return hidden + 1
-        case Kind.QWEN_PRM:
+        case RewardKind.QWEN_PRM:
             return hidden * (hidden + 1) + 2 * (hidden + 1)
-        case Kind.TOKEN_CLASSIFIER:
+        case RewardKind.TOKEN_CLASSIFIER:
             return labels * (hidden + 1)
         case _:
             return labels * hidden

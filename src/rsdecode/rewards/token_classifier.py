@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rsdecode.backends.transformers.vocabulary import Vocabulary
 from rsdecode.core.types import Message
 from rsdecode.rewards.format import Ids, question_of
 from rsdecode.rewards.heads import (
@@ -32,7 +31,8 @@ from rsdecode.rewards.heads import (
     two_layer_head,
 )
 from rsdecode.rewards.prefix_scorer import PrefixScorer
-from rsdecode.rewards.source import Source
+from rsdecode.rewards.weights import RewardCheckpoint
+from rsdecode.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from rsdecode.backends.transformers.load import LoadOptions
@@ -101,7 +101,7 @@ def load_qwen_prm(path_or_id: str, options: LoadOptions) -> PrefixScorer:
     Raises:
         ModelLoadError: weights are missing, or the vocabulary has no step mark.
     """
-    source = Source(path_or_id, options)
+    source = RewardCheckpoint(path_or_id, options)
     form = QwenPrmFormat(source.vocabulary)
     names = [f"score.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")]
     tensors = [source.checkpoint.read(name) for name in names]
@@ -121,7 +121,7 @@ def load_token_classifier(path_or_id: str, options: LoadOptions) -> PrefixScorer
     """
     from transformers import AutoModelForTokenClassification
 
-    source = Source(path_or_id, options)
+    source = RewardCheckpoint(path_or_id, options)
     labels: Any = source.config.id2label
     column = positive_label(labels, path_or_id)
     form = SeparatorFormat(source.vocabulary)

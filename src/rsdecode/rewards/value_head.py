@@ -19,12 +19,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rsdecode.backends.transformers.vocabulary import Vocabulary
 from rsdecode.core.types import Message
 from rsdecode.rewards.format import Ids, question_of
 from rsdecode.rewards.heads import linear_head, probability
 from rsdecode.rewards.prefix_scorer import PrefixScorer
-from rsdecode.rewards.source import Source
+from rsdecode.rewards.weights import RewardCheckpoint
+from rsdecode.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from rsdecode.backends.transformers.load import LoadOptions
@@ -62,7 +62,7 @@ def load_value_head(path_or_id: str, options: LoadOptions) -> PrefixScorer:
     Raises:
         ModelLoadError: weights are missing, or the vocabulary has no step mark.
     """
-    source = Source(path_or_id, options)
+    source = RewardCheckpoint(path_or_id, options)
     form = ValueHeadFormat(source.vocabulary)
     weight, bias = (source.checkpoint.read(f"{SUMMARY}.{part}") for part in ("weight", "bias"))
     backbone = source.backbone()

@@ -19,7 +19,7 @@ from rsdecode.core.segment import PARAGRAPH
 from rsdecode.core.types import Context, FinishReason, Message, Problem, Role, Trajectory
 from rsdecode.methods import RSD
 from rsdecode.rewards.judge import JudgeReward
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.session.scheduler import Job, Scheduler
 from tests.backends.openai_http.local_server import Fault, LocalServer, Reply
 from tests.backends.openai_http.scripted_server import NAME, solution, step_of, vllm
 

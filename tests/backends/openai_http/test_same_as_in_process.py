@@ -15,7 +15,7 @@ from rsdecode.methods import RSD
 from rsdecode.models.abacus import model_path, problems
 from rsdecode.rewards.load import load_reward_model
 from rsdecode.rewards.served import load_served_reward
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.session.scheduler import Job, Scheduler
 from tests.backends.openai_http.local_server import LocalServer
 from tests.backends.openai_http.model_server import NAME, Completions, pooling
 

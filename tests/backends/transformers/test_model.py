@@ -17,7 +17,7 @@ from rsdecode.core.requests import Failed, Generate, Generated, Sampling
 from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import Context, Message, Segment, Tokens
 from rsdecode.core.weighting import Constant
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.session.scheduler import Job, Scheduler
 from tests.backends.transformers import tiny
 
 QUESTION = (Message("user", "How much is the sum?"),)

@@ -17,7 +17,7 @@ from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Failed, Propose, Proposed, Sampling, Verified, Verify
 from rsdecode.core.types import Context, FinishReason, Problem, Role, Segment
 from rsdecode.methods import Single, Speculative
-from rsdecode.scheduler.drive import drive
+from rsdecode.session.drive import drive
 from tests.backends.transformers import tiny
 
 options = st.builds(

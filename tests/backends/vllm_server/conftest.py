@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rsdecode.backends.vllm_server import Footprint, Machine, ServerPlan, Wish, plan
+from rsdecode.backends.vllm_server import Footprint, Machine, ServerPlan, ServerSpec, plan
 
 MIB = 2**20
 FAKE = Path(__file__).with_name("fake_vllm.py")
@@ -62,7 +62,7 @@ def footprint(weight_mib: int = 100, *, heads: int = 8, context: int = 4096) -> 
 
 def plans(*names: str) -> list[ServerPlan]:
     """Small servers on the processors."""
-    wishes = [Wish(name, f"models/{name}", footprint()) for name in names]
+    wishes = [ServerSpec(name, f"models/{name}", footprint()) for name in names]
     return plan(wishes, Machine(cores=2, memory_bytes=2**33))
 
 

@@ -12,8 +12,8 @@ from rsdecode.backends.vllm_server import (
     Gpu,
     Machine,
     ServerPlan,
+    ServerSpec,
     Task,
-    Wish,
     arguments,
     environment,
     plan,
@@ -28,9 +28,9 @@ def gpus(count: int) -> Machine:
     return Machine(tuple(Gpu(str(i), GPU_BYTES) for i in range(count)), 16, 256 * GIB)
 
 
-def wish(name: str, weight_gib: float = 2.0, kv_kib: int = 64, heads: int = 8) -> Wish:
+def wish(name: str, weight_gib: float = 2.0, kv_kib: int = 64, heads: int = 8) -> ServerSpec:
     footprint = Footprint(int(weight_gib * GIB), kv_kib * 1024, 8192, heads, "LlamaForCausalLM")
-    return Wish(name, f"models/{name}", footprint)
+    return ServerSpec(name, f"models/{name}", footprint)
 
 
 TRIO = (wish("draft", 3.0, 28), wish("target", 15.0, 56), wish("reward", 3.0, 28))
@@ -88,7 +88,7 @@ def test_what_is_asked_for_is_done() -> None:
         (wish("draft", 75.0, heads=7), "do not fit on GPU"),
     ],
 )
-def test_what_cannot_be_is_an_error(changed: Wish, part: str) -> None:
+def test_what_cannot_be_is_an_error(changed: ServerSpec, part: str) -> None:
     with pytest.raises(ConfigError, match=part) as caught:
         plan((changed,), gpus(4))
     assert "draft" in str(caught.value)

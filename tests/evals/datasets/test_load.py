@@ -15,9 +15,9 @@ from rsdecode.core.errors import ConfigError
 from rsdecode.evals.datasets import DATASETS, dataset_named, is_dataset, load_dataset
 from rsdecode.evals.grading import AnswerKind
 
-Row = dict[str, Any]
+RawQuestion = dict[str, Any]
 
-HUB_ROWS: dict[str, tuple[Row, str, str, str]] = {
+HUB_ROWS: dict[str, tuple[RawQuestion, str, str, str]] = {
     "gsm8k": (
         {"question": "How many?", "answer": "9 * 2 = <<9*2=18>>18\n#### 1,800"},
         "gsm8k-0", "How many?", "1,800",
@@ -48,7 +48,7 @@ HUB_ROWS: dict[str, tuple[Row, str, str, str]] = {
 }  # fmt: skip
 """A row as the hub has it; the problem's id, question and answer."""
 
-GPQA: Row = {
+GPQA: RawQuestion = {
     "Record ID": "rec1", "Question": "Which?", "Correct Answer": "right\n",
     "Incorrect Answer 1": "wrong 1", "Incorrect Answer 2": "wrong 2", "Incorrect Answer 3": "w3",
 }  # fmt: skip
@@ -56,7 +56,7 @@ GPQA: Row = {
 
 @pytest.fixture
 def file(tmp_path: Path) -> Callable[..., str]:
-    def write(*rows: Row | str) -> str:
+    def write(*rows: RawQuestion | str) -> str:
         path = tmp_path / "rows.jsonl"
         lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
         path.write_text("\n".join(lines), "utf-8")
@@ -146,7 +146,7 @@ def test_a_file_of_ones_own(file: Callable[..., str]) -> None:
         ({"question": "q?", "choices": ["a", "b"], "answer": "a thing"}, "answer"),
     ],
 )
-def test_a_bad_line_is_named(row: Row | str, reason: str, file: Callable[..., str]) -> None:
+def test_a_bad_line_is_named(row: RawQuestion | str, reason: str, file: Callable[..., str]) -> None:
     name = file({"id": "good", "question": "q?", "answer": "4"}, row)
     with pytest.raises(ConfigError, match=rf"rows\.jsonl, line 2: .*{reason}"):
         load_dataset(name)
@@ -161,7 +161,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any]) -> None:
 def test_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str | None, str]] = []
 
-    def load(repo: str, config: str | None, *, split: str) -> list[Row]:
+    def load(repo: str, config: str | None, *, split: str) -> list[RawQuestion]:
         asked.append((repo, config, split))
         return [HUB_ROWS["gsm8k"][0], {"question": "b?", "answer": "#### 2"}]
 

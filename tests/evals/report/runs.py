@@ -17,10 +17,10 @@ from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Generate, Score
 from rsdecode.core.types import Problem, Role
 from rsdecode.core.weighting import BinaryStep
-from rsdecode.evals.store import Meta, Store
 from rsdecode.methods import RSD, Method, Single
-from rsdecode.records import trajectory_to_record
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.results.records import trajectory_to_record
+from rsdecode.results.store import Meta, Store
+from rsdecode.session.scheduler import Job, Scheduler
 
 DRAFT, TARGET, PRM = (
     ModelShape(1_000, layers=1, attention_width=8, hidden=8, vocabulary=50),

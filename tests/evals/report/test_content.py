@@ -18,7 +18,7 @@ from rsdecode.core.errors import ConfigError
 from rsdecode.evals.report.content import read_report
 from rsdecode.evals.report.paper import DATASETS, TABLE_2, paper_figures
 from tests.evals.report.runs import write_run
-from tests.evals.test_summary import flat, recomputed
+from tests.results.test_summary import flat, recomputed
 
 PARAMETERS = {"draft": 1_000, "target": 9_000, "reward": 2_000}
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from rsdecode.cli.main import main
-from rsdecode.evals.report.excerpts import MAX_TEXT, Source, choose
+from rsdecode.evals.report.excerpts import MAX_TEXT, ExcerptSource, choose
 from tests.evals.report.runs import write_run
 
 EVIL = "</script><img src=x onerror=alert(1)>$\\frac$`|"
@@ -166,18 +166,18 @@ def record(problem: str, correct: bool, text: str = "x") -> dict[str, Any]:
 def test_whole_problems_are_chosen_disputed_ones_in_turn() -> None:
     right = [record(str(i), True) for i in range(6)]
     mixed = [record(str(i), i not in (3, 5)) for i in range(6)]
-    chosen = choose([Source("d", "a", right), Source("d", "b", mixed)], 7)
+    chosen = choose([ExcerptSource("d", "a", right), ExcerptSource("d", "b", mixed)], 7)
     assert [(e["id"], e["method"]) for e in chosen.entries] == [
         (problem, method) for problem in ("3", "0", "5") for method in "ab"
     ]
     assert chosen.total == 12
-    two = choose([Source("d", "a", right), Source("e", "a", right)], 4).entries
+    two = choose([ExcerptSource("d", "a", right), ExcerptSource("e", "a", right)], 4).entries
     assert [e["data"] for e in two] == ["d", "d", "e", "e"]
-    assert choose([Source("d", "a", right)], 0).entries == []
+    assert choose([ExcerptSource("d", "a", right)], 0).entries == []
 
 
 def test_long_texts_are_cut_and_say_so() -> None:
-    [entry] = choose([Source("d", "a", [record("0", True, "y" * (MAX_TEXT + 5))])], 1).entries
+    [entry] = choose([ExcerptSource("d", "a", [record("0", True, "y" * (MAX_TEXT + 5))])], 1).entries
     assert entry["steps"][0]["text"].endswith("y [... 5 more characters]")
 
 

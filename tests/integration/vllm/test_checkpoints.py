@@ -10,14 +10,14 @@ import pytest
 import torch
 from transformers import Qwen2Model
 
-from rsdecode.backends.transformers.pretrained import load_tokenizer
-from rsdecode.backends.transformers.vocabulary import Vocabulary
 from rsdecode.config import load_config
 from rsdecode.config.specs import parse_reward_spec
 from rsdecode.config.vllm import VllmServers
 from rsdecode.core.types import Role
 from rsdecode.rewards.token_classifier import QwenPrmFormat
 from rsdecode.rewards.value_head import ValueHeadFormat
+from rsdecode.text.pretrained import load_tokenizer
+from rsdecode.text.vocabulary import Vocabulary
 from tests.rewards import tiny
 
 pytestmark = pytest.mark.integration

@@ -16,7 +16,7 @@ from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Generate, Score, Scored
 from rsdecode.core.types import Context, Ledger, Message, Problem, Role, Segment, Trajectory
 from rsdecode.models.abacus import problems
-from rsdecode.scheduler.scheduler import Job, Scheduler
+from rsdecode.session.scheduler import Job, Scheduler
 
 from .conftest import family
 

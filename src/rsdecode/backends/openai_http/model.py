@@ -13,13 +13,13 @@ from rsdecode.backends.openai_http.faults import Refusal
 from rsdecode.backends.openai_http.probe import Abilities, probe
 from rsdecode.backends.openai_http.rendering import Renderer
 from rsdecode.backends.openai_http.transport import Exchange, Transport
-from rsdecode.backends.openai_http.writing import Writing
-from rsdecode.backends.transformers.pretrained import PLAIN_PROMPT
+from rsdecode.backends.openai_http.writing import StepAssembly
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import PromptTooLong, RequestError, RsdError
 from rsdecode.core.protocols import Choose, Chosen
 from rsdecode.core.requests import Failed, Generate, Generated
 from rsdecode.core.types import Context, Segment, Usage
+from rsdecode.text.pretrained import PLAIN_PROMPT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -94,7 +94,7 @@ class ServedModel:
 
     async def _write(self, request: Generate) -> Generated:
         """A step: one request to the server, or several where it stops too early for us."""
-        writing = Writing(request, self._tokenizer, self._renderer.vocabulary)
+        writing = StepAssembly(request, self._tokenizer, self._renderer.vocabulary)
         while True:
             try:
                 piece = await self._transport.run(
@@ -109,7 +109,7 @@ class ServedModel:
             if generated := writing.take(*piece):
                 return generated
 
-    async def _piece(self, exchange: Exchange, writing: Writing) -> _Piece | None:
+    async def _piece(self, exchange: Exchange, writing: StepAssembly) -> _Piece | None:
         """One try of one request; None if the context is full."""
         abilities = await self._abilities(exchange)
         request, context = writing.request, writing.context

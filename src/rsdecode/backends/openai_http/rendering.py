@@ -9,9 +9,9 @@ from rsdecode.backends.openai_http.asks import Conversation, Prompt
 from rsdecode.backends.openai_http.probe import TRIAL_TEXT, Abilities
 from rsdecode.backends.openai_http.reading import entry
 from rsdecode.backends.openai_http.transport import Exchange
-from rsdecode.backends.transformers.prompt import Prompts, plain_text
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Context, Message
+from rsdecode.text.prompt import Prompts, plain_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -105,7 +105,7 @@ def tokenizer_of(place: str) -> PreTrainedTokenizerBase:
         ConfigError: transformers is not installed.
     """
     try:
-        from rsdecode.backends.transformers.pretrained import load_tokenizer
+        from rsdecode.text.pretrained import load_tokenizer
 
         return load_tokenizer(place)
     except ImportError as error:

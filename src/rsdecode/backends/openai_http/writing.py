@@ -10,17 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rsdecode.backends.openai_http.asks import Answered
-from rsdecode.backends.transformers.text import Detokenizer, StepText
 from rsdecode.core.errors import RequestError
 from rsdecode.core.requests import Generate, Generated
 from rsdecode.core.seeds import derive_seed
 from rsdecode.core.types import Context, FinishReason, Segment, Tokens, Usage
+from rsdecode.text.step_text import Detokenizer, StepText
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class Writing:
+class StepAssembly:
     """One request while it is served.
 
     Args:

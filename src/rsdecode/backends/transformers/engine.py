@@ -23,19 +23,19 @@ from rsdecode.backends.transformers.cache import SlotCache
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.network import Network
 from rsdecode.backends.transformers.sampling import INVALID, sample
-from rsdecode.backends.transformers.serving import Reading, Ticket, Writing
+from rsdecode.backends.transformers.serving import DecodeRow, PrefillRow, Ticket
 from rsdecode.backends.transformers.slots import SlotTable
-from rsdecode.backends.transformers.text import Detokenizer, StepText
 from rsdecode.backends.transformers.worker import worker_for
 from rsdecode.core.errors import Cancelled, OutOfMemory, RequestError, RsdError
 from rsdecode.core.requests import Failed
+from rsdecode.text.step_text import Detokenizer, StepText
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
-Row = Writing | Reading
+Row = DecodeRow | PrefillRow
 Job = TypeVar("Job", Decode, Prefill)
 PREFILL_TOKENS = 2048
 """Tokens of one padded forward pass at most, padding included."""
@@ -179,10 +179,10 @@ class Engine:
         if copy_from is not None:
             self._cache.copy(copy_from.index, slot.index, reused)
         if isinstance(job, Prefill):
-            return Reading(ticket, slot, reused, job=job)
+            return PrefillRow(ticket, slot, reused, job=job)
         assert self._tokenizer is not None, "an engine that writes has a tokenizer"
         step = StepText(job.boundary, Detokenizer(self._tokenizer, job.ids))
-        return Writing(ticket, slot, reused, job=job, step=step, max_context=self.max_context)
+        return DecodeRow(ticket, slot, reused, job=job, step=step, max_context=self.max_context)
 
     def _select(self) -> list[Row]:
         """Rows for one forward pass: prompts first, those of similar length together."""
@@ -231,10 +231,10 @@ class Engine:
 
     def _collect(self, rows: list[Row], outputs: Tensor, counts: list[int]) -> None:
         """Hand each row its outputs and answer what is done."""
-        writing: list[tuple[int, Writing]] = []
+        writing: list[tuple[int, DecodeRow]] = []
         for place, (row, count) in enumerate(zip(rows, counts, strict=True)):
             row.advance(count)
-            if isinstance(row, Reading):
+            if isinstance(row, PrefillRow):
                 if (read := row.add(outputs[place], count)) is not None:
                     self._finish(row, read)
             elif not row.pending:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rsdecode.backends.transformers.pretrained import (
+from rsdecode.backends.transformers.worker import run_in_temporary_thread
+from rsdecode.core.cost import ModelShape
+from rsdecode.core.errors import ModelLoadError, OutOfMemory
+from rsdecode.text.pretrained import (
     PLAIN_PROMPT,
     first_line,
     gguf_argument,
     read_config,
 )
-from rsdecode.backends.transformers.worker import in_passing_thread
-from rsdecode.core.cost import ModelShape
-from rsdecode.core.errors import ModelLoadError, OutOfMemory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -115,7 +115,7 @@ def load_pretrained(
         return model.to(device), report
 
     try:
-        model, report = in_passing_thread(load)
+        model, report = run_in_temporary_thread(load)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(
             f"{path_or_id!r} does not fit into the memory of {device}: choose a smaller model, "

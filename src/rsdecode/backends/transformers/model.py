@@ -10,10 +10,8 @@ from rsdecode.backends.transformers.engine import Engine
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.load import LoadOptions, load_pretrained, model_shape
 from rsdecode.backends.transformers.network import CausalNetwork
-from rsdecode.backends.transformers.pretrained import context_length, load_tokenizer, read_config
-from rsdecode.backends.transformers.prompt import Prompts
 from rsdecode.backends.transformers.speculator import Speculator
-from rsdecode.backends.transformers.worker import in_passing_thread
+from rsdecode.backends.transformers.worker import run_in_temporary_thread
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ModelLoadError, PromptTooLong, RequestError, RsdError
 from rsdecode.core.protocols import Choose, Chosen
@@ -27,6 +25,8 @@ from rsdecode.core.requests import (
     Verify,
 )
 from rsdecode.core.types import FinishReason, Role, Segment, Tokens
+from rsdecode.text.pretrained import context_length, load_tokenizer, read_config
+from rsdecode.text.prompt import Prompts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,7 +148,7 @@ class LocalModel:
                 for request, reply in zip(requests, replies, strict=True)
             ]
 
-        return in_passing_thread(judged)
+        return run_in_temporary_thread(judged)
 
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""

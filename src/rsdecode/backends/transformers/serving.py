@@ -17,10 +17,10 @@ from torch import Tensor
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.sampling import distribution
 from rsdecode.backends.transformers.slots import Slot
-from rsdecode.backends.transformers.text import StepText
 from rsdecode.core.cost import attended_tokens
 from rsdecode.core.requests import Failed
 from rsdecode.core.types import FinishReason, Usage
+from rsdecode.text.step_text import StepText
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +47,7 @@ class Ticket:
 
 
 @dataclass(slots=True, eq=False)
-class Serving:
+class EngineRow:
     """What a job that writes and a job that only reads have in common.
 
     Attributes:
@@ -84,7 +84,7 @@ class Serving:
 
 
 @dataclass(slots=True, eq=False)
-class Writing(Serving):
+class DecodeRow(EngineRow):
     """A `Decode` job."""
 
     job: Decode = field(kw_only=True)
@@ -96,7 +96,7 @@ class Writing(Serving):
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        super(Writing, self).__post_init__()
+        super(DecodeRow, self).__post_init__()
         self._random = random.Random(self.job.seed)
 
     def uniform(self) -> float:
@@ -129,7 +129,7 @@ class Writing(Serving):
 
 
 @dataclass(slots=True, eq=False)
-class Reading(Serving):
+class PrefillRow(EngineRow):
     """A `Prefill` job."""
 
     job: Prefill = field(kw_only=True)

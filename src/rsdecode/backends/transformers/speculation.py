@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from rsdecode.backends.transformers.sampling import distribution, inverse
 from rsdecode.core.requests import Sampling
-from rsdecode.core.speculation import Verdict
+from rsdecode.core.speculation import Judgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def judge(
     logits: Tensor,
     sampling: Sampling,
     uniforms: Sequence[float],
-) -> Verdict:
+) -> Judgement:
     """Exact rejection sampling (see `core.speculation.judge`, whose verdict this is).
 
     Args:
@@ -52,11 +52,13 @@ def judge(
         q = _padded(drawn[place], width)
         if uniforms[place] * float(q[token]) >= float(p[token]):
             left = (p - q).clamp(min=0.0)
-            return Verdict(place, inverse(left if left.any() else p, uniforms[len(proposed)]))
+            return Judgement(place, inverse(left if left.any() else p, uniforms[len(proposed)]))
     accepted = len(proposed)
     if len(logits) == accepted:
-        return Verdict(accepted, None)
-    return Verdict(accepted, inverse(distribution(logits[accepted], sampling), uniforms[accepted]))
+        return Judgement(accepted, None)
+    return Judgement(
+        accepted, inverse(distribution(logits[accepted], sampling), uniforms[accepted])
+    )
 
 
 def _padded(probabilities: Tensor, width: int) -> Tensor:

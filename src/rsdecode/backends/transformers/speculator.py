@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from rsdecode.backends.transformers.engine import not_a_number
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
-from rsdecode.backends.transformers.prompt import Prompts
 from rsdecode.backends.transformers.speculation import Drawn, judge
-from rsdecode.backends.transformers.text import Detokenizer
 from rsdecode.core.errors import RequestError
 from rsdecode.core.requests import Failed, Proposed, Verified, Verify
 from rsdecode.core.speculation import uniforms
 from rsdecode.core.types import FinishReason, Segment, Tokens
+from rsdecode.text.prompt import Prompts
+from rsdecode.text.step_text import Detokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -94,7 +94,7 @@ def worker_for(device: str) -> Worker:
         return _workers.setdefault(device, Worker(device))
 
 
-def in_passing_thread(function: Callable[[], T]) -> T:
+def run_in_temporary_thread(function: Callable[[], T]) -> T:
     """Call `function` in a thread that ends with it; raises what it raises.
 
     torch gives each thread that computes on a CPU a team of helpers, which lives as long as the

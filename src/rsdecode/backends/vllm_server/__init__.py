@@ -12,7 +12,7 @@ from rsdecode.backends.vllm_server.command import Task, arguments, environment, 
 from rsdecode.backends.vllm_server.fleet import Fleet
 from rsdecode.backends.vllm_server.footprint import Footprint, read_footprint
 from rsdecode.backends.vllm_server.machine import Gpu, Machine
-from rsdecode.backends.vllm_server.placement import ServerPlan, Wish, plan
+from rsdecode.backends.vllm_server.placement import ServerPlan, ServerSpec, plan
 from rsdecode.backends.vllm_server.server import LogWatcher, Server, Watcher
 from rsdecode.backends.vllm_server.watched import watch_language_model, watch_reward_model
 
@@ -24,9 +24,9 @@ __all__ = [
     "Machine",
     "Server",
     "ServerPlan",
+    "ServerSpec",
     "Task",
     "Watcher",
-    "Wish",
     "arguments",
     "environment",
     "executable",

@@ -34,7 +34,7 @@ class Task(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ServerSpec:
     """A model that is to be served.
 
     Attributes:
@@ -82,7 +82,7 @@ class ServerPlan:
         threads: of a server on the processors.
     """
 
-    wish: Wish
+    wish: ServerSpec
     gpus: tuple[Gpu, ...] = ()
     memory: float = 0.0
     kv_bytes: int = 0
@@ -113,7 +113,7 @@ class ServerPlan:
         return facts
 
 
-def plan(wishes: Sequence[Wish], machine: Machine) -> list[ServerPlan]:
+def plan(wishes: Sequence[ServerSpec], machine: Machine) -> list[ServerPlan]:
     """Place each model; plans in the order of the wishes.
 
     Raises:
@@ -139,7 +139,7 @@ def plan(wishes: Sequence[Wish], machine: Machine) -> list[ServerPlan]:
     ]
 
 
-def _choose(wish: Wish, machine: Machine, taken: Sequence[float]) -> tuple[int, ...]:
+def _choose(wish: ServerSpec, machine: Machine, taken: Sequence[float]) -> tuple[int, ...]:
     """The GPUs for a model: those asked for, or those with most room."""
     count = len(machine.gpus)
     if wish.gpus is not None:
@@ -168,7 +168,7 @@ def _choose(wish: Wish, machine: Machine, taken: Sequence[float]) -> tuple[int, 
     return chosen
 
 
-def _shards(wish: Wish, machine: Machine) -> int:
+def _shards(wish: ServerSpec, machine: Machine) -> int:
     """The smallest power of two of GPUs that hold the weights well, if there are so many."""
     room = WEIGHTS_AT_MOST * min(gpu.memory_bytes for gpu in machine.gpus)
     shards = 1
@@ -181,12 +181,12 @@ def _shards(wish: Wish, machine: Machine) -> int:
     return shards
 
 
-def _base(wish: Wish, shards: int) -> float:
+def _base(wish: ServerSpec, shards: int) -> float:
     """What a process takes of a GPU besides keys and values."""
     return wish.footprint.weight_bytes / shards + OVERHEAD_BYTES
 
 
-def _divide(wishes: Sequence[Wish], gpu: Gpu, shards: dict[str, int]) -> dict[str, float]:
+def _divide(wishes: Sequence[ServerSpec], gpu: Gpu, shards: dict[str, int]) -> dict[str, float]:
     """The share of one GPU for each model on it that has none yet."""
     free = [wish for wish in wishes if wish.memory is None]
     if not free:
@@ -225,7 +225,7 @@ def _with_room(placed: ServerPlan) -> ServerPlan:
     return replace(placed, kv_bytes=int(room) * len(placed.gpus))
 
 
-def _on_processors(wishes: Sequence[Wish], machine: Machine) -> list[ServerPlan]:
+def _on_processors(wishes: Sequence[ServerSpec], machine: Machine) -> list[ServerPlan]:
     """Servers share the cores evenly; each has room for its requests within `CPU_SHARE`."""
     for wish in wishes:
         if wish.gpus or (wish.tensor_parallel or 1) > 1:

@@ -1,7 +1,7 @@
 """Problems to solve, by the name of their data set."""
 
 from rsdecode.evals.datasets.catalogue import DATASETS
-from rsdecode.evals.datasets.entry import Dataset, Source
+from rsdecode.evals.datasets.entry import Dataset, HubSource
 from rsdecode.evals.datasets.load import dataset_named, is_dataset, load_dataset
 
-__all__ = ["DATASETS", "Dataset", "Source", "dataset_named", "is_dataset", "load_dataset"]
+__all__ = ["DATASETS", "Dataset", "HubSource", "dataset_named", "is_dataset", "load_dataset"]

@@ -6,7 +6,7 @@ import re
 
 from rsdecode.core.errors import InputError
 from rsdecode.evals.datasets.choices import choices
-from rsdecode.evals.datasets.entry import Dataset, Item, Row, Source, fields
+from rsdecode.evals.datasets.entry import Dataset, HubSource, Item, RawQuestion, fields
 from rsdecode.evals.grading.verdict import AnswerKind
 
 STEM = (
@@ -23,13 +23,13 @@ STEM = (
 _OPEN, _UNNAMED, _WITH_CHOICES = fields(), fields(id=()), choices()
 
 
-def _gaokao(row: Row) -> Item:
+def _gaokao(row: RawQuestion) -> Item:
     """GaoKao 2023: "id" and "source" name the paper, which many questions share."""
     item = _UNNAMED(row)
     return Item(item.question, re.sub(r"\s*solution:\s*$", "", item.answer))
 
 
-def _own(row: Row) -> Item:
+def _own(row: RawQuestion) -> Item:
     """A row of one's own file, with choices or without; it needs an answer to be graded by."""
     item = (_WITH_CHOICES if "choices" in row else _OPEN)(row)
     if item is None or not item.answer:
@@ -44,15 +44,17 @@ def own_file(name: str) -> Dataset:
 
 _ENTRIES = (
     Dataset("abacus", fields(), answer_type=AnswerKind.NUMBER, prompt=None),
-    Dataset("gsm8k", fields(), Source("openai/gsm8k", "main"), answer_type=AnswerKind.NUMBER),
-    Dataset("math500", fields(id=("unique_id",)), Source("HuggingFaceH4/MATH-500")),
+    Dataset("gsm8k", fields(), HubSource("openai/gsm8k", "main"), answer_type=AnswerKind.NUMBER),
+    Dataset("math500", fields(id=("unique_id",)), HubSource("HuggingFaceH4/MATH-500")),
     Dataset(
         "olympiadbench",
         fields(answer=("final_answer", "answer")),
-        Source("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train"),
+        HubSource("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train"),
     ),
     Dataset(
-        "gaokao2023en", _gaokao, Source("MARIO-Math-Reasoning/Gaokao2023-Math-En", split="train")
+        "gaokao2023en",
+        _gaokao,
+        HubSource("MARIO-Math-Reasoning/Gaokao2023-Math-En", split="train"),
     ),
     Dataset(
         "gpqa",
@@ -61,18 +63,20 @@ _ENTRIES = (
             wrong=("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"),
             id=("Record ID", "id"),
         ),
-        Source("Idavidrein/gpqa", "gpqa_diamond", "train", gated=True),
+        HubSource("Idavidrein/gpqa", "gpqa_diamond", "train", gated=True),
         AnswerKind.CHOICE,
     ),
-    Dataset("mmlu_stem", choices(subjects=STEM), Source("cais/mmlu", "all"), AnswerKind.CHOICE),
-    Dataset("minerva_math", fields(answer=("answer", "solution")), Source("math-ai/minervamath")),
-    Dataset("svamp", fields(), Source("ChilleD/SVAMP", split="train+test"), AnswerKind.NUMBER),
+    Dataset("mmlu_stem", choices(subjects=STEM), HubSource("cais/mmlu", "all"), AnswerKind.CHOICE),
+    Dataset(
+        "minerva_math", fields(answer=("answer", "solution")), HubSource("math-ai/minervamath")
+    ),
+    Dataset("svamp", fields(), HubSource("ChilleD/SVAMP", split="train+test"), AnswerKind.NUMBER),
     Dataset(
         "aime24",
         fields(answer=("answer", "Answer", "solution")),
-        Source("HuggingFaceH4/aime_2024", split="train"),
+        HubSource("HuggingFaceH4/aime_2024", split="train"),
     ),
-    Dataset("amc23", fields(), Source("math-ai/amc23")),
+    Dataset("amc23", fields(), HubSource("math-ai/amc23")),
 )
 
 DATASETS = {entry.name: entry for entry in _ENTRIES}

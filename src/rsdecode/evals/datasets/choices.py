@@ -8,7 +8,7 @@ from string import ascii_uppercase
 from typing import cast
 
 from rsdecode.core.errors import InputError
-from rsdecode.evals.datasets.entry import Item, Reader, Row, first, own_id
+from rsdecode.evals.datasets.entry import Item, RawQuestion, Reader, first, own_id
 from rsdecode.evals.datasets.lines import check_question, question_text
 
 
@@ -28,7 +28,7 @@ def choices(
         id: names of the field; the first one that a row has counts.
     """
 
-    def read(row: Row) -> Item | None:
+    def read(row: RawQuestion) -> Item | None:
         subject = first(row, ("subject", "type"))
         if subjects and subject is not None and subject not in subjects:
             return None
@@ -57,7 +57,7 @@ def lettered(item: Item, key: str) -> tuple[str, str]:
     return question, ascii_uppercase[order.index(0)]
 
 
-def _picked(row: Row) -> tuple[str, tuple[str, ...]]:
+def _picked(row: RawQuestion) -> tuple[str, tuple[str, ...]]:
     found, answer = row.get("choices"), row.get("answer")
     texts = list(cast("Sequence[object]", found)) if isinstance(found, (list, tuple)) else []
     if not 2 <= len(texts) <= len(ascii_uppercase):

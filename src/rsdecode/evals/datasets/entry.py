@@ -14,12 +14,12 @@ from rsdecode.evals.datasets.lines import answer_text, check_question, question_
 from rsdecode.evals.grading.notation import final_answer
 from rsdecode.evals.grading.verdict import AnswerKind
 
-Row = Mapping[str, Any]
+RawQuestion = Mapping[str, Any]
 """A row of the hub's table, or the JSON object of a line."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class HubSource:
     """Where a data set lies on the Hugging Face hub.
 
     Attributes:
@@ -52,7 +52,7 @@ class Item:
     wrong: tuple[str, ...] = ()
 
 
-Reader = Callable[[Row], Item | None]
+Reader = Callable[[RawQuestion], Item | None]
 """Reads a row; None for one that does not belong to the data set."""
 
 
@@ -69,7 +69,7 @@ class Dataset:
 
     name: str
     read: Reader
-    source: Source | None = None
+    source: HubSource | None = None
     answer_type: AnswerKind = AnswerKind.MATH
     prompt: str | None = STEP_BY_STEP
 
@@ -79,7 +79,7 @@ def fields(
     answer: Sequence[str] = ("answer", "Answer"),
     *,
     id: Sequence[str] = ("id", "ID", "idx"),
-) -> Callable[[Row], Item]:
+) -> Callable[[RawQuestion], Item]:
     """A reader of open questions.
 
     Args:
@@ -89,14 +89,14 @@ def fields(
         id: names of the field; the first one that a row has counts.
     """
 
-    def read(row: Row) -> Item:
+    def read(row: RawQuestion) -> Item:
         text = question_text(row) if question is None else _text(row, question)
         return Item(check_question(text), _answer(row, answer), own_id(row, id))
 
     return read
 
 
-def own_id(row: Row, names: Sequence[str] = ("id", "ID", "idx")) -> str | None:
+def own_id(row: RawQuestion, names: Sequence[str] = ("id", "ID", "idx")) -> str | None:
     """The id of a row, if it has one.
 
     Raises:
@@ -108,12 +108,12 @@ def own_id(row: Row, names: Sequence[str] = ("id", "ID", "idx")) -> str | None:
     raise InputError(f"the id {value!r} must be a text or a whole number")
 
 
-def first(row: Row, names: Sequence[str]) -> Any:
+def first(row: RawQuestion, names: Sequence[str]) -> Any:
     """The value of the first of these fields that the row has; None if it has none of them."""
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
-def _answer(row: Row, names: Sequence[str]) -> str:
+def _answer(row: RawQuestion, names: Sequence[str]) -> str:
     value = first(row, names)
     if value is None:
         found = ", ".join(map(repr, list(row)[:8]))
@@ -135,7 +135,7 @@ def _texts(value: Any) -> list[str] | None:
     return texts if len(texts) == len(parts) else None
 
 
-def _text(row: Row, name: str) -> str:
+def _text(row: RawQuestion, name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str):
         found = ", ".join(map(repr, list(row)[:8]))

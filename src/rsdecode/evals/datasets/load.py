@@ -13,7 +13,7 @@ from rsdecode.core.errors import ConfigError, InputError
 from rsdecode.core.types import Problem
 from rsdecode.evals.datasets.catalogue import DATASETS, own_file
 from rsdecode.evals.datasets.choices import lettered
-from rsdecode.evals.datasets.entry import Dataset, Item, Row
+from rsdecode.evals.datasets.entry import Dataset, Item, RawQuestion
 from rsdecode.evals.datasets.lines import read_lines, read_object
 from rsdecode.models.abacus import LEVELS, Split, problems
 
@@ -69,7 +69,9 @@ def load_dataset(
     return list(islice(_problems(entry, rows, shuffle_seed or 0), limit))
 
 
-def _problems(entry: Dataset, rows: Iterator[tuple[str, int, Row]], seed: int) -> Iterator[Problem]:
+def _problems(
+    entry: Dataset, rows: Iterator[tuple[str, int, RawQuestion]], seed: int
+) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for place, number, row in rows:
         try:
@@ -95,7 +97,7 @@ def _id(entry: Dataset, item: Item, number: int) -> str:
     return f"{entry.name}-{item.id or number}"
 
 
-def _rows_of_file(path: Path) -> Iterator[tuple[str, int, Row]]:
+def _rows_of_file(path: Path) -> Iterator[tuple[str, int, RawQuestion]]:
     """Where each row stands, its number from 0, and the row."""
     for number, line in read_lines(path):
         place = f"{path}, line {number}"
@@ -106,7 +108,7 @@ def _rows_of_file(path: Path) -> Iterator[tuple[str, int, Row]]:
         yield place, number - 1, row
 
 
-def _rows_of_hub(entry: Dataset) -> Iterator[tuple[str, int, Row]]:
+def _rows_of_hub(entry: Dataset) -> Iterator[tuple[str, int, RawQuestion]]:
     source = entry.source
     assert source is not None
     file = f"or give a local file: {entry.name}@PATH.jsonl"
@@ -131,7 +133,7 @@ def _rows_of_hub(entry: Dataset) -> Iterator[tuple[str, int, Row]]:
             f"{remedy}{file}"
         ) from error
     for number, row in enumerate(table):
-        yield f"{source.repo}, row {number}", number, cast("Row", row)
+        yield f"{source.repo}, row {number}", number, cast("RawQuestion", row)
 
 
 def _abacus(name: str, limit: int | None) -> list[Problem]:

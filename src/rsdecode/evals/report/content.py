@@ -12,15 +12,15 @@ from rsdecode.config.method_names import parse_method_name
 from rsdecode.core.errors import ConfigError
 from rsdecode.evals.report.paper import PaperFigure, kind_of, paper_figures
 from rsdecode.evals.report.patterns import Patterns, patterns
-from rsdecode.evals.store import Cell, merge_cells, read_cells
-from rsdecode.evals.summary import Comparison, Summary, compare, summarise
+from rsdecode.results.store import ResultSet, merge_result_sets, read_result_sets
+from rsdecode.results.summary import Comparison, Summary, compare, summarise
 
 ORDER = ("draft", "target", "speculative", "majority", "best-of", "process-best-of", "beam", "rsd")
 """Kinds of methods, as tables show them; others follow."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MethodRow:
     """One method on one data set.
 
     Attributes:
@@ -30,7 +30,7 @@ class Row:
     """
 
     label: str
-    cell: Cell
+    cell: ResultSet
     summary: Summary
     patterns: Patterns
     to_target: Comparison | None
@@ -72,7 +72,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class DataSetTable:
     """All methods on one data set.
 
     Attributes:
@@ -80,8 +80,8 @@ class Group:
     """
 
     data: str
-    rows: Sequence[Row]
-    target: Row | None
+    rows: Sequence[MethodRow]
+    target: MethodRow | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,11 @@ class Report:
     """
 
     folders: Sequence[Path]
-    groups: Sequence[Group]
+    groups: Sequence[DataSetTable]
     warnings: Sequence[str]
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[ResultSet]:
         """All cells, in the order of the tables."""
         return [row.cell for group in self.groups for row in group.rows]
 
@@ -132,11 +132,11 @@ def read_report(folders: Sequence[Path]) -> Report:
     Raises:
         ConfigError: a folder holds no results, or nothing is finished yet.
     """
-    parts: dict[tuple[str, str, str], list[Cell]] = {}
+    parts: dict[tuple[str, str, str], list[ResultSet]] = {}
     for folder in folders:
-        for cell in read_cells(folder):
+        for cell in read_result_sets(folder):
             parts.setdefault((cell.meta.data, cell.meta.method, cell.meta.key), []).append(cell)
-    cells = [merge_cells(same) if len(same) > 1 else same[0] for same in parts.values()]
+    cells = [merge_result_sets(same) if len(same) > 1 else same[0] for same in parts.values()]
     begun = [cell for cell in cells if cell.records]
     if not begun:
         raise ConfigError(f"{', '.join(map(str, folders))}: no answer is finished yet")
@@ -146,39 +146,42 @@ def read_report(folders: Sequence[Path]) -> Report:
         if not cell.records
     ]
     groups = [
-        compare_cells(data, [c for c in begun if c.meta.data == data]) for data in _datasets(begun)
+        compare_result_sets(data, [c for c in begun if c.meta.data == data])
+        for data in _datasets(begun)
     ]
     for group in groups:
         warnings += _warnings(group)
     return Report(list(folders), groups, warnings)
 
 
-def _datasets(cells: Iterable[Cell]) -> list[str]:
+def _datasets(cells: Iterable[ResultSet]) -> list[str]:
     return list(dict.fromkeys(cell.meta.data for cell in cells))
 
 
-def compare_cells(data: str, cells: Sequence[Cell]) -> Group:
+def compare_result_sets(data: str, cells: Sequence[ResultSet]) -> DataSetTable:
     """The methods on one data set side by side; each cell has answers."""
     ordered = sorted(cells, key=_place)
     target = next((cell for cell in ordered if cell.meta.method == "target"), None)
     unit = None if target is None else summarise(target)
     rows = [_row(cell, ordered, target, unit) for cell in ordered]
-    return Group(data, rows, next((row for row in rows if row.cell is target), None))
+    return DataSetTable(data, rows, next((row for row in rows if row.cell is target), None))
 
 
-def _place(cell: Cell) -> tuple[int, str, str]:
+def _place(cell: ResultSet) -> tuple[int, str, str]:
     kind = kind_of(cell.meta.method)
     place = ORDER.index(kind) if kind in ORDER else len(ORDER)
     return place, cell.meta.method, cell.meta.key
 
 
-def _row(cell: Cell, cells: Sequence[Cell], target: Cell | None, unit: Summary | None) -> Row:
+def _row(
+    cell: ResultSet, cells: Sequence[ResultSet], target: ResultSet | None, unit: Summary | None
+) -> MethodRow:
     name = cell.meta.method
     alone = sum(other.meta.method == name for other in cells) == 1
     summary = summarise(cell)
     per_answer = _per_answer(summary)
     unit_per_answer = _per_answer(unit) if unit is not None else {}
-    return Row(
+    return MethodRow(
         label=name if alone else f"{name} ({cell.meta.key[:6]})",
         cell=cell,
         summary=summary,
@@ -203,7 +206,7 @@ def _ratio(value: float | None, unit: float | None) -> float | None:
     return value / unit if value is not None and unit else None
 
 
-def _warnings(group: Group) -> list[str]:
+def _warnings(group: DataSetTable) -> list[str]:
     """What is wrong with a data set's results; methods with the same trouble share a sentence."""
     troubled: dict[str, list[str]] = {}
     for row in group.rows:
@@ -219,7 +222,7 @@ def _warnings(group: Group) -> list[str]:
     return found
 
 
-def _troubles(row: Row) -> Iterator[str]:
+def _troubles(row: MethodRow) -> Iterator[str]:
     answers, damaged = row.summary.answers, row.cell.damaged
     failed = round(row.summary.failure_rate * answers)
     if answers < row.expected:
@@ -233,7 +236,7 @@ def _troubles(row: Row) -> Iterator[str]:
         yield f"compared with the target on {row.to_target.pairs} of {answers} answers"
 
 
-def _paper_record(row: Row) -> list[dict[str, Any]]:
+def _paper_record(row: MethodRow) -> list[dict[str, Any]]:
     return [
         {"method": f.method, "models": f.models, "accuracy": f.accuracy / 100} for f in row.paper
     ]

@@ -18,7 +18,7 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ExcerptSource:
     """The trajectories of one method on one data set."""
 
     data: str
@@ -39,9 +39,9 @@ class Excerpts:
     total: int
 
 
-def choose(sources: Sequence[Source], limit: int) -> Excerpts:
+def choose(sources: Sequence[ExcerptSource], limit: int) -> Excerpts:
     """Take `limit` trajectories at most, an equal share of each data set."""
-    by_data: dict[str, list[Source]] = {}
+    by_data: dict[str, list[ExcerptSource]] = {}
     for source in sources:
         by_data.setdefault(source.data, []).append(source)
     total = sum(len(source.records) for source in sources)
@@ -52,9 +52,9 @@ def choose(sources: Sequence[Source], limit: int) -> Excerpts:
     return Excerpts(entries, total)
 
 
-def _of_data(group: Sequence[Source], limit: int) -> list[dict[str, Any]]:
+def _of_data(group: Sequence[ExcerptSource], limit: int) -> list[dict[str, Any]]:
     """Whole problems, with the answers of every method, while they fit."""
-    problems: dict[str, list[tuple[Source, Record]]] = {}
+    problems: dict[str, list[tuple[ExcerptSource, Record]]] = {}
     for source in group:
         for record in source.records:
             problems.setdefault(record["id"], []).append((source, record))
@@ -67,7 +67,7 @@ def _of_data(group: Sequence[Source], limit: int) -> list[dict[str, Any]]:
     return chosen
 
 
-def _order(problems: Mapping[str, Sequence[tuple[Source, Record]]]) -> list[str]:
+def _order(problems: Mapping[str, Sequence[tuple[ExcerptSource, Record]]]) -> list[str]:
     """Disputed problems and others in turn, each in the order of the data set."""
     verdicts = {
         problem: {bool(record["grade"]["correct"]) for _, record in answers}
@@ -79,7 +79,7 @@ def _order(problems: Mapping[str, Sequence[tuple[Source, Record]]]) -> list[str]
     return [problem for problem in turns if problem is not None]
 
 
-def _entry(source: Source, record: Record) -> dict[str, Any]:
+def _entry(source: ExcerptSource, record: Record) -> dict[str, Any]:
     grade = record["grade"]
     return {
         "data": source.data,

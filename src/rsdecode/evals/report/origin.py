@@ -11,7 +11,7 @@ import yaml
 
 from rsdecode import __version__
 from rsdecode.evals.report.content import Report
-from rsdecode.evals.store import Cell
+from rsdecode.results.store import ResultSet
 
 
 class Origin(NamedTuple):
@@ -55,7 +55,7 @@ def origins(report: Report) -> list[Origin]:
         for folder in report.folders
         if (asked := _asked(folder)) is not None
     ]
-    users: dict[str, list[Cell]] = {}
+    users: dict[str, list[ResultSet]] = {}
     for cell in report.cells:
         users.setdefault(_yaml(cell.meta.config), []).append(cell)
     found += [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from rsdecode.evals.report.content import Group, Row
+from rsdecode.evals.report.content import DataSetTable, MethodRow
 from rsdecode.evals.report.drawing import (
     DRAFT,
     INK,
@@ -19,7 +19,7 @@ from rsdecode.evals.report.drawing import (
     draw,
 )
 from rsdecode.evals.report.patterns import POSITION_BINS, REWARD_BINS
-from rsdecode.evals.stats import wilson
+from rsdecode.results.stats import wilson
 
 FIXED_COLOURS = {"draft": DRAFT, "target": TARGET, "rsd": RSD}
 
@@ -39,7 +39,7 @@ class Picture(NamedTuple):
     svg: str
 
 
-def pictures(group: Group) -> list[Picture]:
+def pictures(group: DataSetTable) -> list[Picture]:
     """All pictures of a data set that its results allow."""
     drawn = [_frontier(group), _sweep(group)]
     row = featured(group)
@@ -48,20 +48,20 @@ def pictures(group: Group) -> list[Picture]:
     return [picture for picture in drawn if picture is not None]
 
 
-def featured(group: Group) -> Row | None:
+def featured(group: DataSetTable) -> MethodRow | None:
     """The method whose steps are shown: plain `rsd`, else the first in which a draft was judged."""
     judged = [row for row in group.rows if row.patterns.steps]
     plain = [row for row in judged if row.cell.meta.method == "rsd"]
     return next(iter([*plain, *judged]), None)
 
 
-def swept(group: Group) -> list[Row]:
+def swept(group: DataSetTable) -> list[MethodRow]:
     """RSD rows by threshold, each threshold once."""
     rows = {row.threshold: row for row in group.rows if row.threshold is not None}
     return [rows[threshold] for threshold in sorted(rows)]
 
 
-def frontier(group: Group) -> Plot:
+def frontier(group: DataSetTable) -> Plot:
     """Accuracy over FLOPs of all methods whose FLOPs are known.
 
     RSD at several thresholds is a line, each point with its threshold.
@@ -90,15 +90,15 @@ def frontier(group: Group) -> Plot:
     return plot
 
 
-def _costed(group: Group) -> list[Row]:
+def _costed(group: DataSetTable) -> list[MethodRow]:
     return [row for row in group.rows if row.relative_flops["paper"] is not None]
 
 
-def _cost(row: Row) -> float:
+def _cost(row: MethodRow) -> float:
     return row.relative_flops["paper"] or 0.0
 
 
-def _frontier(group: Group) -> Picture | None:
+def _frontier(group: DataSetTable) -> Picture | None:
     rows = _costed(group)
     if not rows:
         return None
@@ -112,7 +112,7 @@ def _frontier(group: Group) -> Picture | None:
     return Picture("frontier", "Accuracy over FLOPs", text, drawn)
 
 
-def _point(axes: Any, row: Row, colour: str, label: str, *, left: bool) -> None:
+def _point(axes: Any, row: MethodRow, colour: str, label: str, *, left: bool) -> None:
     estimate, low, high = (100 * value for value in row.summary.accuracy)
     x = row.relative_flops["paper"]
     errors = [[estimate - low], [high - estimate]]
@@ -131,7 +131,7 @@ def _point(axes: Any, row: Row, colour: str, label: str, *, left: bool) -> None:
     )
 
 
-def _sweep(group: Group) -> Picture | None:
+def _sweep(group: DataSetTable) -> Picture | None:
     rows = swept(group)
     if len(rows) < 2:
         return None
@@ -166,7 +166,7 @@ def _sweep(group: Group) -> Picture | None:
     return Picture("sweep", "Threshold sweep", text, draw(plot, panels=2, height=2.9))
 
 
-def _rewards(row: Row) -> Picture | None:
+def _rewards(row: MethodRow) -> Picture | None:
     rewards = row.patterns.rewards
     if rewards is None:
         return None
@@ -207,7 +207,7 @@ def _rewards(row: Row) -> Picture | None:
     return Picture("rewards", "Rewards by outcome", text, draw(plot, panels=2, height=2.9))
 
 
-def _acceptance(row: Row) -> Picture:
+def _acceptance(row: MethodRow) -> Picture:
     counts, kept = row.patterns.steps, row.patterns.accepted
     places = [place + 1 for place, count in enumerate(counts) if count]
     intervals = [wilson(kept[place - 1], counts[place - 1]) for place in places]
@@ -235,7 +235,7 @@ def _acceptance(row: Row) -> Picture:
     return Picture("acceptance", "Acceptance by step", text, draw(plot, height=3.0))
 
 
-def _writers(row: Row) -> Picture | None:
+def _writers(row: MethodRow) -> Picture | None:
     shares = row.patterns.draft_share
     if not shares:
         return None
@@ -271,5 +271,5 @@ def _writers(row: Row) -> Picture | None:
     return Picture("writers", "Where the two models wrote", text, draw(plot, height=2.8))
 
 
-def _accuracy(row: Row) -> float:
+def _accuracy(row: MethodRow) -> float:
     return 100 * row.summary.accuracy.estimate

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rsdecode.core.types import Role
-from rsdecode.evals.report.content import Group, Row
-from rsdecode.evals.stats import Interval
+from rsdecode.evals.report.content import DataSetTable, MethodRow
+from rsdecode.results.stats import Interval
 
 NOTHING = "–"
 
@@ -26,7 +26,7 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def results_table(group: Group) -> Table:
+def results_table(group: DataSetTable) -> Table:
     """What each method reached."""
     return Table(
         "Results",
@@ -54,7 +54,7 @@ def results_table(group: Group) -> Table:
     )
 
 
-def cost_table(group: Group) -> Table:
+def cost_table(group: DataSetTable) -> Table:
     """What each method cost."""
     return Table(
         "Cost",
@@ -81,7 +81,7 @@ def cost_table(group: Group) -> Table:
     )
 
 
-def paper_table(group: Group) -> Table | None:
+def paper_table(group: DataSetTable) -> Table | None:
     """Our rows beside the paper's; None where it has none for the data set."""
     rows: list[list[str]] = []
     for row in group.rows:
@@ -121,7 +121,7 @@ def ratio_text(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3f}x"
 
 
-def _result(row: Row) -> list[str]:
+def _result(row: MethodRow) -> list[str]:
     summary, against = row.summary, row.to_target
     return [
         row.label,
@@ -139,7 +139,7 @@ def _result(row: Row) -> list[str]:
     ]
 
 
-def _cost(row: Row) -> list[str]:
+def _cost(row: MethodRow) -> list[str]:
     summary = row.summary
     texts = [row.label, *(f"{summary.tokens[role]:,}" for role in Role)]
     for rule in ("paper", "exact"):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rsdecode.core.errors import ConfigError
 from rsdecode.evals.report import markdown, page
-from rsdecode.evals.report.content import Group, Report
+from rsdecode.evals.report.content import DataSetTable, Report
 from rsdecode.evals.report.drawing import require_matplotlib
-from rsdecode.evals.report.excerpts import Source, choose
+from rsdecode.evals.report.excerpts import ExcerptSource, choose
 from rsdecode.evals.report.page import Section
 from rsdecode.evals.report.paper import REFERENCE
 from rsdecode.evals.report.pictures import Picture, pictures
@@ -47,7 +47,7 @@ def write_report(report: Report, folder: Path, options: ReportOptions) -> list[P
         require_matplotlib()
     sections = [_section(group, options) for group in report.groups]
     sources = [
-        Source(group.data, row.label, row.cell.records)
+        ExcerptSource(group.data, row.label, row.cell.records)
         for group in report.groups
         for row in group.rows
     ]
@@ -69,7 +69,7 @@ def write_report(report: Report, folder: Path, options: ReportOptions) -> list[P
     return [folder / "report.md", folder / "report.html"]
 
 
-def _section(group: Group, options: ReportOptions) -> Section:
+def _section(group: DataSetTable, options: ReportOptions) -> Section:
     tables, notes = [results_table(group), cost_table(group)], list[str]()
     if options.paper:
         beside = paper_table(group)

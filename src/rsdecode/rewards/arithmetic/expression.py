@@ -61,7 +61,10 @@ def _without_parentheses_and_sign(tokens: Sequence[Token]) -> Sequence[Token]:
     for _ in range(2):
         if len(tokens) > 1 and tokens[0].text in ("+", "-"):
             tokens = tokens[1:]
-        if 3 <= len(tokens) <= 5 and (tokens[0].kind, tokens[-1].kind) == (Kind.OPEN, Kind.CLOSE):
+        if 3 <= len(tokens) <= 5 and (tokens[0].kind, tokens[-1].kind) == (
+            Kind.OPEN,
+            Kind.CLOSE,
+        ):
             tokens = tokens[1:-1]
     return tokens
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from rsdecode.evals.stats import bootstrap, mcnemar, percentile, wilson
+from rsdecode.results.stats import bootstrap, mcnemar, percentile, wilson
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

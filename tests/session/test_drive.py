@@ -11,8 +11,8 @@ from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Decoding, Generate
 from rsdecode.core.types import FinishReason, Problem, Role, Step
 from rsdecode.methods import RSD, Single
-from rsdecode.scheduler.drive import abandon, advance, drive
-from tests.scheduler.scripts import models
+from rsdecode.session.drive import abandon, advance, drive
+from tests.session.scripts import models
 
 PROBLEM = Problem.ask("q")
 

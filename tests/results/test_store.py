@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsdecode.core.errors import ConfigError
-from rsdecode.evals.store import (
-    Cell,
+from rsdecode.results.store import (
     Meta,
+    ResultSet,
     Shard,
     Store,
     as_line,
-    merge_cells,
+    merge_result_sets,
     parse_lines,
-    read_cells,
+    read_result_sets,
 )
 
 META = Meta("abacus:test", "rsd@0.5", "0123456789abcdef", {"a": 1}, {}, "0.1.0", 0, 4)
@@ -52,7 +52,7 @@ def lines_file(folder: Path, meta: Meta = META) -> Path:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    [cell] = read_cells(folder)
+    [cell] = read_result_sets(folder)
     return cell.records
 
 
@@ -68,9 +68,9 @@ def test_a_line_is_json_and_its_last_entry_the_crc_of_the_rest() -> None:
 
 def test_a_cell_is_described_and_read_back(tmp_path: Path) -> None:
     assert run(tmp_path) == set()
-    [cell] = read_cells(tmp_path)
+    [cell] = read_result_sets(tmp_path)
     shapes = {"draft": {"parameters": 7}, "target": None, "reward": None}
-    assert cell == Cell(replace(META, shapes=shapes), sorted(map(result, IDS), key=by_id))
+    assert cell == ResultSet(replace(META, shapes=shapes), sorted(map(result, IDS), key=by_id))
     assert lines_file(tmp_path).name == "abacus-test--rsd@0.5--0123456789abcdef.jsonl"
     assert run(tmp_path) == set(IDS)
     assert lines_file(tmp_path).read_bytes() == WHOLE
@@ -84,7 +84,7 @@ def test_wherever_a_file_is_cut_the_results_are_the_same_in_the_end(
     run(folder)
     lines_file(folder).write_bytes(WHOLE[:cut])
     whole = WHOLE[:cut].count(b"\n")
-    [torn] = read_cells(folder)  # a reader takes what is whole
+    [torn] = read_result_sets(folder)  # a reader takes what is whole
     assert len(torn.records) in (whole, whole + 1)
     assert {r["id"] for r in torn.records} == run(folder)
     assert lines_file(folder).read_bytes() == WHOLE
@@ -111,7 +111,7 @@ def test_damaged_lines_are_reported_with_their_numbers(tmp_path: Path) -> None:
     assert [r["id"] for r in found.records] == ["a", "c"]
     assert (found.damaged, found.torn) == ([2], True)
     lines_file(tmp_path).write_bytes(b"".join(lines)[:-9])
-    [cell] = read_cells(tmp_path)
+    [cell] = read_result_sets(tmp_path)
     assert (len(cell.records), cell.damaged) == (2, 2)
 
 
@@ -163,7 +163,7 @@ def test_shards_are_merged_and_their_answers_are_not_done_again(tmp_path: Path) 
     assert run(tmp_path, two, IDS[1::2]) == set(IDS[::2])
     assert records(tmp_path) == sorted(map(result, IDS), key=by_id)
     assert run(tmp_path, META) == set(IDS)  # the whole run finds nothing to do
-    [cell] = read_cells(tmp_path)
+    [cell] = read_result_sets(tmp_path)
     assert (len(cell.records), cell.meta.shard) == (4, None)
 
 
@@ -171,7 +171,7 @@ def test_cells_of_several_folders_are_merged(tmp_path: Path) -> None:
     run(tmp_path / "a", replace(META, shard="1/2"), IDS[::2])
     run(tmp_path / "b", replace(META, shard="2/2", problems=9), IDS[1::2])
     run(tmp_path / "b", replace(META, method="draft"), IDS)
-    cells = read_cells(tmp_path / "a", tmp_path / "b")
+    cells = read_result_sets(tmp_path / "a", tmp_path / "b")
     assert {cell.meta.method: len(cell.records) for cell in cells} == {"rsd@0.5": 4, "draft": 4}
     assert next(c.meta.problems for c in cells if c.meta.method == "rsd@0.5") == 9
 
@@ -179,13 +179,13 @@ def test_cells_of_several_folders_are_merged(tmp_path: Path) -> None:
 def test_a_finished_answer_beats_a_failed_one() -> None:
     failed, good = result("a", stop_reason="error"), result("a")
     for order in ([failed, good], [good, failed], [failed, good, failed]):
-        assert merge_cells([Cell(META, [r]) for r in order]).records == [good]
+        assert merge_result_sets([ResultSet(META, [r]) for r in order]).records == [good]
 
 
 def test_what_was_asked_for_before_is_not_forgotten(tmp_path: Path) -> None:
     run(tmp_path, replace(META, problems=9))
     run(tmp_path, replace(META, problems=4))
-    assert read_cells(tmp_path)[0].meta.problems == 9
+    assert read_result_sets(tmp_path)[0].meta.problems == 9
 
 
 def test_names_are_safe_for_file_systems() -> None:
@@ -211,11 +211,11 @@ def test_shards_share_out_the_problems(count: int) -> None:
 
 def test_folders_that_hold_no_results(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no results"):
-        read_cells(tmp_path)
+        read_result_sets(tmp_path)
     run(tmp_path)
     (tmp_path / "cells" / f"{META.name}.json").write_text('{"data": 1}')
     with pytest.raises(ConfigError, match="does not describe results"):
-        read_cells(tmp_path)
+        read_result_sets(tmp_path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match="cannot be written"):
         Store(tmp_path / "file")

@@ -18,7 +18,7 @@ from rsdecode.core.types import (
     Trajectory,
     Usage,
 )
-from rsdecode.records import trajectory_to_record
+from rsdecode.results.records import trajectory_to_record
 
 STEP = Step(
     Segment("It is \\boxed{12}."),

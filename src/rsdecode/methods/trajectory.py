@@ -38,7 +38,7 @@ Deciding = Generator[Sequence[Request], Sequence[Reply], Result]
 
 
 @dataclass(slots=True)
-class Record:
+class TrajectoryBuilder:
     """The growing trajectory of one sample of one problem."""
 
     problem: Problem

@@ -12,8 +12,8 @@ from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Decoding, session_of
 from rsdecode.core.types import Problem, Step, Trajectory
 from rsdecode.methods import Method, require
-from rsdecode.scheduler.answering import ahead_of
-from rsdecode.scheduler.drive import abandon, pursue
+from rsdecode.session.answering import lookahead_for
+from rsdecode.session.drive import abandon, run_method
 
 Key = tuple[str, int]
 
@@ -146,10 +146,10 @@ class Scheduler:
         """Run one job; its own failure, cancellation or deadline is in the trajectory."""
         started = time.perf_counter()
         decoding = self._decode(job)
-        async with ahead_of(self._models) as ahead:
+        async with lookahead_for(self._models) as ahead:
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    trajectory = await pursue(decoding, self._models, ahead, self._watcher(job))
+                    trajectory = await run_method(decoding, self._models, ahead, self._watcher(job))
             except TimeoutError:
                 trajectory = abandon(decoding, f"the deadline of {self._timeout_s} s passed")
             except asyncio.CancelledError:

@@ -26,7 +26,7 @@ from rsdecode.core.requests import (
     Verify,
 )
 from rsdecode.core.types import Role
-from rsdecode.scheduler.ahead import Ahead
+from rsdecode.session.lookahead import Ahead
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _ROLES: dict[type[Request], Role] = {
 """Who serves a request that only one of the models can serve."""
 
 
-def ahead_of(models: Models) -> Ahead:
+def lookahead_for(models: Models) -> Ahead:
     """What one problem starts ahead on these models: nothing yet."""
     return Ahead(lambda request: _serve(request.role, [request], models))
 

@@ -8,7 +8,6 @@ from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from rsdecode.backends.transformers.vocabulary import Vocabulary
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ModelLoadError
 from rsdecode.rewards.checkpoint import Checkpoint
@@ -16,6 +15,7 @@ from rsdecode.rewards.format import Format, Ids
 from rsdecode.rewards.heads import Head
 from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.reader import EngineReader
+from rsdecode.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ ToRewards = Callable[["Tensor"], "Tensor"]
 
 
 @dataclass(frozen=True)
-class Source:
+class RewardCheckpoint:
     """A folder or a hub id, and how to load from it. Everything is read once, when needed."""
 
     path_or_id: str
@@ -37,14 +37,14 @@ class Source:
     @cached_property
     def config(self) -> PreTrainedConfig:
         """Its config.json."""
-        from rsdecode.backends.transformers.pretrained import read_config
+        from rsdecode.text.pretrained import read_config
 
         return read_config(self.path_or_id, self.options.revision)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer."""
-        from rsdecode.backends.transformers.pretrained import load_tokenizer
+        from rsdecode.text.pretrained import load_tokenizer
 
         return load_tokenizer(self.path_or_id, self.options.revision)
 
@@ -112,7 +112,7 @@ class Source:
     ) -> PrefixScorer:
         """The reward model itself, with an engine of its own."""
         from rsdecode.backends.transformers.engine import Engine
-        from rsdecode.backends.transformers.pretrained import context_length
+        from rsdecode.text.pretrained import context_length
 
         limit = context_length(self.config, self.tokenizer, self.options.max_context)
         engine = Engine(network, slots=self.options.slots, max_context=limit)

@@ -30,7 +30,7 @@ _READ_BY_LOADERS = {
 }  # fmt: skip
 
 
-def cell_key(
+def result_key(
     config: RunConfig,
     method: Method,
     *,

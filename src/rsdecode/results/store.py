@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from rsdecode.core.errors import ConfigError
-from rsdecode.evals.locked import LockedFile
+from rsdecode.results.locked_file import LockedFile
 
 RETRIED = ("error", "cancelled")
 Key = tuple[str, int]
@@ -69,7 +69,7 @@ class Meta:
     """What a cell was made with.
 
     Attributes:
-        key: names everything that changes results (see `rsdecode.evals.identity`).
+        key: names everything that changes results (see `rsdecode.results.identity`).
         config: the resolved configuration.
         shapes: of the models by role, for the FLOPs; None where not known or not needed.
         problems: how many were asked for at most, of all shards together.
@@ -94,7 +94,7 @@ class Meta:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ResultSet:
     """Results of one method on one data set.
 
     Attributes:
@@ -120,13 +120,13 @@ class Lines(NamedTuple):
     torn: bool
 
 
-def read_cells(*folders: Path) -> list[Cell]:
+def read_result_sets(*folders: Path) -> list[ResultSet]:
     """The cells of folders, shards merged; a run may be under way in them.
 
     Raises:
         ConfigError: a folder holds no results, or a cell's description cannot be read.
     """
-    parts: dict[tuple[str, str, str], list[Cell]] = {}
+    parts: dict[tuple[str, str, str], list[ResultSet]] = {}
     for folder in folders:
         paths = sorted((folder / "cells").glob("[!.]*.json"))
         if not paths:
@@ -137,10 +137,10 @@ def read_cells(*folders: Path) -> list[Cell]:
             cell = _read_cell(path)
             key = cell.meta.data, cell.meta.method, cell.meta.key
             parts.setdefault(key, []).append(cell)
-    return [merge_cells(cells) for cells in parts.values()]
+    return [merge_result_sets(cells) for cells in parts.values()]
 
 
-def merge_cells(parts: Iterable[Cell]) -> Cell:
+def merge_result_sets(parts: Iterable[ResultSet]) -> ResultSet:
     """One cell of the parts of one: shards, or the same cell of several folders."""
     cells = list(parts)
     first = cells[0].meta
@@ -156,7 +156,7 @@ def merge_cells(parts: Iterable[Cell]) -> Cell:
     )
     records = finished_first(record for cell in cells for record in cell.records)
     ordered = [records[key] for key in sorted(records)]
-    return Cell(meta, ordered, sum(cell.damaged for cell in cells))
+    return ResultSet(meta, ordered, sum(cell.damaged for cell in cells))
 
 
 def finished_first(records: Iterable[dict[str, Any]]) -> dict[Key, dict[str, Any]]:
@@ -216,9 +216,9 @@ class Store:
         """Write down what was asked."""
         _write_json(self._folder / "run.json", asked)
 
-    def cell(self, meta: Meta) -> CellFile:
+    def cell(self, meta: Meta) -> ResultFile:
         """Open a cell; nothing is changed before its `begin`."""
-        return CellFile(self.cells, meta)
+        return ResultFile(self.cells, meta)
 
     def close(self) -> None:
         """Let others write."""
@@ -226,7 +226,7 @@ class Store:
             lock.close()
 
 
-class CellFile:
+class ResultFile:
     """The lines of one cell, as this process writes them; close it in the end.
 
     Attributes:
@@ -329,11 +329,11 @@ def _parse_line(line: bytes) -> dict[str, Any] | None:
     return cast("dict[str, Any]", json.loads(body))
 
 
-def _read_cell(path: Path) -> Cell:
+def _read_cell(path: Path) -> ResultSet:
     meta = _read_meta(path)
     lines = path.with_suffix(".jsonl")
     found = parse_lines(lines.read_bytes() if lines.exists() else b"")
-    return Cell(meta, found.records, len(found.damaged) + found.torn)
+    return ResultSet(meta, found.records, len(found.damaged) + found.torn)
 
 
 def _read_meta(path: Path) -> Meta:

@@ -18,10 +18,10 @@ from rsdecode.core.errors import RequestError
 from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Generate, Score
 from rsdecode.evals.grading import GradingPool
-from rsdecode.evals.plan import Asked, plan
-from rsdecode.evals.runner import run_task, shapes_of
-from rsdecode.evals.store import Cell, Meta, Store, read_cells
-from rsdecode.evals.summary import compare, summarise
+from rsdecode.evals.plan import EvalRequest, plan
+from rsdecode.evals.runner import run_eval_task, shapes_of
+from rsdecode.results.store import Meta, ResultSet, Store, read_result_sets
+from rsdecode.results.summary import compare, summarise
 
 SHAPES = {
     "draft": ModelShape(1000, 2, 8, 8, 50, 400, True),
@@ -88,10 +88,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     async def run() -> None:
         with Store(folder) as store, GradingPool(1) as pool:
-            for task in plan(config, Asked((str(questions),), METHODS)):
+            for task in plan(config, EvalRequest((str(questions),), METHODS)):
                 file = store.cell(task.meta)
                 file.begin(shapes_of(task.method, models))
-                await run_task(
+                await run_eval_task(
                     task, task.jobs, models, file.append, pool=pool, watch=lambda _: None
                 )
                 file.close()
@@ -101,8 +101,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cells(folder: Path) -> dict[str, Cell]:
-    return {cell.meta.method: cell for cell in read_cells(folder)}
+def cells(folder: Path) -> dict[str, ResultSet]:
+    return {cell.meta.method: cell for cell in read_result_sets(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_number_comes_from_the_lines(
-    cells: dict[str, Cell], lines: dict[str, list[dict[str, Any]]], method: str
+    cells: dict[str, ResultSet], lines: dict[str, list[dict[str, Any]]], method: str
 ) -> None:
     cell = cells[method]
     record = summarise(cell).as_record()
@@ -214,7 +214,7 @@ def test_every_number_comes_from_the_lines(
     assert record["answers"] == PROBLEMS * SAMPLES
 
 
-def test_the_verdicts_are_those_of_the_script(cells: dict[str, Cell]) -> None:
+def test_the_verdicts_are_those_of_the_script(cells: dict[str, ResultSet]) -> None:
     """From the rules in the docstrings above."""
     summary = {method: summarise(cell) for method, cell in cells.items()}
     numbers = range(PROBLEMS)
@@ -236,7 +236,7 @@ def test_the_verdicts_are_those_of_the_script(cells: dict[str, Cell]) -> None:
 
 
 def test_a_comparison_by_hand(
-    cells: dict[str, Cell], lines: dict[str, list[dict[str, Any]]]
+    cells: dict[str, ResultSet], lines: dict[str, list[dict[str, Any]]]
 ) -> None:
     found = compare(cells["rsd"], cells["target"])
     assert found is not None
@@ -259,7 +259,7 @@ def test_a_comparison_by_hand(
     assert (mirrored.won, mirrored.lost, mirrored.p_value) == (lost, won, found.p_value)
 
 
-def test_only_common_answers_are_compared(cells: dict[str, Cell]) -> None:
+def test_only_common_answers_are_compared(cells: dict[str, ResultSet]) -> None:
     draft, target = cells["draft"], cells["target"]
     some = replace(draft, records=draft.records[:5])
     found = compare(some, target)
@@ -268,7 +268,7 @@ def test_only_common_answers_are_compared(cells: dict[str, Cell]) -> None:
     assert compare(replace(draft, records=[]), target) is None
 
 
-def test_models_of_unknown_shape_have_no_flops(cells: dict[str, Cell]) -> None:
+def test_models_of_unknown_shape_have_no_flops(cells: dict[str, ResultSet]) -> None:
     cell = cells["rsd"]
     unknown = replace(cell.meta, shapes={**cell.meta.shapes, "target": None})
     summary = summarise(replace(cell, meta=unknown))
@@ -278,7 +278,7 @@ def test_models_of_unknown_shape_have_no_flops(cells: dict[str, Cell]) -> None:
     assert by_role["draft"]["paper"] > 0
 
 
-def test_verified_tokens_make_the_token_acceptance(cells: dict[str, Cell]) -> None:
+def test_verified_tokens_make_the_token_acceptance(cells: dict[str, ResultSet]) -> None:
     cell = cells["target"]
     usage = cell.records[0]["usage"]
     judged = {**usage["target"], "verified_tokens": 8, "accepted_tokens": 6}
@@ -289,4 +289,4 @@ def test_verified_tokens_make_the_token_acceptance(cells: dict[str, Cell]) -> No
 
 def test_a_cell_without_answers() -> None:
     with pytest.raises(ValueError, match="no answers of rsd to x yet"):
-        summarise(Cell(Meta("x", "rsd", "k", {}, {}, "0", 0, 3), []))
+        summarise(ResultSet(Meta("x", "rsd", "k", {}, {}, "0", 0, 3), []))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsdecode.cli.store import OutputFile, RunKey
 from rsdecode.core.errors import ConfigError
+from rsdecode.results.output_file import OutputFile, RunKey
 
 RUN = RunKey("abc", 0)
 

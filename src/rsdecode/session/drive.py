@@ -13,8 +13,8 @@ from rsdecode.core.errors import Cancelled
 from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Decided, Decoding, Reply, Request
 from rsdecode.core.types import Step, Trajectory
-from rsdecode.scheduler.ahead import Ahead
-from rsdecode.scheduler.answering import ahead_of, answer, first_failure
+from rsdecode.session.answering import answer, first_failure, lookahead_for
+from rsdecode.session.lookahead import Ahead
 
 Watcher = Callable[[Step], None]
 """Called with every step as it is decided."""
@@ -32,13 +32,13 @@ async def advance(decoding: Decoding, models: Models, watch: Watcher | None = No
     A failed request is raised inside the method, which keeps the steps decided so far.
     """
     started = time.perf_counter()
-    async with ahead_of(models) as ahead:
-        trajectory = await pursue(decoding, models, ahead, watch)
+    async with lookahead_for(models) as ahead:
+        trajectory = await run_method(decoding, models, ahead, watch)
     ledger = trajectory.ledger + ahead.spent
     return replace(trajectory, ledger=ledger, seconds=time.perf_counter() - started)
 
 
-async def pursue(
+async def run_method(
     decoding: Decoding, models: Models, ahead: Ahead, watch: Watcher | None
 ) -> Trajectory:
     """Run a method to its end; the caller adds what `ahead` has spent, and the time."""

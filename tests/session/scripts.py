@@ -12,7 +12,7 @@ from rsdecode.backends.scripted import ScriptedModel, ScriptedReward
 from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Failed, Generate, Generated, Score
 from rsdecode.core.types import Problem, Trajectory
-from rsdecode.scheduler.scheduler import Job
+from rsdecode.session.scheduler import Job
 
 
 def problems(count: int) -> list[Problem]:

@@ -18,9 +18,9 @@ from rsdecode.core.requests import Generate, Sampling, Score
 from rsdecode.core.types import FinishReason, Problem, Role, Step, Trajectory
 from rsdecode.core.weighting import Clipping
 from rsdecode.methods import RSD, Method, Single
-from rsdecode.scheduler.drive import drive
-from rsdecode.scheduler.scheduler import Job, Scheduler
-from tests.scheduler.scripts import (
+from rsdecode.session.drive import drive
+from rsdecode.session.scheduler import Job, Scheduler
+from tests.session.scripts import (
     Gated,
     by_id,
     collect,

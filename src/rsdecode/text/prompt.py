@@ -7,8 +7,8 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rsdecode.backends.transformers.vocabulary import Ids, Vocabulary
 from rsdecode.core.types import Context, Message
+from rsdecode.text.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

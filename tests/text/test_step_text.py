@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsdecode.backends.transformers.text import Detokenizer, StepText
 from rsdecode.core.segment import PARAGRAPH, WHOLE_ANSWER, Boundary, parse_boundary
+from rsdecode.text.step_text import Detokenizer, StepText
 from tests.backends.transformers import tiny
 
 TOKENIZER = tiny.tokenizer()

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from rsdecode.core.cost import Flops, ModelShape, flops
 from rsdecode.core.types import FinishReason, Ledger, Role, Usage
-from rsdecode.evals.stats import Interval, bootstrap, mcnemar, percentile, wilson
-from rsdecode.evals.store import Cell, Key, is_retried
+from rsdecode.results.stats import Interval, bootstrap, mcnemar, percentile, wilson
+from rsdecode.results.store import Key, ResultSet, is_retried
 
 TRUNCATED = (FinishReason.LENGTH, FinishReason.MAX_STEPS)
 Record = Mapping[str, Any]
@@ -139,7 +139,7 @@ class Comparison:
         }
 
 
-def summarise(cell: Cell) -> Summary:
+def summarise(cell: ResultSet) -> Summary:
     """Sum up a cell.
 
     Raises:
@@ -175,7 +175,7 @@ def summarise(cell: Cell) -> Summary:
     )
 
 
-def compare(a: Cell, b: Cell, *, seed: int = 0) -> Comparison | None:
+def compare(a: ResultSet, b: ResultSet, *, seed: int = 0) -> Comparison | None:
     """Compare two cells on the answers that both have; None if there are none.
 
     Args:
@@ -205,7 +205,7 @@ def compare(a: Cell, b: Cell, *, seed: int = 0) -> Comparison | None:
     )
 
 
-def verdicts(cell: Cell) -> dict[Key, bool]:
+def verdicts(cell: ResultSet) -> dict[Key, bool]:
     """Whether each answer is right."""
     return {(r["id"], r["sample"]): is_right(r) for r in cell.records}
 

@@ -10,20 +10,20 @@ import pytest
 from rsdecode.config import RunConfig
 from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
 from rsdecode.core.errors import ConfigError
-from rsdecode.evals.identity import describe, model_digest
-from rsdecode.evals.plan import ABACUS_LIMIT, Asked, plan
-from rsdecode.evals.store import Shard
+from rsdecode.evals.plan import ABACUS_LIMIT, EvalRequest, plan
+from rsdecode.results.identity import describe, model_digest
+from rsdecode.results.store import Shard
 
-ABACUS = Asked(("abacus:test:1",), ("rsd",), limit=3)
-SEEDED = Asked(("abacus:test:1",), ("rsd",), limit=3, shuffle_seed=5)
+ABACUS = EvalRequest(("abacus:test:1",), ("rsd",), limit=3)
+SEEDED = EvalRequest(("abacus:test:1",), ("rsd",), limit=3, shuffle_seed=5)
 
 
 def key(
-    settings: dict[str, Any] | None = None, asked: Asked = ABACUS, method: str | None = None
+    settings: dict[str, Any] | None = None, asked: EvalRequest = ABACUS, method: str | None = None
 ) -> str:
     """The key of the one cell that is asked for."""
     if method is not None:
-        asked = Asked(asked.data, (method,), asked.limit)
+        asked = EvalRequest(asked.data, (method,), asked.limit)
     [task] = plan(RunConfig.model_validate(settings or {}), asked)
     return task.meta.key
 
@@ -71,13 +71,13 @@ def test_what_changes_no_result_keeps_the_key(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        Asked(("abacus:test:1",), ("rsd",)),
-        Asked(("abacus:test:1",), ("draft", "rsd")[1:], limit=1500),
-        Asked(("abacus:test:1",), ("rsd",), limit=3, shard=Shard(2, 3)),
+        EvalRequest(("abacus:test:1",), ("rsd",)),
+        EvalRequest(("abacus:test:1",), ("draft", "rsd")[1:], limit=1500),
+        EvalRequest(("abacus:test:1",), ("rsd",), limit=3, shard=Shard(2, 3)),
         SEEDED,
     ],
 )
-def test_more_problems_or_fewer_keep_the_key(asked: Asked) -> None:
+def test_more_problems_or_fewer_keep_the_key(asked: EvalRequest) -> None:
     assert key(asked=asked) == key()
 
 
@@ -90,7 +90,7 @@ def test_a_method_depends_only_on_its_own_models_and_settings() -> None:
 
 def test_methods_never_share_a_key() -> None:
     names = ["draft", "target", "rsd", "rsd@0.5", "rsd@0.7", "best-of-4", "best-of-4:min", "beam@4"]
-    asked = Asked(("abacus:test:1", "abacus:test:2"), tuple(names), limit=2)
+    asked = EvalRequest(("abacus:test:1", "abacus:test:2"), tuple(names), limit=2)
     keys = [task.meta.key for task in plan(RunConfig(), asked)]
     assert len(set(keys)) == 2 * len(names)
 
@@ -99,7 +99,7 @@ def test_the_content_of_the_data_is_in_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    asked = Asked(("q.jsonl",), ("draft",))
+    asked = EvalRequest(("q.jsonl",), ("draft",))
     lines = [{"id": "a", "question": "1 + 1?", "answer": "2"}, {"question": "2?", "answer": "2"}]
 
     def write() -> str:
@@ -166,18 +166,20 @@ def test_a_part_that_says_nothing_of_itself_is_refused() -> None:
 
 
 def test_abacus_has_no_end_and_so_a_default_limit() -> None:
-    def problems(asked: Asked) -> list[str]:
+    def problems(asked: EvalRequest) -> list[str]:
         return [p.id for p in plan(RunConfig(), asked)[0].problems]
 
-    every = problems(Asked(("abacus:test:1",), ("draft",)))
+    every = problems(EvalRequest(("abacus:test:1",), ("draft",)))
     assert len(every) == ABACUS_LIMIT
-    assert problems(Asked(("abacus:test:1",), ("draft",), limit=30)) == every[:30]
-    assert len(problems(Asked(("abacus:test:1",), ("draft",), limit=205))) == 205
-    shuffled = problems(Asked(("abacus:test:1",), ("draft",), limit=30, shuffle_seed=1))
+    assert problems(EvalRequest(("abacus:test:1",), ("draft",), limit=30)) == every[:30]
+    assert len(problems(EvalRequest(("abacus:test:1",), ("draft",), limit=205))) == 205
+    shuffled = problems(EvalRequest(("abacus:test:1",), ("draft",), limit=30, shuffle_seed=1))
     assert len(set(shuffled)) == 30
     assert shuffled != every[:30]
     shards = [
-        problems(Asked(("abacus:test:1",), ("draft",), limit=30, shuffle_seed=1, shard=Shard(i, 4)))
+        problems(
+            EvalRequest(("abacus:test:1",), ("draft",), limit=30, shuffle_seed=1, shard=Shard(i, 4))
+        )
         for i in (1, 2, 3, 4)
     ]
     assert sorted(id for shard in shards for id in shard) == sorted(shuffled)
@@ -186,13 +188,13 @@ def test_abacus_has_no_end_and_so_a_default_limit() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (Asked(("abacus:nothing",), ("draft",)), "abacus:nothing"),
-        (Asked(("abacus:test",), ("draft", "rds")), "unknown method 'rds'"),
-        (Asked(("abacus:test",), ("draft", "draft")), "method 'draft' is given twice"),
-        (Asked((), ("draft",)), "no data set"),
-        (Asked(("abacus:test",), ()), "no method"),
+        (EvalRequest(("abacus:nothing",), ("draft",)), "abacus:nothing"),
+        (EvalRequest(("abacus:test",), ("draft", "rds")), "unknown method 'rds'"),
+        (EvalRequest(("abacus:test",), ("draft", "draft")), "method 'draft' is given twice"),
+        (EvalRequest((), ("draft",)), "no data set"),
+        (EvalRequest(("abacus:test",), ()), "no method"),
     ],
 )
-def test_what_cannot_be_asked_for(asked: Asked, message: str) -> None:
+def test_what_cannot_be_asked_for(asked: EvalRequest, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         plan(RunConfig(), asked)

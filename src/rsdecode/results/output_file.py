@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rsdecode.core.errors import ConfigError
-from rsdecode.evals.locked import LockedFile
+from rsdecode.results.locked_file import LockedFile
 
 RETRIED = ("error", "cancelled")
 Key = tuple[str, int]

@@ -15,10 +15,10 @@ from rsdecode.core.requests import Failed, Generate, Generated, Sampling, Score,
 from rsdecode.core.types import Context, FinishReason, Problem, Role, Segment, Trajectory, Usage
 from rsdecode.core.weighting import BinaryStep, Clipping
 from rsdecode.methods import RSD
-from rsdecode.scheduler.answering import ahead_of
-from rsdecode.scheduler.drive import advance, drive
-from rsdecode.scheduler.scheduler import Scheduler
-from tests.scheduler.scripts import Gated, collect, jobs, judge, models, problems, until
+from rsdecode.session.answering import lookahead_for
+from rsdecode.session.drive import advance, drive
+from rsdecode.session.scheduler import Scheduler
+from tests.session.scripts import Gated, collect, jobs, judge, models, problems, until
 
 SAMPLED = Sampling(0.7)
 METHODS = [
@@ -217,7 +217,7 @@ async def test_leaving_a_run_early_cancels_what_was_started_ahead() -> None:
 async def test_equal_requests_are_taken_one_by_one() -> None:
     replies = iter(["first", "second"])
     some = Models(draft=ScriptedModel(lambda request: next(replies)))
-    async with ahead_of(some) as ahead:
+    async with lookahead_for(some) as ahead:
         ahead.start(REQUEST)
         ahead.start(replace(REQUEST))
         taken = [ahead.take(replace(REQUEST)) for _ in range(3)]
@@ -228,7 +228,7 @@ async def test_equal_requests_are_taken_one_by_one() -> None:
 
 
 async def test_dropping_what_was_never_started_is_a_bug() -> None:
-    async with ahead_of(models()) as ahead:
+    async with lookahead_for(models()) as ahead:
         with pytest.raises(ValueError, match="dropped a request that it had not started"):
             ahead.drop(REQUEST)
         ahead.start(REQUEST)

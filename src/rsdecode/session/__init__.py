@@ -1,0 +1,1 @@
+"""Runs decoding methods: answers their requests and keeps many problems in flight."""

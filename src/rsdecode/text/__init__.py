@@ -1,0 +1,1 @@
+"""Tokenizers, chat templates, detokenising: from messages to token ids and back to text."""
