@@ -20,7 +20,8 @@ import httpx2 as httpx
 from benchmarks.report import device_name
 from benchmarks.servers import MAX_BATCH, Service, problems
 from rsdecode.core.types import Problem, Role, Trajectory
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 
 SIZES = (1, 8, 32, 64, 128)
 NEW_TOKENS = 64
@@ -131,10 +132,10 @@ class _Asking:
 def _answers(service: Service, addresses: dict[Role, str]) -> list[dict[str, Any]]:
     """Lengths of a real run, in the order of the problems."""
     models = service.models(addresses)
-    jobs = [Job(problem) for problem in problems(ANSWERS)]
+    jobs = [Job(problem, service.method) for problem in problems(ANSWERS)]
 
     async def run() -> list[Trajectory]:
-        return [t async for t in Scheduler(models, service.method, concurrency=64).run(jobs)]
+        return [t async for t in Session(models, concurrency=64).run(jobs)]
 
     ended = {trajectory.problem.id: trajectory for trajectory in asyncio.run(run())}
     models.close()

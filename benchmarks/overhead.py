@@ -12,7 +12,8 @@ from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Generate, Generated, Score, Scored
 from rsdecode.core.types import FinishReason, Problem, Segment, Tokens, Usage
 from rsdecode.methods import RSD
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 
 STEPS = 10
 STEP_TEXT = (
@@ -62,12 +63,13 @@ def run_once(count: int) -> tuple[float, int]:
     instant = Instant()
     models = Models(instant, instant, instant)
     jobs = [
-        Job(Problem.ask(f"How many pencils are in {i} boxes?", id=str(i))) for i in range(count)
+        Job(Problem.ask(f"How many pencils are in {i} boxes?", id=str(i)), RSD())
+        for i in range(count)
     ]
 
     async def run() -> int:
-        scheduler = Scheduler(models, RSD(), concurrency=count)
-        return sum([len(trajectory.steps) async for trajectory in scheduler.run(jobs)])
+        session = Session(models, concurrency=count)
+        return sum([len(trajectory.steps) async for trajectory in session.run(jobs)])
 
     started = time.process_time()
     steps = asyncio.run(run())

@@ -36,7 +36,8 @@ from benchmarks.virtual_time import run_virtually
 from rsdecode.core.protocols import Models
 from rsdecode.core.types import Problem, Role, Trajectory
 from rsdecode.methods import RSD, Method
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 
 MEASURED = Path(__file__).parent / "measured" / "smollm2.json"
 SIMULATED = {"simulated-64": 64, "simulated-512": 512}
@@ -169,7 +170,8 @@ def real(service: Service, addresses: dict[Role, str], rounds: int) -> dict[str,
 
 
 def _ours(problems: list[Problem], models: Models, method: Method) -> AsyncGenerator[Trajectory]:
-    return Scheduler(models, method, concurrency=len(problems)).run(map(Job, problems))
+    session = Session(models, concurrency=len(problems))
+    return session.run(Job(problem, method) for problem in problems)
 
 
 def _theirs(problems: list[Problem], models: Models, method: Method) -> AsyncGenerator[Trajectory]:

@@ -7,6 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import rsdecode
 
 ROOT = Path(__file__).parents[1]
@@ -35,10 +37,25 @@ def test_all_is_the_public_names() -> None:
     public = {
         name
         for name, value in vars(rsdecode).items()
-        if not name.startswith("_") and not inspect.ismodule(value) and name != "annotations"
+        if not name.startswith("_") and not inspect.ismodule(value)
     }
-    assert set(rsdecode.__all__) == public | {"__version__"}
+    late = set(rsdecode._LATE)  # pyright: ignore[reportPrivateUsage]
+    unexported = {"annotations", "Any", "TYPE_CHECKING"}
+    assert set(rsdecode.__all__) == (public - unexported) | late | {"__version__"}
     assert len(rsdecode.__all__) == len(set(rsdecode.__all__))
+    assert dir(rsdecode) == sorted(rsdecode.__all__)
+
+
+@pytest.mark.parametrize("name", rsdecode.__all__)
+def test_every_public_name_is_there_and_says_what_it_is(name: str) -> None:
+    value = getattr(rsdecode, name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert value.__doc__, name
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = rsdecode.nothing
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

@@ -10,7 +10,7 @@ from benchmarks.schedule import MEASURED, simulated
 from benchmarks.simulation import Costs, Measured, Server
 from benchmarks.virtual_time import run_virtually
 from rsdecode.methods import RSD
-from rsdecode.session.scheduler import Scheduler
+from rsdecode.session.session import Session
 from tests.session.scripts import by_id, collect, jobs, models, problems
 
 LINEAR = Costs(
@@ -57,7 +57,7 @@ def test_a_server_batches_up_to_its_limit_and_queues_the_rest() -> None:
 
 async def test_lock_step_gives_the_schedulers_trajectories() -> None:
     some = problems(12)
-    ours = await collect(Scheduler(models(), RSD(), seed=3).run(jobs(some)))
+    ours = await collect(Session(models()).run(jobs(some, RSD(), seed=3)))
     theirs = await collect(lock_step(some, models(), RSD(), seed=3))
     assert by_id(theirs) == by_id(ours)
 

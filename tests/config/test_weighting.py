@@ -6,6 +6,7 @@ import pytest
 
 from rsdecode.config.weighting import load_weighting
 from rsdecode.core.errors import ConfigError, RequestError
+from rsdecode.core.weighting import weight_of
 
 MODULE = """
 class Curves:
@@ -34,7 +35,7 @@ def test_a_function_of_ones_own() -> None:
 def test_its_mistakes_are_request_errors(name: str) -> None:
     weighting = load_weighting(f"python:own_weightings:{name}")
     with pytest.raises(RequestError, match=f"python:own_weightings:{name}.*0.5"):
-        weighting(0.5)
+        weight_of(weighting, 0.5)
 
 
 @pytest.mark.parametrize(

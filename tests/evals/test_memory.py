@@ -8,7 +8,8 @@ from rsdecode.core.requests import Generate, Sampling, Score
 from rsdecode.core.types import Trajectory
 from rsdecode.evals.memory import remembering
 from rsdecode.methods import Method
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 
 PROBLEMS = [Problem.ask(f"What is {i} + 1?", id=str(i), answer=str(i + 1)) for i in range(8)]
 SHAPE = ModelShape(parameters=100)
@@ -46,9 +47,8 @@ class Counted:
 
 
 async def solve(method: Method, models: Models, seed: int = 0) -> list[Trajectory]:
-    solved = {
-        t.problem.id: t async for t in Scheduler(models, method, seed=seed).run(map(Job, PROBLEMS))
-    }
+    jobs = [Job(problem, method, seed) for problem in PROBLEMS]
+    solved = {t.problem.id: t async for t in Session(models).run(jobs)}
     return [solved[problem.id] for problem in PROBLEMS]
 
 

@@ -17,7 +17,8 @@ from rsdecode.config import RunConfig
 from rsdecode.config.build import build_method, build_models
 from rsdecode.core.types import Problem, Trajectory
 from rsdecode.models.abacus import problems
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 
 FILE = Path(__file__).with_name("abacus.jsonl")
 COUNT = 20
@@ -37,7 +38,8 @@ def solve(config: RunConfig, questions: Sequence[Problem]) -> list[Trajectory]:
     models = build_models(config)
 
     async def run() -> dict[str, Trajectory]:
-        ended = Scheduler(models, build_method(config)).run(map(Job, questions))
+        method = build_method(config)
+        ended = Session(models).run(Job(question, method) for question in questions)
         return {trajectory.problem.id: trajectory async for trajectory in ended}
 
     try:

@@ -15,9 +15,8 @@ from rsdecode.core.limits import Limits
 from rsdecode.core.protocols import Models, Proposer, Verifier
 from rsdecode.core.requests import Generate, Propose, Proposed, Sampling, Verified, Verify
 from rsdecode.core.types import FinishReason, Problem, Role, Segment, Tokens, Trajectory, Usage
-from rsdecode.methods import Single, Speculative
+from rsdecode.methods import Single, Speculative, require
 from rsdecode.session.drive import advance, drive
-from rsdecode.session.scheduler import Scheduler
 from rsdecode.testing.categorical import CategoricalModel, Ids
 from tests.methods.play import EOS, LENGTH, PROBLEM, STEP_LIMIT, play, text
 
@@ -195,16 +194,16 @@ def test_models_are_checked_before_anything_is_decoded() -> None:
     model, other = table(1), CategoricalModel(WORDS, lambda _: [1.0, 0, 0, 0], vocabulary="other")
     assert isinstance(model, Proposer)
     assert isinstance(model, Verifier)
-    Scheduler(Models(model, model), Speculative())
+    require(Speculative(), Models(model, model))
     with pytest.raises(ConfigError, match=r"different tokenizers \(categorical and other\)"):
-        Scheduler(Models(model, other), Speculative())
+        require(Speculative(), Models(model, other))
     plain = ScriptedModel(lambda request: "x")
     with pytest.raises(ConfigError, match="the draft cannot propose"):
-        Scheduler(Models(plain, model), Speculative())
+        require(Speculative(), Models(plain, model))
     with pytest.raises(ConfigError, match="the target cannot verify"):
-        Scheduler(Models(model, plain), Speculative())
+        require(Speculative(), Models(model, plain))
     with pytest.raises(ConfigError, match="--target"):
-        Scheduler(Models(model), Speculative())
+        require(Speculative(), Models(model))
 
 
 def test_a_failed_model_ends_the_problem_alone() -> None:

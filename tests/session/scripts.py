@@ -1,4 +1,4 @@
-"""Scripted models that the scheduler's tests share."""
+"""Scripted models that the session's tests share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rsdecode.backends.scripted import ScriptedModel, ScriptedReward
 from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Failed, Generate, Generated, Score
 from rsdecode.core.types import Problem, Trajectory
-from rsdecode.session.scheduler import Job
+from rsdecode.methods import Method
+from rsdecode.session.job import Job
 
 
 def problems(count: int) -> list[Problem]:
@@ -54,8 +55,10 @@ class Gated(ScriptedModel):
         return await super().generate(requests)
 
 
-def jobs(some: Iterable[Problem]) -> list[Job]:
-    return [Job(problem) for problem in some]
+def jobs(
+    some: Iterable[Problem], method: Method, *, seed: int = 0, deadline_s: float | None = None
+) -> list[Job]:
+    return [Job(problem, method, seed, deadline_s=deadline_s) for problem in some]
 
 
 async def collect(run: AsyncGenerator[Trajectory]) -> list[Trajectory]:

@@ -116,3 +116,8 @@ async def test_advance_runs_on_the_loop_that_is_there() -> None:
 def test_config_errors_of_models() -> None:
     with pytest.raises(ConfigError, match="--reward"):
         Models(draft=ScriptedModel(twelve)).reward_model()
+
+
+async def test_drive_works_where_an_event_loop_is_running() -> None:
+    """As in a notebook."""
+    assert len(drive(RSD()(PROBLEM), ALWAYS).steps) == 12

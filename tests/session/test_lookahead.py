@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -15,10 +16,10 @@ from rsdecode.core.requests import Failed, Generate, Generated, Sampling, Score,
 from rsdecode.core.types import Context, FinishReason, Problem, Role, Segment, Trajectory, Usage
 from rsdecode.core.weighting import BinaryStep, Clipping
 from rsdecode.methods import RSD
-from rsdecode.session.answering import lookahead_for
 from rsdecode.session.drive import advance, drive
-from rsdecode.session.scheduler import Scheduler
-from tests.session.scripts import Gated, collect, jobs, judge, models, problems, until
+from rsdecode.session.lookahead import Lookahead
+from rsdecode.session.session import Session
+from tests.session.scripts import Gated, collect, jobs, judge, models, problems, until, write
 
 SAMPLED = Sampling(0.7)
 METHODS = [
@@ -73,8 +74,11 @@ def test_answers_are_the_same_with_and_without(method: RSD, seed: int, scheduled
     off = [drive(method(problem, seed=seed), models()) for problem in some]
     ahead, later = replace(method, lookahead=1), replace(models(), reward=Later(judge))
     if scheduled:
-        scheduler = Scheduler(later, ahead, seed=seed)
-        ended = {t.problem.id: t for t in asyncio.run(collect(scheduler.run(jobs(some))))}
+
+        async def run() -> list[Trajectory]:
+            return await collect(Session(later).run(jobs(some, ahead, seed=seed)))
+
+        ended = {t.problem.id: t for t in asyncio.run(run())}
         on = [ended[problem.id] for problem in some]
     else:
         on = [drive(ahead(problem, seed=seed), later) for problem in some]
@@ -181,18 +185,15 @@ async def test_a_cancelled_problem_leaves_no_request_behind(
     monkeypatch.setattr(loop, "time", lambda: clock() + passed)
     reward = Never()
     stuck = replace(models(draft=one_step), reward=reward)
-    scheduler = Scheduler(stuck, RSD(lookahead=1), timeout_s=3600)
-    run = scheduler.run(jobs(problems(1)))
-    task = asyncio.create_task(anext(run))
+    handle = Session(stuck).submit(problems(1)[0], RSD(lookahead=1), deadline_s=3600)
     await reward.scoring.wait()
     await asyncio.sleep(0)
     if deadline:
         passed = 3601.0
         loop.call_soon(lambda: None)  # wakes the loop, which then sees the time
     else:
-        assert scheduler.cancel("0") == 1
-    ended = await task
-    await run.aclose()
+        assert handle.cancel()
+    ended = await handle.result()
     assert ended.stop_reason is FinishReason.CANCELLED
     used = ended.ledger.draft
     assert (used.calls, used.speculative_calls) == (2, 1)
@@ -205,8 +206,8 @@ async def test_leaving_a_run_early_cancels_what_was_started_ahead() -> None:
         return "one\n\n"
 
     draft = Gated(writer=first)
-    scheduler = Scheduler(Models(draft, draft, Never()), RSD(lookahead=1))
-    task = asyncio.create_task(collect(scheduler.run(jobs(problems(1)))))
+    session = Session(Models(draft, draft, Never()))
+    task = asyncio.create_task(collect(session.run(jobs(problems(1), RSD(lookahead=1)))))
     await until(lambda: bool(draft.waiting))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -216,8 +217,8 @@ async def test_leaving_a_run_early_cancels_what_was_started_ahead() -> None:
 
 async def test_equal_requests_are_taken_one_by_one() -> None:
     replies = iter(["first", "second"])
-    some = Models(draft=ScriptedModel(lambda request: next(replies)))
-    async with lookahead_for(some) as ahead:
+    model = ScriptedModel(lambda request: next(replies))
+    async with aclosing(Lookahead(lambda request: model.generate([request]))) as ahead:
         ahead.start(REQUEST)
         ahead.start(replace(REQUEST))
         taken = [ahead.take(replace(REQUEST)) for _ in range(3)]
@@ -228,7 +229,8 @@ async def test_equal_requests_are_taken_one_by_one() -> None:
 
 
 async def test_dropping_what_was_never_started_is_a_bug() -> None:
-    async with lookahead_for(models()) as ahead:
+    model = ScriptedModel(write)
+    async with aclosing(Lookahead(lambda request: model.generate([request]))) as ahead:
         with pytest.raises(ValueError, match="dropped a request that it had not started"):
             ahead.drop(REQUEST)
         ahead.start(REQUEST)

@@ -18,7 +18,7 @@ from rsdecode.core.types import Trajectory
 from rsdecode.evals.datasets import is_dataset, load_dataset
 from rsdecode.evals.datasets.lines import BadLine, Question, read_questions
 from rsdecode.results.output_file import Key, OutputFile, RunKey
-from rsdecode.session.scheduler import Job
+from rsdecode.session.job import Job
 
 Sink = Callable[[dict[str, Any], Trajectory], None]
 """Takes a result: its record, and the trajectory that it was made of."""
@@ -119,7 +119,7 @@ def _solve(
 async def _run(
     runtime: Runtime, jobs: Sequence[Job], sinks: Sequence[Sink], progress: RunProgress
 ) -> None:
-    async with aclosing(runtime.solve(jobs)) as trajectories:
+    async with aclosing(runtime.session().run(jobs)) as trajectories:
         async for trajectory in trajectories:
             record = runtime.record(trajectory)
             for sink in sinks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ from rsdecode.config import RunConfig, config_hash
 from rsdecode.config.build import build_method, build_models, build_problem
 from rsdecode.core.types import Role
 from rsdecode.results.records import trajectory_to_record
-from rsdecode.session.scheduler import Job, Listener, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -39,22 +40,15 @@ class Runtime:
     def jobs(self, question: Question) -> list[Job]:
         """One job for each sample of a question."""
         problem = build_problem(self.config, question.text, id=question.id, answer=question.answer)
-        return [Job(problem, sample) for sample in range(self.config.run.samples)]
-
-    def solve(
-        self, jobs: Iterable[Job], listener: Listener | None = None
-    ) -> AsyncGenerator[Trajectory]:
-        """Trajectories in the order in which they end; close it (`aclosing`) when done."""
         run = self.config.run
-        scheduler = Scheduler(
-            self.models,
-            self.method,
-            seed=run.seed,
-            concurrency=run.concurrency,
-            timeout_s=run.timeout_s,
-            listener=listener,
-        )
-        return scheduler.run(jobs)
+        return [
+            Job(problem, self.method, run.seed, sample, run.timeout_s)
+            for sample in range(run.samples)
+        ]
+
+    def session(self) -> Session:
+        """A session on the models, for the running event loop."""
+        return Session(self.models, concurrency=self.config.run.concurrency)
 
     def record(self, trajectory: Trajectory) -> dict[str, Any]:
         """The JSON object of a trajectory."""

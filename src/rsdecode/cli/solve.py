@@ -18,8 +18,12 @@ from rsdecode.core.errors import ConfigError, InputError
 from rsdecode.evals.datasets.lines import Question, check_question
 
 if TYPE_CHECKING:
-    from rsdecode.core.types import Step
-    from rsdecode.session.scheduler import Job
+    from collections.abc import AsyncGenerator
+
+    from rsdecode.cli.runtime import Runtime
+    from rsdecode.cli.trace import Trace
+    from rsdecode.core.types import Trajectory
+    from rsdecode.session.handle import Events
 
 
 @with_run_options
@@ -67,35 +71,39 @@ def command(
 
 def solve_question(config: RunConfig, text: str, *, to_stdout: bool) -> int:
     """Solve one question and show it, or print its record; returns the exit code."""
-    from rsdecode.cli.runtime import Runtime, loaded
+    from rsdecode.cli.runtime import loaded
     from rsdecode.cli.trace import open_trace
 
     async def run(runtime: Runtime) -> int:
         trace = None if to_stdout else open_trace()
-        jobs = runtime.jobs(Question("0", text))
-        live = len(jobs) == 1
-
-        def show(_: Job, step: Step) -> None:
-            if trace is not None:
-                trace.step(step)
-
-        listener = show if live else None
         failed = 0
-        async with aclosing(runtime.solve(jobs, listener)) as trajectories:
+        async with aclosing(_solved(runtime, text, trace)) as trajectories:
             async for trajectory in trajectories:
                 failed += trajectory.stop_reason == "error"
                 if trajectory.stop_reason == "error":
                     print_error(trajectory.error or "a request failed")
                 if trace is None:
                     print(json.dumps(runtime.record(trajectory)), flush=True)
-                    continue
-                for step in () if live else trajectory.steps:
-                    trace.step(step)
-                trace.end(trajectory, runtime.models.shapes())
+                else:
+                    trace.end(trajectory, runtime.models.shapes())
         return 1 if failed else 0
 
     with loaded(config) as runtime:
         return asyncio.run(run(runtime))
+
+
+async def _solved(runtime: Runtime, text: str, trace: Trace | None) -> AsyncGenerator[Trajectory]:
+    """The samples of one question; the steps of the first are shown as they are decided."""
+    from rsdecode.session.events import Decided
+
+    events: Events = "none" if trace is None else "steps"
+    async with runtime.session() as session:
+        jobs = runtime.jobs(Question("0", text))
+        for handle in [session.submit_job(job, events=events) for job in jobs]:
+            async for event in handle:
+                if trace is not None and isinstance(event, Decided):
+                    trace.step(event.step)
+            yield await handle.result()
 
 
 def _check_combination(

@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rsdecode.core.errors import ConfigError, RequestError
+from rsdecode.core.errors import ConfigError
 from rsdecode.core.weighting import Weighting
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedWeighting:
-    """A user's function whose mistakes end the problem at hand, not the run."""
+class ImportedWeighting:
+    """A function of the user's, and the spec that names it in messages and results."""
 
     spec: str
     function: Callable[[float], Any]
 
     def __call__(self, reward: float) -> float:
-        """w(reward).
+        """w(reward); `core.weighting.weight_of` says what is wrong with a result."""
+        return float(self.function(reward))
 
-        Raises:
-            RequestError: the function raised, or gave no number in [0, 1].
-        """
-        try:
-            weight = float(self.function(reward))
-        except Exception as error:
-            raise RequestError(
-                f"weighting {self.spec} failed on reward {reward!r}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        if not (math.isfinite(weight) and 0.0 <= weight <= 1.0):
-            raise RequestError(
-                f"weighting {self.spec} gave {weight!r} for reward {reward!r}: "
-                "it must be a number in [0, 1]"
-            )
-        return weight
+    def __repr__(self) -> str:
+        return self.spec
 
 
 def load_weighting(spec: str) -> Weighting:
@@ -57,4 +43,4 @@ def load_weighting(spec: str) -> Weighting:
         ) from error
     if not callable(found):
         raise ConfigError(f"weighting {spec} is not a function")
-    return CheckedWeighting(spec, found)
+    return ImportedWeighting(spec, found)

@@ -9,7 +9,9 @@
     │   ├── ContextFull               the answer has outgrown a model: it ends with `length`
     │   ├── RewardError               a reward is not a finite number in [0, 1]
     │   └── OutOfMemory               the device ran out of memory
-    └── Cancelled (RuntimeError)      the caller gave up on the problem, or its deadline passed
+    ├── Cancelled (RuntimeError)      the caller gave up on the problem, or its deadline passed
+    ├── Overloaded (RuntimeError)     too many problems wait already
+    └── SessionClosed (RuntimeError)  a closed session was asked to solve a problem
 
 Every message names the offending value and the remedy. All of them pickle.
 """
@@ -55,3 +57,11 @@ class OutOfMemory(RequestError):
 
 class Cancelled(RsdError, RuntimeError):
     """The caller gave up on the problem, or its deadline passed."""
+
+
+class Overloaded(RsdError, RuntimeError):
+    """Too many problems wait already."""
+
+
+class SessionClosed(RsdError, RuntimeError):
+    """A closed session was asked to solve a problem."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from rsdecode.core.answer import extract_answer
+
 MessageRole = Literal["system", "user", "assistant"]
 
 
@@ -274,6 +276,11 @@ class Trajectory:
     def text(self) -> str:
         """The whole answer."""
         return "".join(step.text for step in self.steps)
+
+    @property
+    def answer(self) -> str | None:
+        """The final answer found in the text; None unless the model ended its answer itself."""
+        return extract_answer(self.text) if self.finished else None
 
     @property
     def finished(self) -> bool:

@@ -6,8 +6,31 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rsdecode.core.errors import RequestError
+
 Weighting = Callable[[float], float]
 """Anything that maps a reward in [0, 1] to a probability; plain functions are welcome."""
+
+
+def weight_of(weighting: Weighting, reward: float) -> float:
+    """w(reward), checked, so that a function's mistake ends the problem at hand and not the run.
+
+    Raises:
+        RequestError: the function raised, or gave no number in [0, 1].
+    """
+    try:
+        weight = float(weighting(reward))
+    except Exception as error:
+        raise RequestError(
+            f"the weighting function {weighting!r} failed at reward {reward!r} "
+            f"({type(error).__name__}: {error}): it must return a number in [0, 1]"
+        ) from error
+    if not 0.0 <= weight <= 1.0:
+        raise RequestError(
+            f"the weighting function {weighting!r} gave {weight!r} for reward {reward!r}: "
+            "it must return a number in [0, 1]"
+        )
+    return weight
 
 
 def _in_unit_interval(name: str, value: float) -> None:

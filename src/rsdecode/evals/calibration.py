@@ -14,7 +14,8 @@ from rsdecode.evals.plan import EvalTask
 from rsdecode.evals.runner import judge
 from rsdecode.evals.tune import Outcome, Point, outcome
 from rsdecode.methods import Method
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 
 
 class Calibration:
@@ -56,16 +57,11 @@ class Calibration:
 
     async def _outcomes(self, method: Method, problems: tuple[Problem, ...]) -> list[Outcome]:
         run = self._rsd.config.run
-        scheduler = Scheduler(
-            self._models,
-            method,
-            seed=run.seed,
-            concurrency=run.concurrency,
-            timeout_s=run.timeout_s,
-        )
+        session = Session(self._models, concurrency=run.concurrency)
+        jobs = (Job(problem, method, run.seed, deadline_s=run.timeout_s) for problem in problems)
         shapes = dict(self._models.shapes())
         found: dict[str, Outcome] = {}
-        async with aclosing(scheduler.run(map(Job, problems))) as trajectories:
+        async with aclosing(session.run(jobs)) as trajectories:
             async for trajectory in trajectories:
                 if trajectory.error is not None:
                     raise ConfigError(f"problem {trajectory.problem.id}: {trajectory.error}")

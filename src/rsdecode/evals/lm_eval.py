@@ -21,7 +21,6 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -32,8 +31,10 @@ from lm_eval.api.registry import register_model
 from rsdecode.config import config_hash, load_config
 from rsdecode.config.build import build_method, build_models
 from rsdecode.core.errors import ConfigError
-from rsdecode.core.types import Message, MessageRole, Problem, Step
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.core.types import Message, MessageRole, Problem
+from rsdecode.session.events import Decided
+from rsdecode.session.handle import Handle
+from rsdecode.session.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -178,29 +179,32 @@ class RSDModel(LM):
     async def _answer(self, settings: Settings, problems: Sequence[Problem]) -> dict[str, str]:
         """The text of each problem by id; a problem is given up as soon as `until` cuts it."""
         config = load_config(self._file, {**self._overrides, **dict(settings.overrides)})
-        texts = {problem.id: "" for problem in problems}
+        method, run = build_method(config), config.run
+        texts: dict[str, str] = {}
 
-        def listen(job: Job, step: Step) -> None:
-            texts[job.problem.id] += step.text
-            if cut(texts[job.problem.id], settings.until) is not None:
-                scheduler.cancel(job.problem.id)
+        async def read(handle: Handle) -> None:
+            name, text = handle.job.problem.id, ""
+            async for event in handle:
+                if isinstance(event, Decided):
+                    text += event.step.text
+                    if cut(text, settings.until) is not None:
+                        handle.cancel()
+            whole = cut(text, settings.until)
+            error = (await handle.result()).error
+            if whole is None and error is not None:
+                logger.error("%s: %s", name, error)
+            texts[name] = text if whole is None else whole
 
-        scheduler = Scheduler(
-            self._models,
-            build_method(config),
-            seed=config.run.seed,
-            concurrency=config.run.concurrency,
-            timeout_s=config.run.timeout_s,
-            listener=listen,
-        )
-        async with aclosing(scheduler.run(map(Job, problems))) as trajectories:
-            async for trajectory in trajectories:
-                name = trajectory.problem.id
-                whole = cut(texts[name], settings.until)
-                if whole is not None:
-                    texts[name] = whole
-                elif trajectory.error is not None:
-                    logger.error("%s: %s", name, trajectory.error)
+        async with (
+            Session(self._models, concurrency=run.concurrency) as session,
+            asyncio.TaskGroup() as readers,
+        ):
+            for problem in problems:
+                handle = session.submit(
+                    problem, method, seed=run.seed, deadline_s=run.timeout_s, events="steps"
+                )
+                readers.create_task(read(handle))
+                await session.room()
         return texts
 
 

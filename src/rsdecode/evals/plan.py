@@ -18,7 +18,7 @@ from rsdecode.evals.grading import AnswerKind
 from rsdecode.methods import Method
 from rsdecode.results.identity import result_key
 from rsdecode.results.store import Key, Meta, Shard
-from rsdecode.session.scheduler import Job
+from rsdecode.session.job import Job
 
 ABACUS_LIMIT = 200
 """Problems of the embedded family, which has no end of them, where no limit is given."""
@@ -71,8 +71,12 @@ class EvalTask:
     @property
     def jobs(self) -> list[Job]:
         """All that is asked for."""
-        samples = range(self.config.run.samples)
-        return [Job(problem, sample) for problem in self.problems for sample in samples]
+        run = self.config.run
+        return [
+            Job(problem, self.method, run.seed, sample, run.timeout_s)
+            for problem in self.problems
+            for sample in range(run.samples)
+        ]
 
     def left(self, done: Collection[Key]) -> list[Job]:
         """What is not done."""

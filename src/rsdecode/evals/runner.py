@@ -15,7 +15,8 @@ from rsdecode.evals.grading import AnswerKind, GradingPool, Verdict
 from rsdecode.evals.plan import EvalTask
 from rsdecode.methods import Method
 from rsdecode.results.records import trajectory_to_record
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 
 Keep = Callable[[dict[str, Any]], None]
 """Takes every answer: stores it, say."""
@@ -45,14 +46,7 @@ async def run_eval_task(
         watch: told of every answer.
     """
     models.clear()
-    run = task.config.run
-    scheduler = Scheduler(
-        models,
-        task.method,
-        seed=run.seed,
-        concurrency=run.concurrency,
-        timeout_s=run.timeout_s,
-    )
+    session = Session(models, concurrency=task.config.run.concurrency)
     room = asyncio.Semaphore(GRADED_AT_ONCE)
     shapes, config_hash = models.shapes(), task.config_hash
     written = time.perf_counter()
@@ -76,7 +70,7 @@ async def run_eval_task(
         watch(record)
 
     try:
-        async with asyncio.TaskGroup() as grading, aclosing(scheduler.run(jobs)) as trajectories:
+        async with asyncio.TaskGroup() as grading, aclosing(session.run(jobs)) as trajectories:
             async for trajectory in trajectories:
                 await room.acquire()
                 grading.create_task(finish(trajectory))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from rsdecode.core.acceptance import accept
 from rsdecode.core.budget import Budget
-from rsdecode.core.errors import RequestError, RsdError
+from rsdecode.core.errors import RsdError
 from rsdecode.core.limits import Limits
 from rsdecode.core.requests import (
     Decoding,
@@ -19,7 +19,7 @@ from rsdecode.core.requests import (
 )
 from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import FinishReason, Problem, Role, Step
-from rsdecode.core.weighting import BinaryStep, Weighting
+from rsdecode.core.weighting import BinaryStep, Weighting, weight_of
 from rsdecode.methods.scoring import Candidate, highest, proposals, score_candidates
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
@@ -113,8 +113,8 @@ class RSD:
 
         best = highest(rewards)
         reward = rewards[best]
-        weight = 0.0 if reward is None else weighting(reward)
-        accepted = _accept(weight, trajectory.seed_for("accept"))
+        weight = 0.0 if reward is None else weight_of(weighting, reward)
+        accepted = accept(weight, trajectory.seed_for("accept"))
         if accepted:
             written = drafts[best]
         else:
@@ -151,11 +151,3 @@ class RSD:
 
     def _target(self, trajectory: TrajectoryBuilder) -> Generate:
         return trajectory.next_step(Role.TARGET, self.boundary, self.target_sampling)
-
-
-def _accept(weight: float, seed: int) -> bool:
-    """A weighting function's mistake ends the problem at hand, not the run."""
-    try:
-        return accept(weight, seed)
-    except ValueError as error:
-        raise RequestError(str(error)) from error

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from rsdecode.core.answer import extract_answer
 from rsdecode.core.cost import ModelShape, flops
 from rsdecode.core.types import Alternative, Ledger, Proposal, Role, Step, Trajectory
 
@@ -31,7 +30,7 @@ def trajectory_to_record(
     return {
         "id": trajectory.problem.id,
         "sample": trajectory.sample,
-        "answer": extract_answer(trajectory.text) if trajectory.finished else None,
+        "answer": trajectory.answer,
         "text": trajectory.text,
         "stop_reason": trajectory.stop_reason.value,
         "error": trajectory.error,

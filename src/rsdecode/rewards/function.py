@@ -25,16 +25,19 @@ class FunctionReward:
     [0, 1]. It may be async; if it is not, it runs in a thread, so calls may overlap.
 
     Args:
-        spec: `module:function`; the module is looked for on the Python path, then in the working
-            directory.
+        function: the function, or `module:function`; the module is looked for on the Python path,
+            then in the working directory.
 
     Raises:
         ConfigError: there is no such module or function.
     """
 
-    def __init__(self, spec: str) -> None:
-        self._spec = spec
-        self._function = _find(spec)
+    def __init__(self, function: str | Callable[..., Any]) -> None:
+        if isinstance(function, str):
+            self._spec, self._function = function, _find(function)
+        else:
+            self._function = function
+            self._spec = getattr(function, "__qualname__", repr(function))
 
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""

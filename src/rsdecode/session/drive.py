@@ -1,4 +1,4 @@
-"""The reference driver: one problem, one list of requests after the other."""
+"""Runs one decoding method: answers each list of requests before it asks for the next."""
 
 from __future__ import annotations
 
@@ -6,47 +6,58 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import cast
 
 from rsdecode.core.errors import Cancelled
 from rsdecode.core.protocols import Models
-from rsdecode.core.requests import Decided, Decoding, Reply, Request
+from rsdecode.core.requests import Decided as DecidedStep
+from rsdecode.core.requests import Decoding, Reply, Request
 from rsdecode.core.types import Step, Trajectory
-from rsdecode.session.answering import answer, first_failure, lookahead_for
-from rsdecode.session.lookahead import Ahead
+from rsdecode.session.answering import Answering, first_failure
 
-Watcher = Callable[[Step], None]
+OnStep = Callable[[Step], None]
 """Called with every step as it is decided."""
 
 
-def drive(decoding: Decoding, models: Models, watch: Watcher | None = None) -> Trajectory:
-    """Run a method to its end, answering each list of requests before asking for the next."""
-    with asyncio.Runner() as runner:
-        return runner.run(advance(decoding, models, watch))
+def drive(decoding: Decoding, models: Models, on_step: OnStep | None = None) -> Trajectory:
+    """Run a method to its end, and wait for it; also where an event loop is running already."""
+
+    def run() -> Trajectory:
+        with asyncio.Runner() as runner:
+            return runner.run(advance(decoding, models, on_step))
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run()
+    with ThreadPoolExecutor(1, thread_name_prefix="rsdecode-drive") as other:
+        return other.submit(run).result()
 
 
-async def advance(decoding: Decoding, models: Models, watch: Watcher | None = None) -> Trajectory:
+async def advance(decoding: Decoding, models: Models, on_step: OnStep | None = None) -> Trajectory:
     """Run a method to its end, on the running event loop.
 
     A failed request is raised inside the method, which keeps the steps decided so far.
     """
     started = time.perf_counter()
-    async with lookahead_for(models) as ahead:
-        trajectory = await run_method(decoding, models, ahead, watch)
-    ledger = trajectory.ledger + ahead.spent
+    async with Answering(models) as answering:
+        trajectory = await run_method(decoding, answering, on_step)
+    ledger = trajectory.ledger + answering.spent_ahead
     return replace(trajectory, ledger=ledger, seconds=time.perf_counter() - started)
 
 
 async def run_method(
-    decoding: Decoding, models: Models, ahead: Ahead, watch: Watcher | None
+    decoding: Decoding, answering: Answering, on_step: OnStep | None = None
 ) -> Trajectory:
-    """Run a method to its end; the caller adds what `ahead` has spent, and the time."""
+    """Run a method to its end; the caller adds `answering.spent_ahead`, and the time."""
     try:
         requests = next(decoding)
         while True:
-            show(requests, watch)
-            replies = await answer(requests, models, ahead)
+            if on_step is not None:
+                _tell(requests, on_step)
+            replies = await answering.answer(requests)
             if error := first_failure(replies):
                 requests = decoding.throw(error)
             else:
@@ -69,9 +80,7 @@ def abandon(decoding: Decoding, reason: str) -> Trajectory:
     raise RuntimeError(f"a decoding method must return when it is cancelled ({reason})")
 
 
-def show(requests: Sequence[Request], watch: Watcher | None) -> None:
-    """Pass on the news among the requests."""
-    if watch is not None:
-        for request in requests:
-            if isinstance(request, Decided):
-                watch(request.step)
+def _tell(requests: Sequence[Request], on_step: OnStep) -> None:
+    for request in requests:
+        if isinstance(request, DecidedStep):
+            on_step(request.step)

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
 
 from rsdecode.core.requests import Failed, Generate, Reply
 from rsdecode.core.types import Ledger, Usage
@@ -22,13 +21,12 @@ class _Started:
     since: float
 
 
-class Ahead:
+class Lookahead:
     """What one problem has started ahead (`Start`), and what the dropped part of it cost.
 
-    Used as an async context manager: on leaving, whatever nobody took is dropped, and `spent` is
-    complete. A dropped request that had been served costs what its reply says. One that was cut off
-    is counted as a speculative call with its seconds; a server tells nothing about it, so its
-    tokens are unknown and in no count.
+    A dropped request that had been served costs what its reply says. One that was cut off is
+    counted as a speculative call with its seconds; a server tells nothing about it, so its tokens
+    are unknown and in no count.
 
     Args:
         serve: how to serve a request.
@@ -42,10 +40,8 @@ class Ahead:
         self._dropped: list[tuple[_Started, float]] = []
         self.spent = Ledger()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def aclose(self) -> None:
+        """Drop whatever nobody took; `spent` is complete then."""
         while self._started:
             self._drop(self._started.pop())
         if self._dropped:

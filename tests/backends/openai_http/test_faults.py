@@ -19,7 +19,8 @@ from rsdecode.core.segment import PARAGRAPH
 from rsdecode.core.types import Context, FinishReason, Message, Problem, Role, Trajectory
 from rsdecode.methods import RSD
 from rsdecode.rewards.judge import JudgeReward
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 from tests.backends.openai_http.local_server import Fault, LocalServer, Reply
 from tests.backends.openai_http.scripted_server import NAME, solution, step_of, vllm
 
@@ -217,9 +218,9 @@ def graded(problem_text: str) -> float:
 
 async def all_of(models: Models, count: int) -> dict[str, Trajectory]:
     method = RSD()
-    scheduler = Scheduler(models, method, concurrency=64)
-    jobs = [Job(Problem.ask(f"Q{i}", id=str(i))) for i in range(count)]
-    ended = [trajectory async for trajectory in scheduler.run(jobs)]
+    session = Session(models, concurrency=64)
+    jobs = [Job(Problem.ask(f"Q{i}", id=str(i)), method) for i in range(count)]
+    ended = [trajectory async for trajectory in session.run(jobs)]
     assert len(ended) == count
     found = {trajectory.problem.id: trajectory for trajectory in ended}
     assert len(found) == count, "a problem ended twice"

@@ -15,7 +15,8 @@ from rsdecode.methods import RSD
 from rsdecode.models.abacus import model_path, problems
 from rsdecode.rewards.load import load_reward_model
 from rsdecode.rewards.served import load_served_reward
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 from tests.backends.openai_http.local_server import LocalServer
 from tests.backends.openai_http.model_server import NAME, Completions, pooling
 
@@ -36,8 +37,8 @@ def local():
 
 
 async def solve(models: Models, questions: list[Problem]) -> list[Trajectory]:
-    jobs = [Job(problem) for problem in questions]
-    ended = [t async for t in Scheduler(models, RSD()).run(jobs)]
+    jobs = [Job(problem, RSD()) for problem in questions]
+    ended = [t async for t in Session(models).run(jobs)]
     return sorted(ended, key=lambda t: int(t.problem.id))
 
 

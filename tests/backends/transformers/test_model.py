@@ -17,7 +17,8 @@ from rsdecode.core.requests import Failed, Generate, Generated, Sampling
 from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import Context, Message, Segment, Tokens
 from rsdecode.core.weighting import Constant
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 from tests.backends.transformers import tiny
 
 QUESTION = (Message("user", "How much is the sum?"),)
@@ -135,8 +136,8 @@ def three_models(**options: Any) -> Models:
 async def test_sixteen_problems_at_once_equal_one_by_one(temperature: float) -> None:
     models = three_models(slots=5)
     method = rsd(0.6, temperature)
-    scheduler = Scheduler(models, method, seed=3)
-    together = {t.problem.id: t async for t in scheduler.run(map(Job, problems(16)))}
+    session = Session(models)
+    together = {t.problem.id: t async for t in session.run(Job(p, method, 3) for p in problems(16))}
     models.close()
     fresh = three_models(slots=1)
     for problem in problems(16):
@@ -149,7 +150,7 @@ async def test_sixteen_problems_at_once_equal_one_by_one(temperature: float) -> 
 
 
 async def _one(models: Models, method: RSD, problem: Problem) -> Any:
-    [trajectory] = [t async for t in Scheduler(models, method, seed=3).run([Job(problem)])]
+    [trajectory] = [t async for t in Session(models).run([Job(problem, method, 3)])]
     return trajectory
 
 

@@ -20,7 +20,8 @@ from rsdecode.core.weighting import BinaryStep
 from rsdecode.methods import RSD, Method, Single
 from rsdecode.results.records import trajectory_to_record
 from rsdecode.results.store import Meta, Store
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 
 DRAFT, TARGET, PRM = (
     ModelShape(1_000, layers=1, attention_width=8, hidden=8, vocabulary=50),
@@ -114,9 +115,9 @@ def write_run(
 async def _solve(
     name: str, used: Models, asked: Sequence[Problem], shapes: Any
 ) -> list[dict[str, Any]]:
-    scheduler = Scheduler(used, method_named(name), concurrency=4)
+    method, session = method_named(name), Session(used, concurrency=4)
     records: list[dict[str, Any]] = []
-    async for trajectory in scheduler.run(map(Job, asked)):
+    async for trajectory in session.run(Job(problem, method) for problem in asked):
         problem = trajectory.problem
         record = trajectory_to_record(trajectory, shapes=shapes, config_hash="0" * 16)
         extracted = record["answer"]

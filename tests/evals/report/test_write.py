@@ -177,7 +177,9 @@ def test_whole_problems_are_chosen_disputed_ones_in_turn() -> None:
 
 
 def test_long_texts_are_cut_and_say_so() -> None:
-    [entry] = choose([ExcerptSource("d", "a", [record("0", True, "y" * (MAX_TEXT + 5))])], 1).entries
+    [entry] = choose(
+        [ExcerptSource("d", "a", [record("0", True, "y" * (MAX_TEXT + 5))])], 1
+    ).entries
     assert entry["steps"][0]["text"].endswith("y [... 5 more characters]")
 
 

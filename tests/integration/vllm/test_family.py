@@ -16,7 +16,8 @@ from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Generate, Score, Scored
 from rsdecode.core.types import Context, Ledger, Message, Problem, Role, Segment, Trajectory
 from rsdecode.models.abacus import problems
-from rsdecode.session.scheduler import Job, Scheduler
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
 
 from .conftest import family
 
@@ -44,8 +45,9 @@ def questions(count: int) -> list[Problem]:
 
 
 async def solve(models: Models, asked: list[Problem]) -> dict[str, Trajectory]:
-    scheduler = Scheduler(models, build_method(RunConfig()), concurrency=32)
-    return {t.problem.id: t async for t in scheduler.run([Job(problem) for problem in asked])}
+    method = build_method(RunConfig())
+    jobs = [Job(problem, method) for problem in asked]
+    return {t.problem.id: t async for t in Session(models, concurrency=32).run(jobs)}
 
 
 async def greet(models: Models, role: Role) -> None:
