@@ -8,7 +8,7 @@ import pytest
 from rsdecode.config import RunConfig, config_hash, load_config, resolved
 from rsdecode.config.build import build_models
 from rsdecode.config.method_names import METHOD_FORMS, parse_method_name
-from rsdecode.config.methods import build_named_method, check_method_name
+from rsdecode.config.methods import build_named_method
 from rsdecode.core.budget import Budget
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.requests import Sampling
@@ -56,7 +56,7 @@ def test_the_name_knows_the_roles_and_its_one_spelling(name: str) -> None:
     parsed = parse_method_name(name)
     assert build_named_method(name, config()).roles == parsed.roles
     assert parse_method_name(str(parsed)) == parsed
-    check_method_name(name)
+    parse_method_name(name)
 
 
 def test_options_of_rsd() -> None:
@@ -122,7 +122,7 @@ def test_the_hash_names_what_is_meant_not_how_it_is_spelled() -> None:
 )
 def test_bad_names(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_method_name(name)
+        parse_method_name(name)
     with pytest.raises(ConfigError, match=message):
         config(method=name)
 
@@ -148,7 +148,7 @@ def test_names_that_contradict_the_settings(
 def test_every_form_is_read() -> None:
     for form in METHOD_FORMS:
         plain = form.split("[")[0].replace("WIDTH", "2").replace("-N", "-2").replace("@N", "@2")
-        check_method_name(plain)
+        parse_method_name(plain)
         assert build_named_method(plain, RunConfig()).roles
 
 

@@ -46,14 +46,14 @@ def test_a_preset_fits_the_cards_that_it_names(name: str, monkeypatch: pytest.Mo
     config = load_config(f"preset:{name}")
     machine = Machine(tuple(Gpu(str(i), CARD) for i in range(gpus_of(name))))
     plans = vllm.plan_servers(config, config.roles, machine)
-    assert [placed.wish.name for placed in plans] == ["draft", "target", "reward"]
+    assert [placed.spec.name for placed in plans] == ["draft", "target", "reward"]
     for gpu in machine.gpus:
         here = [placed for placed in plans if gpu in placed.gpus]
         assert here, "a GPU is left idle"
         assert sum(placed.memory for placed in here) <= 0.92 + 1e-9
     for placed in plans:
-        assert placed.kv_bytes >= 32 * placed.wish.kv_bytes, placed.describe()
-        weights = placed.wish.footprint.weight_bytes / len(placed.gpus)
+        assert placed.kv_bytes >= 32 * placed.spec.kv_bytes, placed.describe()
+        weights = placed.spec.footprint.weight_bytes / len(placed.gpus)
         kv = placed.kv_bytes / len(placed.gpus)
         assert weights + kv + 2e9 < placed.memory * CARD
 

@@ -47,12 +47,12 @@ def test_wishes_follow_the_configuration() -> None:
         Role,
         CPU,
     )
-    assert (draft.wish.max_context, target.wish.max_context) == (512, 2048)
-    assert draft.wish.slots == 5
-    assert draft.wish.dtype == "float32"
-    assert target.wish.arguments == ("--seed", "1")
-    assert (draft.wish.task, reward.wish.task) == (Task.GENERATE, Task.POOL)
-    assert reward.wish.footprint.architecture == "Qwen2ForPrmModel"
+    assert (draft.spec.max_context, target.spec.max_context) == (512, 2048)
+    assert draft.spec.slots == 5
+    assert draft.spec.dtype == "float32"
+    assert target.spec.arguments == ("--seed", "1")
+    assert (draft.spec.task, reward.spec.task) == (Task.GENERATE, Task.POOL)
+    assert reward.spec.footprint.architecture == "Qwen2ForPrmModel"
 
 
 def test_what_cannot_be_planned() -> None:

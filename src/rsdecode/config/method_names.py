@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -185,6 +186,7 @@ class MethodName:
                 return self.options.get("candidates", 1) != 1
 
 
+@lru_cache(maxsize=256)
 def parse_method_name(name: str) -> MethodName:
     """Read the name of a method.
 
@@ -212,15 +214,6 @@ def parse_method_name(name: str) -> MethodName:
     if kind == "rsd" and value is not None and "threshold" in options:
         raise ConfigError(f"method {name!r} gives the threshold twice: leave one of them out")
     return MethodName(kind, value, options)
-
-
-def check_method_name(name: str) -> None:
-    """Check that a name can be read.
-
-    Raises:
-        ConfigError: it has none of the known forms.
-    """
-    parse_method_name(name)
 
 
 def _split(head: str) -> tuple[str, str | None]:

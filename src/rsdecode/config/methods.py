@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsdecode.config.method_names import MethodName, check_method_name, parse_method_name
+from rsdecode.config.method_names import MethodName
 from rsdecode.config.resolve import DEFAULT_ALPHA, settled
 from rsdecode.config.schema import RunConfig, SamplingConfig
 from rsdecode.config.weighting import load_weighting
@@ -26,8 +26,6 @@ from rsdecode.methods import (
     require,
 )
 
-__all__ = ["build_named_method", "check_method_name", "check_models"]
-
 
 def build_named_method(name: str, config: RunConfig) -> Method:
     """The method that `name` stands for, whatever the configuration's own method is.
@@ -39,7 +37,7 @@ def build_named_method(name: str, config: RunConfig) -> Method:
     """
     config = settled(config.model_copy(update={"method": name}))
     try:
-        return _build(parse_method_name(config.method), config)
+        return _build(config.method_name, config)
     except RsdError:
         raise
     except ValueError as error:

@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rsdecode.config.method_names import parse_method_name
 from rsdecode.config.schema import WEIGHTING_PARAMETERS, RunConfig
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Role
@@ -27,7 +26,7 @@ def settled(config: RunConfig) -> RunConfig:
     Raises:
         ConfigError: the name contradicts other settings.
     """
-    name = parse_method_name(config.method)
+    name = config.method_name
     settings: dict[str, Any] = config.model_dump(exclude_unset=True)
     settings["method"] = name.kind if name.kind == "rsd" else str(name)
     if name.kind == "rsd":

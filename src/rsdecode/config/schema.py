@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from rsdecode.config.method_names import check_method_name, parse_method_name
+from rsdecode.config.method_names import MethodName, parse_method_name
 from rsdecode.config.specs import (
     check_function,
     parse_model_spec,
@@ -246,7 +246,7 @@ class RunConfig(_Part):
     @field_validator("method")
     @classmethod
     def _named(cls, value: str) -> str:
-        check_method_name(value)
+        parse_method_name(value)
         return value
 
     @field_validator("draft", "target")
@@ -267,7 +267,7 @@ class RunConfig(_Part):
                 f"budget sets the threshold of the step weighting: it conflicts with the "
                 f"{self.weighting.kind} weighting; leave one of them out"
             )
-        name = parse_method_name(self.method)
+        name = self.method_name
         greedy = not self.sampling.draft.temperature
         if name.kind == "rsd" and not name.samples and self.candidates > 1 and greedy:
             raise ConfigError(
@@ -279,7 +279,12 @@ class RunConfig(_Part):
     @property
     def roles(self) -> frozenset[Role]:
         """The models that the method needs."""
-        return parse_method_name(self.method).roles
+        return self.method_name.roles
+
+    @property
+    def method_name(self) -> MethodName:
+        """The method's name, read."""
+        return parse_method_name(self.method)
 
     @property
     def system_prompt(self) -> str | None:

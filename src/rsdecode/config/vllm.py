@@ -65,14 +65,14 @@ class VllmServers:
             ModelLoadError: a server cannot be started.
         """
         server = self._server(spec, Task.GENERATE)
-        address, model = f"{server.url}#{server.name}", server.plan.wish.model
+        address, model = f"{server.url}#{server.name}", server.plan.spec.model
         inner = served_language_model(address, role, self._config, model)
         return watch_language_model(inner, server, self.close)
 
     def reward_model(self, spec: ModelSpec) -> RewardModel:
         """The reward model `spec` (see `language_model`)."""
         server = self._server(spec, Task.POOL)
-        address, model = f"{server.url}#{server.name}", server.plan.wish.model
+        address, model = f"{server.url}#{server.name}", server.plan.spec.model
         inner = served_reward_model(address, self._config, model)
         return watch_reward_model(inner, server, self.close)
 
@@ -122,11 +122,11 @@ def plan_servers(
         ModelLoadError: the size of a model cannot be read.
     """
     machine = machine_of(config) if machine is None else machine
-    wishes = [
-        _wish(config, spec, task, role, on_gpu=bool(machine.gpus))
+    server_specs = [
+        _server_spec(config, spec, task, role, on_gpu=bool(machine.gpus))
         for (spec, task), role in served(config, roles).items()
     ]
-    return plan(wishes, machine)
+    return plan(server_specs, machine)
 
 
 def describe_servers(
@@ -142,9 +142,9 @@ def describe_servers(
     plans = plan_servers(config, roles)
     told: dict[Role, dict[str, str]] = {}
     for (spec, task), first in served(config, roles).items():
-        [placed] = [plan for plan in plans if plan.wish.name == first.value]
+        [placed] = [plan for plan in plans if plan.spec.name == first.value]
         facts = placed.describe()
-        facts["context"] = f"{placed.wish.max_context} tokens"
+        facts["context"] = f"{placed.spec.max_context} tokens"
         words = [f"{name}={value}" for name, value in environment(placed, os.environ).items()]
         facts["command"] = " ".join([*words, shlex.join([command, *arguments(placed, "PORT")])])
         for role in roles:
@@ -178,7 +178,7 @@ def machine_of(config: RunConfig) -> Machine:
     return Machine(gpus, here.cores, here.memory_bytes)
 
 
-def _wish(
+def _server_spec(
     config: RunConfig, spec: ModelSpec, task: Task, role: Role, *, on_gpu: bool
 ) -> ServerSpec:
     settings = config.vllm.of(role)

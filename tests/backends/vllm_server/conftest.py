@@ -62,8 +62,8 @@ def footprint(weight_mib: int = 100, *, heads: int = 8, context: int = 4096) -> 
 
 def plans(*names: str) -> list[ServerPlan]:
     """Small servers on the processors."""
-    wishes = [ServerSpec(name, f"models/{name}", footprint()) for name in names]
-    return plan(wishes, Machine(cores=2, memory_bytes=2**33))
+    specs = [ServerSpec(name, f"models/{name}", footprint()) for name in names]
+    return plan(specs, Machine(cores=2, memory_bytes=2**33))
 
 
 def ask(url: str, path: str) -> Any:

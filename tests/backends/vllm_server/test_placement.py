@@ -28,12 +28,16 @@ def gpus(count: int) -> Machine:
     return Machine(tuple(Gpu(str(i), GPU_BYTES) for i in range(count)), 16, 256 * GIB)
 
 
-def wish(name: str, weight_gib: float = 2.0, kv_kib: int = 64, heads: int = 8) -> ServerSpec:
+def spec(name: str, weight_gib: float = 2.0, kv_kib: int = 64, heads: int = 8) -> ServerSpec:
     footprint = Footprint(int(weight_gib * GIB), kv_kib * 1024, 8192, heads, "LlamaForCausalLM")
     return ServerSpec(name, f"models/{name}", footprint)
 
 
-TRIO = (wish("draft", 3.0, 28), wish("target", 15.0, 56), wish("reward", 3.0, 28))
+TRIO = (
+    spec("draft", 3.0, 28),
+    spec("target", 15.0, 56),
+    spec("reward", 3.0, 28),
+)
 
 
 def names(placed: ServerPlan) -> list[str]:
@@ -46,7 +50,7 @@ def test_three_models_share_one_gpu_by_their_needs() -> None:
     left = USABLE * GPU_BYTES - 21 * GIB - 3 * OVERHEAD_BYTES
     assert draft.kv_bytes == pytest.approx(left / 4, rel=0.01)
     assert target.kv_bytes == pytest.approx(left / 2, rel=0.01)
-    requests = [p.kv_bytes / p.wish.kv_bytes for p in (draft, target, reward)]
+    requests = [p.kv_bytes / p.spec.kv_bytes for p in (draft, target, reward)]
     assert requests == pytest.approx([requests[0]] * 3, rel=0.02)
 
 
@@ -59,7 +63,7 @@ def test_each_has_its_own_gpu_where_there_are_enough() -> None:
 
 
 def test_a_model_too_large_for_one_gpu_is_spread() -> None:
-    large = wish("target", 135.0, 320, heads=64)
+    large = spec("target", 135.0, 320, heads=64)
     draft, target, reward = plan((TRIO[0], large, TRIO[2]), gpus(8))
     assert names(target) == ["0", "1", "2", "3"]
     assert {*names(draft), *names(reward)} == {"4", "5"}
@@ -85,7 +89,7 @@ def test_what_is_asked_for_is_done() -> None:
         (replace(TRIO[0], tensor_parallel=3), "8 attention heads"),
         (replace(TRIO[0], tensor_parallel=2, gpus=(0,)), "leave one of the two out"),
         (replace(TRIO[0], memory=0.05), "leaves no room"),
-        (wish("draft", 75.0, heads=7), "do not fit on GPU"),
+        (spec("draft", 75.0, heads=7), "do not fit on GPU"),
     ],
 )
 def test_what_cannot_be_is_an_error(changed: ServerSpec, part: str) -> None:
@@ -118,17 +122,17 @@ def test_arguments() -> None:
     assert pairs["--gpu-memory-utilization"] == "0.920"
     assert pairs["--generation-config"] == "vllm"
     assert given_[-2:] == ["--seed", "3"]
-    pooling = arguments(replace(placed, wish=replace(TRIO[2], task=Task.POOL, step_tag=7)), 1)
+    pooling = arguments(replace(placed, spec=replace(TRIO[2], task=Task.POOL, step_tag=7)), 1)
     assert pooling[-4:] == ["--runner", "pooling", "--pooler-config", '{"step_tag_id": 7}']
 
 
 def test_a_process_reward_model_continues_cached_prefixes() -> None:
-    wish = replace(TRIO[2], task=Task.POOL, continues=True)
-    [placed] = plan([wish], gpus(1))
+    spec = replace(TRIO[2], task=Task.POOL, continues=True)
+    [placed] = plan([spec], gpus(1))
     assert arguments(placed, 1)[-1] == "--enable-prefix-caching"
     assert environment(placed, {})["RSD_VLLM_PREFIX_CACHE"] == "1"
     assert "RSD_VLLM_PREFIX_CACHE" not in environment(placed, {"RSD_VLLM_PREFIX_CACHE": "0"})
-    [other] = plan([replace(wish, continues=False)], gpus(1))
+    [other] = plan([replace(spec, continues=False)], gpus(1))
     assert "--enable-prefix-caching" not in arguments(other, 1)
     assert "RSD_VLLM_PREFIX_CACHE" not in environment(other, {})
 
@@ -139,17 +143,17 @@ def test_a_process_reward_model_continues_cached_prefixes() -> None:
     kv=st.integers(1, 200),
 )
 def test_no_gpu_is_promised_twice(weights: list[float], count: int, kv: int) -> None:
-    wishes = [wish(f"m{i}", weight, kv * (i + 1)) for i, weight in enumerate(weights)]
+    specs = [spec(f"m{i}", weight, kv * (i + 1)) for i, weight in enumerate(weights)]
     try:
-        plans = plan(wishes, gpus(count))
+        plans = plan(specs, gpus(count))
     except ConfigError as error:
         assert "do not fit" in str(error) or "no room" in str(error)  # noqa: PT017
         return
     promised: dict[str, float] = {}
     for placed in plans:
-        needed = placed.wish.footprint.weight_bytes + placed.kv_bytes
+        needed = placed.spec.footprint.weight_bytes + placed.kv_bytes
         assert needed <= placed.memory * GPU_BYTES * len(placed.gpus)
-        assert placed.kv_bytes >= placed.wish.kv_bytes
+        assert placed.kv_bytes >= placed.spec.kv_bytes
         for name in names(placed):
             promised[name] = promised.get(name, 0.0) + placed.memory
     assert all(total <= USABLE + 1e-9 for total in promised.values())

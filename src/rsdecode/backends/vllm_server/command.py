@@ -49,28 +49,33 @@ def executable(configured: str | None = None) -> str:
 
 def arguments(plan: ServerPlan, port: int | str) -> list[str]:
     """What follows `vllm` to serve as planned."""
-    wish = plan.wish
-    given = ["serve", wish.model, "--served-model-name", wish.name]
-    given += ["--host", HOST, "--port", str(port), "--dtype", wish.dtype]
-    given += ["--max-model-len", str(wish.max_context), "--max-num-seqs", str(wish.slots)]
+    spec = plan.spec
+    given = ["serve", spec.model, "--served-model-name", spec.name]
+    given += ["--host", HOST, "--port", str(port), "--dtype", spec.dtype]
+    given += [
+        "--max-model-len",
+        str(spec.max_context),
+        "--max-num-seqs",
+        str(spec.slots),
+    ]
     if plan.gpus:
         given += ["--gpu-memory-utilization", f"{plan.memory:.3f}"]
     else:
         given += ["--enforce-eager", "--block-size", str(CPU_BLOCK_TOKENS)]
     if len(plan.gpus) > 1:
         given += ["--tensor-parallel-size", str(len(plan.gpus))]
-    if wish.task is Task.POOL:
+    if spec.task is Task.POOL:
         given += ["--runner", "pooling"]
-        if wish.step_tag is not None:
-            given += ["--pooler-config", json.dumps({"step_tag_id": wish.step_tag})]
-        if wish.continues:
+        if spec.step_tag is not None:
+            given += ["--pooler-config", json.dumps({"step_tag_id": spec.step_tag})]
+        if spec.continues:
             given.append("--enable-prefix-caching")
     else:
         # The model's own sampling defaults would change what we ask for.
         given += ["--generation-config", "vllm", "--enable-prompt-tokens-details"]
-    if wish.footprint.own_head_size and wish.footprint.architecture == "Qwen2ForCausalLM":
+    if spec.footprint.own_head_size and spec.footprint.architecture == "Qwen2ForCausalLM":
         given += ["--hf-overrides", json.dumps(AS_LLAMA)]
-    return [*given, *wish.arguments]
+    return [*given, *spec.arguments]
 
 
 def environment(plan: ServerPlan, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -78,7 +83,7 @@ def environment(plan: ServerPlan, inherited: Mapping[str, str]) -> dict[str, str
 
     Those that begin with RSD_ are our plugin's, where it is installed beside vLLM.
     """
-    ways = {"RSD_VLLM_PREFIX_CACHE": "1"} if plan.wish.continues else {}
+    ways = {"RSD_VLLM_PREFIX_CACHE": "1"} if plan.spec.continues else {}
     if plan.gpus:
         place = {"CUDA_VISIBLE_DEVICES": ",".join(gpu.name for gpu in plan.gpus)}
     else:

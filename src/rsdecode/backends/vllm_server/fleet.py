@@ -44,8 +44,12 @@ class Fleet:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._watcher = watcher
         self._servers = {
-            plan.wish.name: Server(
-                plan, executable, self._logs / f"{plan.wish.name}.log", watcher, ready_timeout_s
+            plan.spec.name: Server(
+                plan,
+                executable,
+                self._logs / f"{plan.spec.name}.log",
+                watcher,
+                ready_timeout_s,
             )
             for plan in plans
         }

@@ -82,7 +82,7 @@ class ServerPlan:
         threads: of a server on the processors.
     """
 
-    wish: ServerSpec
+    spec: ServerSpec
     gpus: tuple[Gpu, ...] = ()
     memory: float = 0.0
     kv_bytes: int = 0
@@ -104,96 +104,96 @@ class ServerPlan:
             size = self.memory * self.gpus[0].memory_bytes
             each = " of each GPU" if count > 1 else ""
             facts["memory"] = f"{self.memory:.3f}{each} ({size / GIB:.1f} GiB)"
-        requests = self.kv_bytes / max(self.wish.kv_bytes, 1)
-        facts["weights"] = f"{self.wish.footprint.weight_bytes / GIB:.2f} GiB"
+        requests = self.kv_bytes / max(self.spec.kv_bytes, 1)
+        facts["weights"] = f"{self.spec.footprint.weight_bytes / GIB:.2f} GiB"
         facts["keys and values"] = (
             f"{self.kv_bytes / GIB:.2f} GiB: {requests:.1f} requests of "
-            f"{self.wish.max_context} tokens"
+            f"{self.spec.max_context} tokens"
         )
         return facts
 
 
-def plan(wishes: Sequence[ServerSpec], machine: Machine) -> list[ServerPlan]:
-    """Place each model; plans in the order of the wishes.
+def plan(specs: Sequence[ServerSpec], machine: Machine) -> list[ServerPlan]:
+    """Place each model; plans in the order of the specs.
 
     Raises:
         ConfigError: something does not fit, or a setting contradicts the machine.
     """
     if not machine.gpus:
-        return _on_processors(wishes, machine)
+        return _on_processors(specs, machine)
     places: dict[str, tuple[int, ...]] = {}
     taken = [0.0] * len(machine.gpus)
-    ordered = sorted(wishes, key=lambda w: (w.gpus is None, -w.footprint.weight_bytes))
-    for wish in ordered:
-        chosen = places[wish.name] = _choose(wish, machine, taken)
+    ordered = sorted(specs, key=lambda w: (w.gpus is None, -w.footprint.weight_bytes))
+    for spec in ordered:
+        chosen = places[spec.name] = _choose(spec, machine, taken)
         for index in chosen:
-            taken[index] += _base(wish, len(chosen))
-    shares = {wish.name: wish.memory or 1.0 for wish in wishes}
+            taken[index] += _base(spec, len(chosen))
+    shares = {spec.name: spec.memory or 1.0 for spec in specs}
     for index, gpu in enumerate(machine.gpus):
-        here = [wish for wish in wishes if index in places[wish.name]]
+        here = [spec for spec in specs if index in places[spec.name]]
         for name, share in _divide(here, gpu, {w.name: len(places[w.name]) for w in here}).items():
             shares[name] = min(shares[name], share)
     return [
         _with_room(ServerPlan(w, tuple(machine.gpus[i] for i in places[w.name]), shares[w.name]))
-        for w in wishes
+        for w in specs
     ]
 
 
-def _choose(wish: ServerSpec, machine: Machine, taken: Sequence[float]) -> tuple[int, ...]:
+def _choose(spec: ServerSpec, machine: Machine, taken: Sequence[float]) -> tuple[int, ...]:
     """The GPUs for a model: those asked for, or those with most room."""
     count = len(machine.gpus)
-    if wish.gpus is not None:
-        if absent := [index for index in wish.gpus if not 0 <= index < count]:
-            raise ConfigError(f"{wish.name}: there is no GPU {absent[0]}: this machine has {count}")
-        if wish.tensor_parallel not in (None, len(wish.gpus)):
+    if spec.gpus is not None:
+        if absent := [index for index in spec.gpus if not 0 <= index < count]:
+            raise ConfigError(f"{spec.name}: there is no GPU {absent[0]}: this machine has {count}")
+        if spec.tensor_parallel not in (None, len(spec.gpus)):
             raise ConfigError(
-                f"{wish.name}: tensor_parallel {wish.tensor_parallel} does not fit its "
-                f"{len(wish.gpus)} GPUs {list(wish.gpus)}: leave one of the two out"
+                f"{spec.name}: tensor_parallel {spec.tensor_parallel} does not fit its "
+                f"{len(spec.gpus)} GPUs {list(spec.gpus)}: leave one of the two out"
             )
-        chosen = wish.gpus
+        chosen = spec.gpus
     else:
-        shards = wish.tensor_parallel or _shards(wish, machine)
+        shards = spec.tensor_parallel or _shards(spec, machine)
         if shards > count:
             raise ConfigError(
-                f"{wish.name}: tensor_parallel {shards} needs {shards} GPUs: this machine has "
+                f"{spec.name}: tensor_parallel {shards} needs {shards} GPUs: this machine has "
                 f"{count}"
             )
         room = sorted(range(count), key=lambda i: (taken[i] - machine.gpus[i].memory_bytes, i))
         chosen = tuple(sorted(room[:shards]))
-    if wish.footprint.heads % len(chosen):
+    if spec.footprint.heads % len(chosen):
         raise ConfigError(
-            f"{wish.name}: {wish.model} has {wish.footprint.heads} attention heads, which "
+            f"{spec.name}: {spec.model} has {spec.footprint.heads} attention heads, which "
             f"{len(chosen)} GPUs cannot share evenly: choose another tensor_parallel"
         )
     return chosen
 
 
-def _shards(wish: ServerSpec, machine: Machine) -> int:
+def _shards(spec: ServerSpec, machine: Machine) -> int:
     """The smallest power of two of GPUs that hold the weights well, if there are so many."""
     room = WEIGHTS_AT_MOST * min(gpu.memory_bytes for gpu in machine.gpus)
     shards = 1
     while (
-        wish.footprint.weight_bytes / shards > room
+        spec.footprint.weight_bytes / shards > room
         and 2 * shards <= len(machine.gpus)
-        and wish.footprint.heads % (2 * shards) == 0
+        and spec.footprint.heads % (2 * shards) == 0
     ):
         shards *= 2
     return shards
 
 
-def _base(wish: ServerSpec, shards: int) -> float:
+def _base(spec: ServerSpec, shards: int) -> float:
     """What a process takes of a GPU besides keys and values."""
-    return wish.footprint.weight_bytes / shards + OVERHEAD_BYTES
+    return spec.footprint.weight_bytes / shards + OVERHEAD_BYTES
 
 
-def _divide(wishes: Sequence[ServerSpec], gpu: Gpu, shards: dict[str, int]) -> dict[str, float]:
+def _divide(specs: Sequence[ServerSpec], gpu: Gpu, shards: dict[str, int]) -> dict[str, float]:
     """The share of one GPU for each model on it that has none yet."""
-    free = [wish for wish in wishes if wish.memory is None]
+    free = [spec for spec in specs if spec.memory is None]
     if not free:
         return {}
-    fixed = sum(wish.memory or 0.0 for wish in wishes)
-    bases = {wish.name: _base(wish, shards[wish.name]) for wish in free}
-    needs = {wish.name: wish.kv_bytes / shards[wish.name] for wish in free}
+    fixed = sum(spec.memory or 0.0 for spec in specs)
+    bases = {spec.name: _base(spec, shards[spec.name]) for spec in free}
+    needs = {spec.name: spec.kv_bytes / shards[spec.name] for spec in free}
     left = (USABLE - fixed) * gpu.memory_bytes - sum(bases.values())
     if left < sum(needs.values()):
         needed = (sum(bases.values()) + sum(needs.values())) / GIB
@@ -203,7 +203,7 @@ def _divide(wishes: Sequence[ServerSpec], gpu: Gpu, shards: dict[str, int]) -> d
             "of it can be used: give them other GPUs, a smaller max_model_len or a larger "
             "tensor_parallel"
         )
-    wanted = {wish.name: needs[wish.name] * wish.slots for wish in free}
+    wanted = {spec.name: needs[spec.name] * spec.slots for spec in free}
     total = sum(wanted.values())
     return {
         name: math.floor(1000 * (bases[name] + left * wanted[name] / total) / gpu.memory_bytes)
@@ -215,30 +215,30 @@ def _divide(wishes: Sequence[ServerSpec], gpu: Gpu, shards: dict[str, int]) -> d
 def _with_room(placed: ServerPlan) -> ServerPlan:
     """The plan with what its share leaves for keys and values."""
     smallest = min(gpu.memory_bytes for gpu in placed.gpus)
-    room = placed.memory * smallest - _base(placed.wish, len(placed.gpus))
-    if room * len(placed.gpus) < placed.wish.kv_bytes:
+    room = placed.memory * smallest - _base(placed.spec, len(placed.gpus))
+    if room * len(placed.gpus) < placed.spec.kv_bytes:
         raise ConfigError(
-            f"{placed.wish.name}: {placed.memory:.3f} of the memory of GPU {placed.gpus[0].name} "
-            f"leaves no room for a request of {placed.wish.max_context} tokens: give it more "
+            f"{placed.spec.name}: {placed.memory:.3f} of the memory of GPU {placed.gpus[0].name} "
+            f"leaves no room for a request of {placed.spec.max_context} tokens: give it more "
             "memory or a smaller max_model_len"
         )
     return replace(placed, kv_bytes=int(room) * len(placed.gpus))
 
 
-def _on_processors(wishes: Sequence[ServerSpec], machine: Machine) -> list[ServerPlan]:
+def _on_processors(specs: Sequence[ServerSpec], machine: Machine) -> list[ServerPlan]:
     """Servers share the cores evenly; each has room for its requests within `CPU_SHARE`."""
-    for wish in wishes:
-        if wish.gpus or (wish.tensor_parallel or 1) > 1:
+    for spec in specs:
+        if spec.gpus or (spec.tensor_parallel or 1) > 1:
             raise ConfigError(
-                f"{wish.name}: its GPUs {list(wish.gpus or ())} or tensor_parallel "
-                f"{wish.tensor_parallel} need GPUs, and this machine has none: leave them out"
+                f"{spec.name}: its GPUs {list(spec.gpus or ())} or tensor_parallel "
+                f"{spec.tensor_parallel} need GPUs, and this machine has none: leave them out"
             )
-    most = max(1, int(CPU_SHARE * machine.memory_bytes / len(wishes) / GIB)) if wishes else 1
-    threads = max(1, machine.cores // max(1, len(wishes)))
+    most = max(1, int(CPU_SHARE * machine.memory_bytes / len(specs) / GIB)) if specs else 1
+    threads = max(1, machine.cores // max(1, len(specs)))
     plans: list[ServerPlan] = []
-    for wish in wishes:
-        whole = min(most, math.ceil(wish.kv_bytes * wish.slots / GIB))
-        if wish.memory is not None:
-            whole = int(wish.memory * machine.memory_bytes / GIB)
-        plans.append(ServerPlan(wish, kv_bytes=max(1, whole) * GIB, threads=threads))
+    for spec in specs:
+        whole = min(most, math.ceil(spec.kv_bytes * spec.slots / GIB))
+        if spec.memory is not None:
+            whole = int(spec.memory * machine.memory_bytes / GIB)
+        plans.append(ServerPlan(spec, kv_bytes=max(1, whole) * GIB, threads=threads))
     return plans

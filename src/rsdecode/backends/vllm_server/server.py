@@ -103,13 +103,13 @@ class Server:
         self._closing = threading.Event()
         self._process: Process | None = None
         self._thread = threading.Thread(
-            target=self._live, name=f"vllm-{plan.wish.name}", daemon=True
+            target=self._live, name=f"vllm-{plan.spec.name}", daemon=True
         )
 
     @property
     def name(self) -> str:
         """The name that it serves the model under."""
-        return self.plan.wish.name
+        return self.plan.spec.name
 
     @property
     def url(self) -> str:
@@ -198,10 +198,10 @@ class Server:
         lines = self._process.last_lines() if self._process is not None else []
         told = " | ".join(lines) or "nothing"
         hint = ""
-        if self.plan.wish.footprint.architecture in told and "not supported" in told:
+        if self.plan.spec.footprint.architecture in told and "not supported" in told:
             hint = " (rsdecode teaches it to vLLM where both are in one environment)"
         return (
-            f"the vLLM server of {self.name} ({self.plan.wish.model}) ended {ending}; its log "
+            f"the vLLM server of {self.name} ({self.plan.spec.model}) ended {ending}; its log "
             f"({self.log}) says: {told}{hint}"
         )
 
