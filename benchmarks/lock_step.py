@@ -11,7 +11,7 @@ from typing import cast
 
 from rsdecode.core.protocols import Models
 from rsdecode.core.requests import (
-    Decided,
+    Announce,
     Decoding,
     Failed,
     Generate,
@@ -68,6 +68,6 @@ def _resume(decoding: Decoding, replies: Sequence[Reply | Failed]) -> Sequence[R
         requests = decoding.throw(failed.error)
     else:
         requests = decoding.send(cast(Sequence[Reply], replies))
-    while all(isinstance(request, Decided) for request in requests):
+    while all(isinstance(request, Announce) for request in requests):
         requests = decoding.send([None] * len(requests))
     return requests

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from rsdecode.core.requests import (
-    Decided,
+    Announce,
     Generate,
     Generated,
     Sampling,
@@ -74,4 +74,4 @@ def test_helpers_pass_requests_out_and_replies_back() -> None:
     assert done.value.value == [Scored((0.5,))]
 
     step = Step(Segment("a"), Role.DRAFT, FinishReason.EOS)
-    assert list(tell(step)) == [[Decided(step)]]
+    assert list(tell(step)) == [[Announce(step)]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rsdecode.core.errors import RsdError
-from rsdecode.core.requests import Decided, Decoding, Generate, Generated, Reply, Request, Scored
+from rsdecode.core.requests import Announce, Decoding, Generate, Generated, Reply, Request, Scored
 from rsdecode.core.types import FinishReason, Problem, Segment, Trajectory, Usage
 
 EOS, STOP = FinishReason.EOS, FinishReason.STOP
@@ -34,7 +34,7 @@ def play(
     try:
         requests = next(decoding)
         while True:
-            if all(isinstance(request, Decided) for request in requests):
+            if all(isinstance(request, Announce) for request in requests):
                 requests = decoding.send([None] * len(requests))
                 continue
             asked.append(list(requests))

@@ -10,7 +10,7 @@ from rsdecode.core.budget import Budget
 from rsdecode.core.errors import Cancelled, ContextFull, RequestError, RsdError
 from rsdecode.core.limits import Limits
 from rsdecode.core.requests import (
-    Decided,
+    Announce,
     Decoding,
     Drop,
     Generate,
@@ -57,13 +57,13 @@ def play(decoding: Decoding, *replies: Reply | RsdError) -> tuple[list[Request],
     try:
         requests = next(decoding)
         while True:
-            questions = [r for r in requests if not isinstance(r, Decided)]
+            questions = [r for r in requests if not isinstance(r, Announce)]
             asked += questions
             if questions and isinstance(waiting[0], RsdError):
                 requests = decoding.throw(waiting.pop(0))
                 continue
             requests = decoding.send(
-                [None if isinstance(r, Decided) else waiting.pop(0) for r in requests]
+                [None if isinstance(r, Announce) else waiting.pop(0) for r in requests]
             )
     except StopIteration as end:
         assert not waiting
@@ -147,7 +147,7 @@ def test_each_step_is_told_as_soon_as_it_is_decided() -> None:
     next(decoding)
     decoding.send([text("a\n\n")])
     [news] = decoding.send([reward(1.0)])
-    assert isinstance(news, Decided)
+    assert isinstance(news, Announce)
     assert news.step.text == "a\n\n"
     [request] = decoding.send([None])
     assert isinstance(request, Generate)
@@ -341,7 +341,7 @@ def test_a_partial_weight_is_drawn_from_the_seed() -> None:
         next(decoding)
         decoding.send([text("a\n\n")])
         [request] = decoding.send([reward(0.5)])
-        return isinstance(request, Decided)
+        return isinstance(request, Announce)
 
     decisions = [accepted(seed) for seed in range(40)]
     assert decisions == [accepted(seed) for seed in range(40)]
@@ -359,7 +359,7 @@ def test_the_next_draft_starts_with_the_scoring_and_is_asked_for_when_accepted()
     assert isinstance(scoring, Score)
     assert start.request.context == scoring.context.followed_by(*scoring.steps)
     [news] = decoding.send([None, reward(0.9)])
-    assert isinstance(news, Decided)
+    assert isinstance(news, Announce)
     assert decoding.send([None]) == [start.request]
 
 

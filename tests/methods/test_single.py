@@ -4,7 +4,7 @@ import pytest
 
 from rsdecode.core.errors import Cancelled, RequestError, RsdError
 from rsdecode.core.limits import Limits
-from rsdecode.core.requests import Decided, Generate, Generated, Sampling
+from rsdecode.core.requests import Announce, Generate, Generated, Sampling
 from rsdecode.core.segment import WHOLE_ANSWER, parse_boundary
 from rsdecode.core.types import FinishReason, Problem, Role, Segment, Step, Trajectory, Usage
 from rsdecode.methods import Single
@@ -22,7 +22,7 @@ def play(method: Single, reply: Generated) -> tuple[list[Step], Trajectory]:
     try:
         news = decoding.send([reply])
         while True:
-            told += [item.step for item in news if isinstance(item, Decided)]
+            told += [item.step for item in news if isinstance(item, Announce)]
             news = decoding.send([None] * len(news))
     except StopIteration as end:
         return told, end.value

@@ -1,4 +1,7 @@
-"""What a decoding method asks for, and the replies. Methods yield requests; drivers answer them."""
+"""What a decoding method asks for, and the replies.
+
+Methods yield lists of requests; whoever runs the method sends as many replies.
+"""
 
 from __future__ import annotations
 
@@ -164,15 +167,15 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """Not a question but news: a step has entered the answer. Drivers show it and reply None."""
+class Announce:
+    """A step has entered the answer: whoever runs the method may show it. The reply is None."""
 
     step: Step
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Serve `request` in the background; drivers reply None at once.
+    """Serve `request` in the background; the reply is None, at once.
 
     The method later yields an equal request and receives the reply of the one that was started, or
     yields `Drop`. What is started and never asked for is dropped when the method ends.
@@ -183,9 +186,9 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The started `request` is not needed any more: drivers cancel it and reply None.
+    """The started `request` is not needed any more: it is cancelled, and the reply is None.
 
-    What it had computed is in the trajectory's ledger as speculative; the driver enters it.
+    What it had computed is added to the trajectory's ledger, as speculative.
     """
 
     request: Generate
@@ -193,7 +196,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Reply to a request that could not be served. The driver raises `error` inside the method."""
+    """Reply to a request that could not be served: `error` is raised inside the method."""
 
     error: RsdError
 
@@ -203,7 +206,7 @@ def session_of(problem: Problem, sample: int) -> str:
     return f"{problem.id}/{sample}"
 
 
-Request = Generate | Score | Propose | Verify | Decided | Start | Drop
+Request = Generate | Score | Propose | Verify | Announce | Start | Drop
 Reply = Generated | Scored | Proposed | Verified | None
 Decoding = Generator[Sequence[Request], Sequence[Reply], Trajectory]
 """A running method: yields lists of requests, is sent as many replies, returns a trajectory."""
@@ -252,5 +255,5 @@ def verify(request: Verify) -> Verifying:
 
 
 def tell(step: Step) -> Telling:
-    """Announce a decided step to whoever watches (use with `yield from`)."""
-    yield [Decided(step)]
+    """Announce a decided step (use with `yield from`)."""
+    yield [Announce(step)]

@@ -11,7 +11,7 @@ from typing import Self, cast
 from rsdecode.core.errors import RequestError, RsdError
 from rsdecode.core.protocols import Models, Streamer
 from rsdecode.core.requests import (
-    Decided,
+    Announce,
     Drop,
     Failed,
     Generate,
@@ -85,7 +85,7 @@ class Answering:
         batches: dict[tuple[Role, type[Request]], list[int]] = {}
         for place, request in enumerate(requests):
             match request:
-                case Decided():
+                case Announce():
                     pass
                 case Start():
                     self._ahead.start(request.request)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rsdecode.core.errors import RsdError
-from rsdecode.core.requests import Decided, Decoding, Drop, Request, Start
+from rsdecode.core.requests import Announce, Decoding, Drop, Request, Start
 from rsdecode.session.job import Job
 
 
@@ -35,7 +35,7 @@ def _renamed(decoding: Decoding, old: str, new: str) -> Decoding:
 
 def _rename(request: Request, old: str, new: str) -> Request:
     match request:
-        case Decided():
+        case Announce():
             return request
         case Start() | Drop():
             inner = replace(request.request, session=new + request.request.session[len(old) :])

@@ -12,8 +12,7 @@ from typing import cast
 
 from rsdecode.core.errors import Cancelled
 from rsdecode.core.protocols import Models
-from rsdecode.core.requests import Decided as DecidedStep
-from rsdecode.core.requests import Decoding, Reply, Request
+from rsdecode.core.requests import Announce, Decoding, Reply, Request
 from rsdecode.core.types import Step, Trajectory
 from rsdecode.session.answering import Answering, first_failure
 
@@ -82,5 +81,5 @@ def abandon(decoding: Decoding, reason: str) -> Trajectory:
 
 def _tell(requests: Sequence[Request], on_step: OnStep) -> None:
     for request in requests:
-        if isinstance(request, DecidedStep):
+        if isinstance(request, Announce):
             on_step(request.step)
