@@ -22,6 +22,7 @@ SHOWN = {
     "streaming.py": "answer: 93",
     "own_reward.py": "[draft, ",
     "many_problems.py": "right, ",
+    "own_method.py": "answer: 50",
 }
 
 
