@@ -28,7 +28,7 @@ PHASES = (Role.DRAFT, Role.REWARD, Role.TARGET)
 async def lock_step(
     problems: Iterable[Problem], models: Models, method: Method, *, seed: int = 0
 ) -> AsyncGenerator[Trajectory]:
-    """Yield trajectories as they end; the same ones as the scheduler's, at other times.
+    """Yield trajectories as they end; the same ones as a session's, at other times.
 
     The method must ask one role at a time, as RSD without lookahead does.
     """

@@ -1,4 +1,4 @@
-"""Our scheduler against a lock-step policy over the same servers, and what scheduling costs.
+"""Our session against a lock-step policy over the same servers, and what scheduling costs.
 
     python -m benchmarks.schedule [--case NAME] [--measured FILE.json] [--json]
     python -m benchmarks.schedule --case vllm [--model FOLDER]

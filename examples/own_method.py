@@ -44,6 +44,6 @@ class CoinFlip:
 
 
 with rsdecode.load() as rsd:
-    for seed in range(3):
+    for seed in range(2, 5):
         trajectory = rsd.solve(QUESTION, method=CoinFlip(), seed=seed)
         print(f"answer: {trajectory.answer}", [step.source.value for step in trajectory.steps])
