@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
+import time
 from typing import Any
 
 import pytest
 import torch
 
+from rsdecode.backends.transformers.cache import SlotCache
 from rsdecode.backends.transformers.engine import Engine
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.network import CausalNetwork
@@ -97,7 +100,7 @@ async def test_an_unchanged_prefix_is_copied_to_another_session(model: Any) -> N
 
 
 async def test_long_prompts_are_read_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rsdecode.backends.transformers.engine.CHUNK_TOKENS", 16)
+    monkeypatch.setattr("rsdecode.backends.transformers.batching.CHUNK_TOKENS", 16)
     model = tiny.causal_model()
     engine = make_engine(model)
     jobs = [Decode(str(i), ids * 3, 5) for i, ids in enumerate(prompts(6, seed=2))]
@@ -256,6 +259,223 @@ async def test_a_failure_is_answered_and_the_engine_goes_on() -> None:
     assert isinstance(replies[2], Decoded)
     assert list(replies[2].ids) == tiny.greedy(model, (15,), 3)
     engine.close()
+
+
+class Unpreparable:
+    """A boundary that cannot be read: what a request's own mistake looks like to the engine."""
+
+    tokens = 0
+
+    @property
+    def stops(self) -> Any:
+        raise KeyError("poison")
+
+
+class Uncopyable(SlotCache):
+    def copy(self, source: int, target: int, length: int) -> None:
+        raise RuntimeError("no copy")
+
+
+async def test_a_bad_request_fails_alone_and_leaves_no_slot_busy() -> None:
+    model = tiny.causal_model()
+    engine = make_engine(model, slots=2)
+    poison: Any = Unpreparable()
+    for _ in range(3):
+        good = [Decode(str(i), ids, 6) for i, ids in enumerate(prompts(4))]
+        bad = [Decode(f"bad {i}", (5, 6), 6, poison) for i in range(3)]
+        replies = await asyncio.wait_for(engine.decode([*good, *bad]), 30)
+        for job, reply in zip(good, replies, strict=False):
+            assert isinstance(reply, Decoded)
+            assert list(reply.ids) == tiny.greedy(model, job.ids, 6)[: len(reply.ids)]
+        errors = [str(reply.error) for reply in replies if isinstance(reply, Failed)]
+        assert errors == ["the model failed: KeyError: 'poison'"] * 3
+        [empty] = await asyncio.wait_for(engine.prefill([Prefill("x", (1, 2), ())]), 30)
+        assert isinstance(empty, Failed)
+        assert "could not be prepared: ValueError" in str(empty.error)
+        [unknown] = await asyncio.wait_for(engine.decode([Decode("y", (1, 10**6), 2)]), 30)
+        assert isinstance(unknown, Failed)
+    assert engine.load == 0
+    engine.close()
+
+
+async def test_a_request_whose_slot_cannot_be_filled_fails_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rsdecode.backends.transformers.engine.SlotCache", Uncopyable)
+    engine = make_engine(tiny.causal_model(), slots=2)
+    shared = tuple(range(1, 40))
+    await decode(engine, [Decode("a", shared, 3)])
+    for _ in range(3):  # a slot that stays busy would hold the third one for ever
+        [copied] = await asyncio.wait_for(engine.decode([Decode("b", (*shared, 7), 3)]), 30)
+        assert isinstance(copied, Failed)
+        assert "no copy" in str(copied.error)
+    assert len(await decode(engine, [Decode("a", (*shared, 8), 3)])) == 1
+    engine.close()
+
+
+async def test_new_text_is_shown_as_it_comes() -> None:
+    model = tiny.causal_model()
+    passes = 0
+
+    class Counting(CausalNetwork):
+        def forward(self, *given: Any, **options: Any) -> Any:
+            nonlocal passes
+            passes += 1
+            return super().forward(*given, **options)
+
+    engine = Engine(Counting(model), tokenizer=tiny.tokenizer(), slots=8, max_context=200)
+    jobs = [
+        Decode(str(i), ids, 25, PARAGRAPH, Sampling(1.0), seed=i)
+        for i, ids in enumerate(prompts(24))
+    ]
+    shown: list[list[tuple[str, int]]] = [[] for _ in jobs]
+    replies = await engine.decode(jobs, lambda place, text: shown[place].append((text, passes)))
+    for pieces, reply in zip(shown, replies, strict=True):
+        assert isinstance(reply, Decoded)
+        assert "".join(text for text, _ in pieces) == reply.text
+        seen = [at for _, at in pieces]
+        assert seen == sorted(seen)
+    assert sum(len(pieces) for pieces in shown) > 200
+    engine.close()
+
+
+async def test_text_comes_before_the_next_token_but_one() -> None:
+    """Each token's text is there when one more forward pass has begun, at the latest."""
+    model, made, lag = tiny.causal_model(), 0, list[int]()
+
+    class Slow(CausalNetwork):
+        def forward(self, *given: Any, **options: Any) -> Any:
+            nonlocal made
+            time.sleep(0.02)
+            made += 1
+            return super().forward(*given, **options)
+
+    engine = Engine(Slow(model), tokenizer=tiny.tokenizer(), slots=2, max_context=200)
+    ids = tuple(range(70, 90))  # letters: each token is a character
+    told = 0
+
+    def show(place: int, text: str) -> None:
+        nonlocal told
+        told += 1
+        lag.append(made - told)
+
+    [reply] = await engine.decode([Decode("a", ids, 30, seed=1)], show)
+    assert isinstance(reply, Decoded)
+    assert told > 5
+    assert sorted(lag)[len(lag) * 9 // 10] <= 1 + (len(reply.ids) - told)
+    engine.close()
+
+
+async def test_a_loop_is_woken_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    woken, wake = 0, loop.call_soon_threadsafe
+
+    def counting(*given: Any, **options: Any) -> Any:
+        nonlocal woken
+        woken += 1
+        return wake(*given, **options)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", counting)
+    engine = make_engine(tiny.causal_model(), slots=16, eos=frozenset())
+    jobs = [Decode(str(i), (1, 2, i + 3), 20) for i in range(16)]
+    await engine.decode(jobs, lambda place, text: None)
+    assert woken <= 25  # not 16 x 20
+    engine.close()
+
+
+async def test_long_prompts_never_pause_an_answer_for_more_than_three_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rsdecode.backends.transformers.batching.CHUNK_TOKENS", 8)
+    model, passes = tiny.causal_model(), list[bool]()
+
+    class Recording(CausalNetwork):
+        def forward(self, ids: Any, *given: Any, **options: Any) -> Any:
+            passes.append(ids.shape[1] == 1)
+            return super().forward(ids, *given, **options)
+
+    engine = Engine(Recording(model), tokenizer=tiny.tokenizer(), slots=8, max_context=500)
+    written = asyncio.create_task(decode(engine, [Decode("a", (1, 2), 100, seed=3)]))
+    await asyncio.sleep(0.01)
+    long = [tuple(random.Random(i).choices(range(1, 256), k=300)) for i in range(5)]
+    await decode(engine, [Decode(f"long {i}", ids, 2) for i, ids in enumerate(long)])
+    await written
+    begun = passes.index(True)
+    ended = len(passes) - passes[::-1].index(True)
+    runs = "".join("1" if one else "0" for one in passes[begun:ended]).split("1")
+    assert max(map(len, runs)) <= 2, "two passes over prompts, then every answer's next token"
+    assert sum(map(len, runs)) > 30
+    engine.close()
+
+
+def test_many_jobs_from_three_threads_with_cancellations_and_poison() -> None:
+    """Every other job is as alone, no slot is lost, and nothing is left to do."""
+    model = tiny.causal_model()
+    engine = make_engine(model, slots=8, max_context=64)
+    some = prompts(12, seed=9)
+    alone = {
+        ids: tuple(token for token in tiny.greedy(model, ids, 4) if token) for ids in set(some)
+    }
+    poison: Any = Unpreparable()
+    wrong: list[str] = []
+
+    async def one(number: int, draw: random.Random) -> None:
+        ids = some[number % len(some)]
+        if number % 40 == 7:
+            [reply] = await engine.decode([Decode(f"p{number}", ids, 4, poison)])
+            if not isinstance(reply, Failed):
+                wrong.append(f"{number}: the poison was served")
+            return
+        serving = asyncio.ensure_future(engine.decode([Decode(f"j{number}", ids, 4)]))
+        if number % 25 == 3:
+            await asyncio.sleep(draw.random() * 0.5)
+            serving.cancel()
+            await asyncio.wait([serving])
+            return
+        [reply] = await serving
+        if not isinstance(reply, Decoded) or reply.ids != alone[ids][: len(reply.ids)]:
+            wrong.append(f"{number}: {reply}")
+
+    async def all_of(thread: int) -> None:
+        draw = random.Random(thread)
+        numbers = range(1000 * thread, 1000 * thread + 500)
+        async with asyncio.timeout(100):
+            await asyncio.gather(*(one(number, draw) for number in numbers))
+
+    threads = [threading.Thread(target=asyncio.run, args=(all_of(i),)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive(), "it hangs"
+    assert wrong == []
+    for _ in range(100):
+        if not engine.load:
+            break
+        time.sleep(0.05)
+    assert engine.load == 0
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.05, "an idle engine is busy"
+    engine.close()
+
+
+def test_closing_answers_callers_of_several_loops() -> None:
+    engine = make_engine(tiny.causal_model(), eos=frozenset())
+    replies: list[Any] = []
+
+    def run() -> None:
+        replies.extend(asyncio.run(engine.decode([Decode("a", (1, 2), 190)] * 30)))
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    engine.close()
+    for thread in threads:
+        thread.join(30)
+    assert len(replies) == 90
+    assert any(isinstance(reply, Failed) for reply in replies)
 
 
 def test_layers_that_cannot_be_rewound_are_refused() -> None:

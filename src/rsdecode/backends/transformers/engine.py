@@ -12,21 +12,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from rsdecode.backends.transformers.batching import Row, Turns, chunk
 from rsdecode.backends.transformers.cache import SlotCache
+from rsdecode.backends.transformers.failures import model_failed, not_a_number, was_closed
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.network import Network
 from rsdecode.backends.transformers.sampling import INVALID, sample
-from rsdecode.backends.transformers.serving import DecodeRow, PrefillRow, Ticket
+from rsdecode.backends.transformers.serving import DecodeRow, PrefillRow
 from rsdecode.backends.transformers.slots import SlotTable
+from rsdecode.backends.transformers.tickets import Outbox, Ticket
+from rsdecode.backends.transformers.waiting_jobs import WaitingJobs
 from rsdecode.backends.transformers.worker import worker_for
-from rsdecode.core.errors import Cancelled, OutOfMemory, RequestError, RsdError
+from rsdecode.core.errors import RequestError, RsdError
+from rsdecode.core.protocols import Show
 from rsdecode.core.requests import Failed
 from rsdecode.text.step_text import Detokenizer, StepText
 
@@ -35,16 +43,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Row = DecodeRow | PrefillRow
 Job = TypeVar("Job", Decode, Prefill)
-PREFILL_TOKENS = 2048
-"""Tokens of one padded forward pass at most, padding included."""
-CHUNK_TOKENS = 512
-"""Tokens of one row in one forward pass at most; longer prompts take several."""
 
 
 class Engine:
     """Serves token-id jobs on one model.
+
+    Coroutines of any event loop, in any thread, hand jobs over in an inbox. Everything else belongs
+    to the device's worker thread, which calls `step`: slots, rows and cache have one owner.
 
     Args:
         network: the model.
@@ -67,12 +73,15 @@ class Engine:
         self._network = network
         self._tokenizer = tokenizer
         self._eos = eos
+        self._slots = slots
         self._table = SlotTable(slots)
         self._cache = SlotCache(slots, max_context)
-        self._waiting: deque[Ticket] = deque()
+        self._inbox: SimpleQueue[Ticket | Callable[[], None]] = SimpleQueue()
+        self._outbox = Outbox()
+        self._waiting = WaitingJobs(slots)
         self._rows: list[Row] = []
-        self._arrived = 0
-        self._admitted = 0
+        self._turns = Turns()
+        self._closing = threading.Lock()
         self._closed = False
         self._worker = worker_for(str(network.device))
         self._worker.add(self)
@@ -82,24 +91,33 @@ class Engine:
         """Memory of the keys and values."""
         return self._cache.nbytes
 
-    async def decode(self, jobs: Sequence[Decode]) -> list[Decoded | Failed]:
-        """Serve jobs that write; replies in their order."""
-        return await self._serve(jobs)
+    async def decode(
+        self, jobs: Sequence[Decode], show: Show | None = None
+    ) -> list[Decoded | Failed]:
+        """Serve jobs that write; replies in their order.
+
+        Args:
+            jobs: what is to be written.
+            show: takes new text of the job at a place, as each token comes. Joined, the texts of a
+                job are the text of its reply.
+        """
+        return await self._serve(jobs, show)
 
     async def prefill(self, jobs: Sequence[Prefill]) -> list[Prefilled | Failed]:
         """Serve jobs that read; replies in their order."""
         return await self._serve(jobs)
 
-    async def _serve(self, jobs: Sequence[Job]) -> list[Any]:
-        if self._closed:
-            return [Failed(Cancelled("the model was closed"))] * len(jobs)
+    async def _serve(self, jobs: Sequence[Job], show: Show | None = None) -> list[Any]:
         loop = asyncio.get_running_loop()
         tickets = [
-            Ticket(job, loop.create_future(), loop, place=self._arrived + i)
-            for i, job in enumerate(jobs)
+            Ticket(job, loop.create_future(), loop, None if show is None else partial(show, place))
+            for place, job in enumerate(jobs)
         ]
-        self._arrived += len(jobs)
-        self._waiting.extend(tickets)
+        with self._closing:
+            if self._closed:
+                return [was_closed()] * len(jobs)
+            for ticket in tickets:
+                self._inbox.put(ticket)
         self._worker.notify()
         try:
             return list(await asyncio.gather(*(ticket.future for ticket in tickets)))
@@ -109,103 +127,97 @@ class Engine:
 
     def end(self, session: str) -> None:
         """A session is over; may be called from any thread."""
-        self._table.end(session)
+        self._inbox.put(partial(self._table.end, session))
 
     def clear(self) -> None:
         """Forget what idle slots hold; call it while no request is under way."""
-        self._table.clear()
+        self._inbox.put(self._table.clear)
 
     def close(self) -> None:
         """Answer what is under way with `Failed` and free the cache."""
-        if self._closed:
-            return
-        self._closed = True
-        self._worker.remove(self)
-        self._fail(list(self._rows), Cancelled("the model was closed"))
-        while self._waiting:
-            self._waiting.popleft().reply(Failed(Cancelled("the model was closed")))
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        self._worker.remove(self)  # from here on nobody steps
+        self._receive()
+        self._fail(list(self._rows), was_closed().error)
+        while (ticket := self._waiting.take()) is not None:
+            self._outbox.put(ticket, was_closed())
+        self._outbox.flush()
         self._cache = SlotCache(1, 1)
 
     @property
     def load(self) -> int:
         """Rows under way and jobs that wait, up to a full batch."""
-        return min(len(self._rows) + len(self._waiting), len(self._table.slots))
+        return min(len(self._rows) + len(self._waiting) + self._inbox.qsize(), self._slots)
 
     @torch.inference_mode()
     def step(self) -> None:
         """Advance some jobs. Called by the device's worker thread alone."""
-        rows: list[Row] = []
         try:
+            self._receive()
             self._drop_cancelled()
             self._admit()
-            rows = self._select()
+            rows = self._turns.select(self._rows)
             if rows:
                 self._advance(rows)
         except Exception as error:
-            logger.exception("a forward pass failed")
-            message = f"the model failed: {type(error).__name__}: {error}"
-            self._fail(rows or list(self._rows), RequestError(message))
+            logger.exception("a step of the engine failed")
+            self._fail(list(self._rows), model_failed(error, self._network.device))
+        finally:
+            self._outbox.flush()
+
+    def _receive(self) -> None:
+        """Take what has come: jobs, and notes such as the end of a session, in their order."""
+        while not self._inbox.empty():
+            item = self._inbox.get()
+            if isinstance(item, Ticket):
+                self._waiting.add(item)
+            else:
+                item()
 
     def _drop_cancelled(self) -> None:
         for row in [row for row in self._rows if row.ticket.cancelled]:
             self._leave(row)
 
     def _admit(self) -> None:
-        """Give waiting jobs their slots.
+        """Give waiting jobs the free slots; one that cannot be prepared fails alone."""
+        while self._table.has_room and (ticket := self._waiting.take()) is not None:
+            if ticket.cancelled:
+                continue
+            try:
+                self._rows.append(self._place(ticket))
+            except Exception as error:
+                logger.exception("a request could not be prepared")
+                message = f"the request could not be prepared: {type(error).__name__}: {error}"
+                self._outbox.put(ticket, Failed(RequestError(message)))
 
-        Those that may run longest go first, so that the last to end do not run almost alone; but
-        no job is admitted more than a batch later than in the order of arrival.
-        """
-        while self._waiting:
-            oldest = self._waiting[0]
-            overdue = self._admitted >= oldest.place + len(self._table.slots)
-            ticket = oldest if overdue else max(self._waiting, key=_longest)
-            if not ticket.cancelled:
-                row = self._place(ticket)
-                if row is None:
-                    return
-                self._rows.append(row)
-            self._admitted += 1
-            self._waiting.remove(ticket)
-
-    def _place(self, ticket: Ticket) -> Row | None:
-        """The row of a job, with what its slot holds of it; None while all slots are busy."""
+    def _place(self, ticket: Ticket) -> Row:
+        """The row of a job, with what its slot holds of it."""
         job = ticket.job
         first_output = min(job.marks) if isinstance(job, Prefill) else len(job.ids) - 1
-        placement = self._table.place(job.session, job.ids, first_output)
-        if placement is None:
-            return None
-        slot, reused, copy_from = placement
-        if copy_from is not None:
-            self._cache.copy(copy_from.index, slot.index, reused)
-        if isinstance(job, Prefill):
-            return PrefillRow(ticket, slot, reused, job=job)
-        assert self._tokenizer is not None, "an engine that writes has a tokenizer"
-        step = StepText(job.boundary, Detokenizer(self._tokenizer, job.ids))
-        return DecodeRow(ticket, slot, reused, job=job, step=step, max_context=self.max_context)
-
-    def _select(self) -> list[Row]:
-        """Rows for one forward pass: prompts first, those of similar length together."""
-        reading = [row for row in self._rows if len(row.pending) > 1]
-        rows = sorted(reading or self._rows, key=lambda row: (row.last_only, -len(row.pending)))
-        selected: list[Row] = []
-        for row in rows:
-            width = min(len(rows[0].pending), CHUNK_TOKENS)
-            too_many = (len(selected) + 1) * width > PREFILL_TOKENS and selected
-            if too_many or row.last_only != rows[0].last_only or 2 * len(row.pending) < width:
-                break
-            selected.append(row)
-        return sorted(selected, key=lambda row: row.slot.index)
+        slot, reused, copy_from = self._table.place(job.session, job.ids, first_output)
+        try:
+            if copy_from is not None:
+                self._cache.copy(copy_from.index, slot.index, reused)
+            if isinstance(job, Prefill):
+                return PrefillRow(ticket, slot, reused, job=job)
+            assert self._tokenizer is not None, "an engine that writes has a tokenizer"
+            step = StepText(job.boundary, Detokenizer(self._tokenizer, job.ids))
+            return DecodeRow(ticket, slot, reused, job=job, step=step, max_context=self.max_context)
+        except Exception:
+            self._table.forget(slot)
+            raise
 
     def _advance(self, rows: list[Row]) -> None:
-        """Run rows forward; where the memory does not suffice, in halves."""
+        """Run rows forward; where that fails, in halves, so that only the cause fails."""
         try:
             outputs, counts = self._forward(rows)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
+        except Exception as error:
             if len(rows) == 1:
-                self._fail(rows, _out_of_memory(self._network.device))
+                logger.exception("a forward pass failed")
+                self._fail(rows, model_failed(error, self._network.device))
                 return
             middle = len(rows) // 2
             self._advance(rows[:middle])
@@ -215,7 +227,7 @@ class Engine:
 
     def _forward(self, rows: list[Row]) -> tuple[Tensor, list[int]]:
         """Outputs [B, T or 1, W] for up to a chunk of each row's pending tokens."""
-        counts = [min(len(row.pending), CHUNK_TOKENS) for row in rows]
+        counts = [chunk(row) for row in rows]
         width = max(counts)
         slots = [row.slot.index for row in rows]
         starts = [len(row.slot.ids) for row in rows]
@@ -230,31 +242,49 @@ class Engine:
         return outputs, counts
 
     def _collect(self, rows: list[Row], outputs: Tensor, counts: list[int]) -> None:
-        """Hand each row its outputs and answer what is done."""
+        """Hand each row its outputs and answer what is done; a row's fault is its own."""
         writing: list[tuple[int, DecodeRow]] = []
         for place, (row, count) in enumerate(zip(rows, counts, strict=True)):
             row.advance(count)
             if isinstance(row, PrefillRow):
-                if (read := row.add(outputs[place], count)) is not None:
-                    self._finish(row, read)
+                with self._failing_alone(row):
+                    if (read := row.add(outputs[place], count)) is not None:
+                        self._finish(row, read)
             elif not row.pending:
                 writing.append((place, row))
         if not writing:
             return
         logits = outputs[[place for place, _ in writing], -1]
-        options = [row.job.sampling for _, row in writing]
-        tokens = sample(logits, options, [row.uniform() for _, row in writing])
+        tokens = sample(
+            logits, [row.job.sampling for _, row in writing], [row.uniform() for _, row in writing]
+        )
         for place, ((_, row), token) in enumerate(zip(writing, tokens, strict=True)):
-            if token == INVALID:
-                self._fail([row], not_a_number())
-                continue
-            row.explain(logits[place])
-            if (written := row.add(token, self._eos)) is not None:
-                self._finish(row, written)
+            with self._failing_alone(row):
+                self._write(row, token, logits[place])
+
+    def _write(self, row: DecodeRow, token: int, logits: Tensor) -> None:
+        """Give a row its new token, drawn from `logits` [V]."""
+        if token == INVALID:
+            self._fail([row], not_a_number())
+            return
+        row.explain(logits)
+        written = row.add(token, self._eos)
+        if row.ticket.on_text is not None and (text := row.new_text()):
+            self._outbox.put(row.ticket, text)
+        if written is not None:
+            self._finish(row, written)
+
+    @contextmanager
+    def _failing_alone(self, row: Row) -> Generator[None]:
+        try:
+            yield
+        except Exception as error:
+            logger.exception("a row failed")
+            self._fail([row], model_failed(error, self._network.device))
 
     def _finish(self, row: Row, reply: Decoded | Prefilled) -> None:
         self._leave(row)
-        row.ticket.reply(reply)
+        self._outbox.put(row.ticket, reply)
 
     def _leave(self, row: Row) -> None:
         self._rows.remove(row)
@@ -265,30 +295,4 @@ class Engine:
             if row in self._rows:
                 self._rows.remove(row)
                 self._table.forget(row.slot)
-                row.ticket.reply(Failed(error))
-
-
-def _longest(ticket: Ticket) -> int:
-    """Tokens that a job may write."""
-    return ticket.job.max_tokens if isinstance(ticket.job, Decode) else 0
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed; the CPU allocator raises a plain RuntimeError."""
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "can't allocate memory" in str(error)
-
-
-def _out_of_memory(device: torch.device) -> OutOfMemory:
-    return OutOfMemory(
-        f"{device} is out of memory: lower --slots, --concurrency or --max-tokens, "
-        "or choose --dtype bfloat16"
-    )
-
-
-def not_a_number() -> RequestError:
-    """The error of a model whose outputs are none."""
-    return RequestError(
-        "the model's logits are not numbers (NaN): its weights are damaged or overflow in this "
-        "dtype; try --dtype float32"
-    )
+                self._outbox.put(row.ticket, Failed(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,10 +12,10 @@ from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefil
 from rsdecode.backends.transformers.load import LoadOptions, load_pretrained, model_shape
 from rsdecode.backends.transformers.network import CausalNetwork
 from rsdecode.backends.transformers.speculator import Speculator
-from rsdecode.backends.transformers.worker import run_in_temporary_thread
+from rsdecode.backends.transformers.worker import compute_in_temporary_thread
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ModelLoadError, PromptTooLong, RequestError, RsdError
-from rsdecode.core.protocols import Choose, Chosen
+from rsdecode.core.protocols import Choose, Chosen, Show
 from rsdecode.core.requests import (
     Failed,
     Generate,
@@ -109,8 +110,21 @@ class LocalModel:
 
     async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         """Serve each request; replies in the order of the requests."""
+        return await self._write(requests, None)
+
+    async def stream(self, requests: Sequence[Generate], show: Show) -> list[Generated | Failed]:
+        """As `generate`; new text goes to `show` as each token comes, and is never taken back."""
+        return await self._write(requests, show)
+
+    async def _write(
+        self, requests: Sequence[Generate], show: Show | None
+    ) -> list[Generated | Failed]:
         jobs = [_or_failed(self._job, request) for request in requests]
-        decoded = iter(await self._engine.decode([job for job in jobs if isinstance(job, Decode)]))
+        places = [place for place, job in enumerate(jobs) if isinstance(job, Decode)]
+        told = None if show is None else partial(_show_at, show, places)
+        decoded = iter(
+            await self._engine.decode([job for job in jobs if isinstance(job, Decode)], told)
+        )
         replies = [next(decoded) if isinstance(job, Decode) else job for job in jobs]
         return [
             self._generated(reply) if isinstance(reply, Decoded) else reply for reply in replies
@@ -148,7 +162,7 @@ class LocalModel:
                 for request, reply in zip(requests, replies, strict=True)
             ]
 
-        return run_in_temporary_thread(judged)
+        return await compute_in_temporary_thread(judged)
 
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""
@@ -249,6 +263,11 @@ def _or_failed(render: Callable[[Request], Job], request: Request) -> Job | Fail
         return render(request)
     except RsdError as error:
         return Failed(error)
+
+
+def _show_at(show: Show, places: Sequence[int], job: int, text: str) -> None:
+    """Show the text of a job, given the places of all jobs among the requests."""
+    show(places[job], text)
 
 
 def _softmax(logits: Tensor) -> tuple[float, ...]:

@@ -5,11 +5,9 @@ Axes: T new tokens of a row, W outputs.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,33 +15,10 @@ from torch import Tensor
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.sampling import distribution
 from rsdecode.backends.transformers.slots import Slot
+from rsdecode.backends.transformers.tickets import Ticket
 from rsdecode.core.cost import attended_tokens
-from rsdecode.core.requests import Failed
 from rsdecode.core.types import FinishReason, Usage
 from rsdecode.text.step_text import StepText
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A job, and the future of a waiting coroutine in another thread.
-
-    `place` counts the jobs that arrived before it.
-    """
-
-    job: Decode | Prefill
-    future: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
-    place: int = 0
-    cancelled: bool = False
-
-    def reply(self, value: Decoded | Prefilled | Failed) -> None:
-        """Wake the coroutine; nothing happens if it no longer waits or its loop is gone."""
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._set, value)
-
-    def _set(self, value: Decoded | Prefilled | Failed) -> None:
-        if not self.future.done():
-            self.future.set_result(value)
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +66,7 @@ class DecodeRow(EngineRow):
     step: StepText = field(kw_only=True)
     max_context: int = field(kw_only=True)
     decoded: int = 0
+    shown: int = 0
     last_only: bool = True
     _distributions: list[Tensor] = field(default_factory=list[Tensor])
     _random: random.Random = field(init=False)
@@ -121,6 +97,11 @@ class DecodeRow(EngineRow):
             return self._reply(FinishReason.LENGTH)
         self.pending.append(token)
         return None
+
+    def new_text(self) -> str:
+        """What has been written since the last call; what a step's end cuts off never is."""
+        new, self.shown = self.step.text[self.shown :], len(self.step.text)
+        return new
 
     def _reply(self, finish: FinishReason, end: int | None = None) -> Decoded:
         ids, text = tuple(self.step.ids), self.step.text

@@ -47,8 +47,13 @@ class SlotTable:
         self.slots = [Slot(index) for index in range(count)]
         self._clock = 0
 
-    def place(self, session: str, ids: Sequence[int], reusable: int) -> Placement | None:
-        """Take a slot for a request, or None while all are busy.
+    @property
+    def has_room(self) -> bool:
+        """Whether a slot is free."""
+        return any(not slot.busy for slot in self.slots)
+
+    def place(self, session: str, ids: Sequence[int], reusable: int) -> Placement:
+        """Take a slot for a request; one must be free.
 
         Args:
             session: whose continuation the request is.
@@ -57,8 +62,6 @@ class SlotTable:
                 outputs.
         """
         free = [slot for slot in self.slots if not slot.busy]
-        if not free:
-            return None
         wanted = list(ids[:reusable])
         own = [slot for slot in free if slot.session == session]
         if own:

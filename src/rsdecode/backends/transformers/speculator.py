@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rsdecode.backends.transformers.engine import not_a_number
+from rsdecode.backends.transformers.failures import not_a_number
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.speculation import Drawn, judge
 from rsdecode.core.errors import RequestError

@@ -1,4 +1,4 @@
-"""One thread for each device: its models take turns, the one with most to do first.
+"""One thread for each device: its models take turns, the one with most to do first, none starves.
 
 Several models on one device gain nothing from running at the same moment. Running the model for
 which most requests wait lets the requests of the others pile up into large batches meanwhile.
@@ -6,12 +6,15 @@ which most requests wait lets the requests of the others pile up into large batc
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+PATIENCE = 4
+"""Steps of other engines that an engine with something to do waits for at most."""
 
 
 class Stepper(Protocol):
@@ -34,6 +37,7 @@ class Worker:
         self._name = name
         self._engines: list[Stepper] = []
         self._stepping: Stepper | None = None
+        self._passed_over: dict[int, int] = {}
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -64,14 +68,27 @@ class Worker:
         with self._wake:
             self._wake.notify_all()
 
-    def _busiest(self) -> Stepper | None:
-        engine = max(self._engines, key=lambda engine: engine.load, default=None)
-        return engine if engine is not None and engine.load else None
+    def _next(self) -> Stepper | None:
+        """The engine with most to do; but none waits for more than `PATIENCE` steps of others."""
+        loads = [(engine, load) for engine in self._engines if (load := engine.load)]
+        if not loads:
+            self._passed_over.clear()
+            return None
+        passed_over = self._passed_over
+        chosen, _ = max(loads, key=lambda pair: (passed_over.get(id(pair[0]), 0), pair[1]))
+        if passed_over.get(id(chosen), 0) < PATIENCE:
+            chosen, _ = max(loads, key=lambda pair: pair[1])
+        self._passed_over = {
+            id(engine): passed_over.get(id(engine), 0) + 1
+            for engine, _ in loads
+            if engine is not chosen
+        }
+        return chosen
 
     def _run(self) -> None:
         while True:
             with self._wake:
-                engine = self._busiest()
+                engine = self._next()
                 if engine is None:
                     if self._thread is not threading.current_thread():
                         return
@@ -102,5 +119,14 @@ def run_in_temporary_thread(function: Callable[[], T]) -> T:
     are more of them than cores: every forward pass of the worker would take about 1.6 times as
     long. So whatever computes outside of the worker, like the loading of weights, is done here.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="rsdecode-passing") as passing:
-        return passing.submit(function).result()
+    with ThreadPoolExecutor(1, thread_name_prefix="rsdecode-temporary") as thread:
+        return thread.submit(function).result()
+
+
+async def compute_in_temporary_thread(function: Callable[[], T]) -> T:
+    """The same for coroutines: the event loop goes on meanwhile."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="rsdecode-temporary")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, function)
+    finally:
+        thread.shutdown(wait=False)

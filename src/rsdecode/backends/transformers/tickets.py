@@ -1,0 +1,72 @@
+"""Requests on their way to the engine's thread, and replies and texts on their way back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
+from rsdecode.core.requests import Failed
+
+logger = logging.getLogger(__name__)
+
+Reply = Decoded | Prefilled | Failed
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A job, and the future of a waiting coroutine in another thread.
+
+    Attributes:
+        on_text: takes new text of a `Decode` job, on the coroutine's loop; None if nobody watches.
+        cancelled: set by the coroutine when it does not wait any more.
+    """
+
+    job: Decode | Prefill
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+    on_text: Callable[[str], None] | None = None
+    cancelled: bool = False
+
+    def receive(self, value: str | Reply) -> None:
+        """Take text or the reply; on the coroutine's loop. Nothing happens if it has left."""
+        if self.future.done():
+            return
+        if not isinstance(value, str):
+            self.future.set_result(value)
+        elif self.on_text is not None:
+            self.on_text(value)
+
+
+class Outbox:
+    """What the engine's thread has for coroutines: handed over once a step, to each loop at once.
+
+    Waking a loop costs about as much as a token of a small model, so it is not done for each row.
+    """
+
+    def __init__(self) -> None:
+        self._items: dict[asyncio.AbstractEventLoop, list[tuple[Ticket, str | Reply]]] = {}
+
+    def put(self, ticket: Ticket, value: str | Reply) -> None:
+        """Keep text or a reply for the next `flush`."""
+        self._items.setdefault(ticket.loop, []).append((ticket, value))
+
+    def flush(self) -> None:
+        """Hand over everything; loops that are gone get nothing."""
+        items, self._items = self._items, {}
+        for loop, values in items.items():
+            try:
+                loop.call_soon_threadsafe(_deliver, values)
+            except RuntimeError:  # the loop was closed
+                logger.debug("an event loop was closed before its replies came")
+
+
+def _deliver(values: list[tuple[Ticket, str | Reply]]) -> None:
+    for ticket, value in values:
+        try:
+            ticket.receive(value)
+        except Exception:  # of `on_text`: the other rows must get theirs
+            logger.exception("showing text failed")
