@@ -31,6 +31,7 @@ from rsdecode.session.events import Event
 from rsdecode.session.handle import Handle
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
+from rsdecode.text.quiet import quiet_libraries
 
 Question = str | Problem | Sequence[Message | Mapping[str, str]]
 """A text, a conversation that ends with the question, or a problem with an id of its own."""
@@ -340,8 +341,11 @@ def _load_models(config: RunConfig, objects: Mapping[Role, Any]) -> Models:
             return None
         return builder.reward() if role is Role.REWARD else builder.writer(role)
 
+    specs = [str(config.draft), str(config.target), config.reward.spec]
+    downloads = any(spec.startswith("hf:") and not Path(spec[3:]).exists() for spec in specs)
     try:
-        return Models(model(Role.DRAFT), model(Role.TARGET), model(Role.REWARD))
+        with quiet_libraries(bars=downloads):
+            return Models(model(Role.DRAFT), model(Role.TARGET), model(Role.REWARD))
     except BaseException:
         builder.close()
         raise

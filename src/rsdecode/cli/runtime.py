@@ -19,6 +19,7 @@ from rsdecode.core.types import Role
 from rsdecode.results.records import trajectory_to_record
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
+from rsdecode.text.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -103,16 +104,12 @@ def loading(config: RunConfig) -> Generator[Reporter]:
     specs = _specs(config)
     downloads = any(spec.startswith("hf:") and not os.path.exists(spec[3:]) for spec in specs)
     shown = sys.stderr.isatty()
-    if not os.environ.get("RSD_DEBUG"):  # read when transformers is imported
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        if not (shown and downloads):
-            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-            os.environ.setdefault("TQDM_DISABLE", "1")
-    if not shown or downloads:
-        yield Reporter()
-        return
-    with Console(stderr=True).status(escape("loading " + ", ".join(specs))) as status:
-        yield Reporter(status)
+    with quiet_libraries(bars=shown and downloads):
+        if not shown or downloads:
+            yield Reporter()
+            return
+        with Console(stderr=True).status(escape("loading " + ", ".join(specs))) as status:
+            yield Reporter(status)
 
 
 def _specs(config: RunConfig) -> list[str]:
