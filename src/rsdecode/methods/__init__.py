@@ -25,13 +25,13 @@ class Method(Protocol):
         ...
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
-        """Start decoding; nothing runs until a driver asks for the first requests."""
+        """Start decoding; nothing runs until the first requests are asked for."""
         ...
 
 
 @runtime_checkable
-class Demanding(Protocol):
-    """A method that its models must suit: it is not enough that they are there."""
+class ChecksModels(Protocol):
+    """A method that needs more of its models than that they are there."""
 
     def check(self, models: Models) -> None:
         """Check them before anything is decoded.
@@ -49,7 +49,7 @@ def require(method: Method, models: Models) -> None:
         ConfigError: a model is missing, or does not suit.
     """
     models.require(method.roles)
-    if isinstance(method, Demanding):
+    if isinstance(method, ChecksModels):
         method.check(models)
 
 
@@ -57,7 +57,7 @@ __all__ = [
     "RSD",
     "Beam",
     "BestOfN",
-    "Demanding",
+    "ChecksModels",
     "Majority",
     "Method",
     "ProcessBestOfN",

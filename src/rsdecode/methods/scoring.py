@@ -31,7 +31,7 @@ class Candidate(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether it reached its end; what was cut is not a step."""
+        """Whether the step is complete: one that was cut at a limit is not scored."""
         return self.draft.finish_reason in (FinishReason.STOP, FinishReason.EOS)
 
     @property

@@ -57,7 +57,7 @@ class _GrowingAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Speculative:
-    """The draft proposes gamma tokens, the target verifies them in one pass; the law is its own.
+    """The draft proposes gamma tokens, and the target verifies them in one forward pass.
 
     Each proposed token is accepted with probability min(1, p/q); the first that is not is drawn
     again from norm(max(0, p - q)), and after a proposal that stands the target adds a token. So the
@@ -92,7 +92,7 @@ class Speculative:
         return frozenset({Role.DRAFT, Role.TARGET})
 
     def check(self, models: Models) -> None:
-        """Check that the two models speak of the same tokens.
+        """Check that the two models have the same tokenizer.
 
         Raises:
             ConfigError: one hides its token probabilities, or the tokenizers differ.

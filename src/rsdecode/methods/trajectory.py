@@ -102,7 +102,7 @@ class TrajectoryBuilder:
         )
 
     def charge(self, role: Role, *replies: Generated | Scored | Proposed | Verified) -> None:
-        """Enter what the replies cost."""
+        """Add what the replies cost to the ledger."""
         for reply in replies:
             self.ledger = self.ledger.charge(role, reply.usage)
 
