@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -25,7 +27,7 @@ from rsdecode.backends.openai_http.showing import Shown, Watch
 from rsdecode.backends.openai_http.transport import Exchange, Transport
 from rsdecode.backends.openai_http.writing import StepAssembly
 from rsdecode.core.cost import ModelShape
-from rsdecode.core.errors import PromptTooLong, RequestError, RsdError
+from rsdecode.core.errors import ConfigError, PromptTooLong, RequestError, RsdError
 from rsdecode.core.protocols import Choose, Chosen, Show
 from rsdecode.core.requests import Failed, Generate, Generated
 from rsdecode.core.types import Context, Segment, Usage
@@ -34,6 +36,9 @@ from rsdecode.text.pretrained import PLAIN_PROMPT
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+logger = logging.getLogger(__name__)
+CHECK_S = 10.0
+"""For a check before the first problem."""
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
@@ -110,6 +115,23 @@ class ServedModel:
     def clear(self) -> None:
         """What follows does not use what was read before, where the server's cache knows salts."""
         self._salt = secrets.token_hex(16)
+
+    def check_steps(self) -> None:
+        """Ask the server whether it can continue an answer; one that is not up is not waited for.
+
+        Raises:
+            ConfigError: it cannot, or does not serve the model.
+        """
+
+        async def check() -> None:
+            transport = self._transport.impatient(CHECK_S)
+            try:
+                await transport.run("", self._check_continues)
+            except RequestError as error:
+                logger.info("not checked before the first problem: %s", error)
+
+        with ThreadPoolExecutor(1) as thread:  # whose event loop is its own
+            thread.submit(asyncio.run, check()).result()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -227,6 +249,14 @@ class ServedModel:
         if self._salt is not None and not found.dialect.salts:
             self._notes[no_salts(exchange.url, found.dialect.name)] = None
         return found
+
+    async def _check_continues(self, exchange: Exchange) -> None:
+        try:
+            abilities = await self._abilities(exchange)
+        except Refusal as refusal:
+            raise ConfigError(f"{self._transport.address}: {refusal}") from None
+        if not abilities.continues:
+            raise ConfigError(cannot_continue(str(self._transport.address)))
 
     def _check_route(self, abilities: Abilities, request: Generate) -> None:
         """Refuse steps where the server can only write whole answers."""

@@ -5,8 +5,8 @@ So there is one reading of replies (`dialects.py`), whichever way they came.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, cast
 
 from rsdecode.backends.openai_http.faults import Fault
 from rsdecode.backends.openai_http.reading import is_list, optional, token_ids
@@ -104,7 +104,7 @@ class LlamaCppStream:
         self._tokenize = tokenize
         self._text = ""
         self._ids: list[int] | None = []
-        self._last: Any = {}
+        self._last: object = None
 
     def add(self, event: object) -> Part:
         """See `Stream`."""
@@ -127,9 +127,10 @@ class LlamaCppStream:
 
     def reply(self) -> object:
         """See `Stream`."""
-        if not isinstance(self._last, dict):
+        if not isinstance(self._last, Mapping):
             return self._last
-        return {**self._last, "content": self._text, "tokens": self._ids or []}
+        last = cast("Mapping[str, object]", self._last)
+        return {**last, "content": self._text, "tokens": self._ids or []}
 
     def _whole(self, text: str, told: tuple[int, ...], missing: int) -> tuple[int, ...]:
         if self._tokenize is None or not text or BROKEN in text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsdecode.backends.openai_http.address import Address
@@ -107,6 +107,11 @@ class Transport:
         self._bound: _Bound | None = None
         self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def impatient(self, limit_s: float) -> Transport:
+        """To the same servers, with one try of so many seconds."""
+        settings = replace(self.settings, attempts=1, timeout_s=limit_s, deadline_s=limit_s)
+        return Transport(self.address, settings, self._key)
 
     async def run(self, session: str, attempt: Callable[[Exchange], Awaitable[Result]]) -> Result:
         """Serve one request: `attempt` it on the session's replica until it succeeds.
