@@ -157,6 +157,8 @@ def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
             f"interrupted: {progress.done} answers added; the same command goes on from here"
         ) from None
     finally:
+        for note in models.notes():
+            print_warning(note)
         models.close()
         for _, file in waiting:
             file.close()

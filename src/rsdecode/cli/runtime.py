@@ -68,6 +68,8 @@ def loaded(config: RunConfig) -> Generator[Runtime]:
     try:
         yield Runtime(config, models, method)
     finally:
+        for note in models.notes():
+            print_warning(note)
         models.close()
 
 

@@ -27,6 +27,7 @@ EXTRAS = {
     "gguf": "gguf",
     "accelerate": "gguf",
     "httpx2": "http",
+    "tenacity": "http",
     "torch": "local",
     "transformers": "local",
     "safetensors": "local",

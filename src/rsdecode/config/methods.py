@@ -9,7 +9,7 @@ from rsdecode.config.weighting import load_weighting
 from rsdecode.core.budget import Budget
 from rsdecode.core.errors import ConfigError, RsdError
 from rsdecode.core.limits import Limits
-from rsdecode.core.protocols import Models
+from rsdecode.core.protocols import MayNotContinue, Models
 from rsdecode.core.requests import Sampling
 from rsdecode.core.segment import parse_boundary
 from rsdecode.core.types import Role
@@ -25,6 +25,9 @@ from rsdecode.methods import (
     Speculative,
     require,
 )
+
+STEPWISE = (RSD, Beam, ProcessBestOfN)
+"""Methods that have models continue answers."""
 
 
 def build_named_method(name: str, config: RunConfig) -> Method:
@@ -54,6 +57,18 @@ def check_models(config: RunConfig, method: Method, models: Models) -> None:
         require(method, models)
     except ConfigError as error:
         raise ConfigError(f"draft {config.draft}, target {config.target}: {error}") from error
+    if isinstance(method, STEPWISE):
+        for role in sorted(method.roles - {Role.REWARD}):
+            model = models.language_model(role)
+            if isinstance(model, MayNotContinue):
+                _check_steps(role, model)
+
+
+def _check_steps(role: Role, model: MayNotContinue) -> None:
+    try:
+        model.check_steps()
+    except ConfigError as error:
+        raise ConfigError(f"{role}: {error}") from error
 
 
 def _build(name: MethodName, config: RunConfig) -> Method:

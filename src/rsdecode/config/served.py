@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def served_language_model(
-    spec: str | ModelSpec, role: Role, config: RunConfig, tokenizer: str | None = None
+    spec: str | ModelSpec,
+    role: Role,
+    config: RunConfig,
+    tokenizer: str | None = None,
+    *,
+    own: bool = False,
 ) -> ServedModel:
     """The language model at an address.
 
@@ -28,6 +33,7 @@ def served_language_model(
         config: patience, concurrency and the plain prompt.
         tokenizer: folder or hub id; by default the role's of the configuration, or the served name
             where that is a folder here.
+        own: whether rsd started the server, which is sent no key.
 
     Raises:
         ConfigError: the address is none, or a library is missing.
@@ -36,7 +42,7 @@ def served_language_model(
     from rsdecode.backends.openai_http import ServedModel
     from rsdecode.backends.openai_http.rendering import tokenizer_of
 
-    transport = _transport(spec, role, config)
+    transport = _transport(spec, role, config, own=own)
     name = transport.address.name
     place = tokenizer or tokenizer_place(role, config) or (name if os.path.isdir(name) else None)
     options: dict[str, Any] = {}
@@ -49,7 +55,7 @@ def served_language_model(
 
 
 def served_reward_model(
-    spec: str | ModelSpec, config: RunConfig, tokenizer: str | None = None
+    spec: str | ModelSpec, config: RunConfig, tokenizer: str | None = None, *, own: bool = False
 ) -> RewardModel:
     """The reward model at an address of a vLLM server (see `rewards.served`).
 
@@ -58,6 +64,7 @@ def served_reward_model(
         config: patience, concurrency and the kind of the reward head.
         tokenizer: folder or hub id with tokenizer and config.json; by default the configuration's,
             or the served name where that is a folder or a hub id.
+        own: whether rsd started the server, which is sent no key.
 
     Raises:
         ConfigError: the address is none, no tokenizer is known, or a library is missing.
@@ -65,7 +72,7 @@ def served_reward_model(
     """
     from rsdecode.rewards.served import load_served_reward
 
-    transport = _transport(spec, Role.REWARD, config)
+    transport = _transport(spec, Role.REWARD, config, own=own)
     name = transport.address.name
     named = name if os.path.isdir(name) or is_hub_id(name) else None
     place = tokenizer or config.reward.tokenizer or named
@@ -98,8 +105,11 @@ def shape_of(place: str) -> ModelShape | None:
         return None
 
 
-def _transport(spec: str | ModelSpec, role: Role, config: RunConfig) -> Transport:
+def _transport(
+    spec: str | ModelSpec, role: Role, config: RunConfig, *, own: bool = False
+) -> Transport:
     from rsdecode.backends.openai_http import HttpSettings, Transport, api_key, parse_address
 
     settings = HttpSettings(**config.http.model_dump())
-    return Transport(parse_address(str(spec)), settings, api_key(role))
+    address = parse_address(str(spec))
+    return Transport(address, settings, None if own else api_key(role, address))

@@ -66,14 +66,14 @@ class VllmServers:
         """
         server = self._server(spec, Task.GENERATE)
         address, model = f"{server.url}#{server.name}", server.plan.spec.model
-        inner = served_language_model(address, role, self._config, model)
+        inner = served_language_model(address, role, self._config, model, own=True)
         return watch_language_model(inner, server, self.close)
 
     def reward_model(self, spec: ModelSpec) -> RewardModel:
         """The reward model `spec` (see `language_model`)."""
         server = self._server(spec, Task.POOL)
         address, model = f"{server.url}#{server.name}", server.plan.spec.model
-        inner = served_reward_model(address, self._config, model)
+        inner = served_reward_model(address, self._config, model, own=True)
         return watch_reward_model(inner, server, self.close)
 
     def close(self) -> None:

@@ -150,6 +150,29 @@ class Caching(Protocol):
         ...
 
 
+@runtime_checkable
+class MayNotContinue(Protocol):
+    """A language model that perhaps writes whole answers only."""
+
+    def check_steps(self) -> None:
+        """See that it can continue an answer, which methods need that write step by step.
+
+        Raises:
+            ConfigError: it cannot; says what to do.
+        """
+        ...
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A model about which a reader of results must know something."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence each; complete once requests were served."""
+        ...
+
+
 _TOKENS_HIDDEN = (
     "the {role} cannot {ability} single tokens with their probabilities: load it in this process "
     "(hf:ID_OR_PATH or gguf:FILE), or choose --method rsd, which needs only text"
@@ -235,6 +258,11 @@ class Models:
         for model in self._each():
             if isinstance(model, Caching):
                 model.clear()
+
+    def notes(self) -> list[str]:
+        """What a reader of results must know of the models, each thing once."""
+        noted = (model.notes for model in self._each() if isinstance(model, Noted))
+        return list(dict.fromkeys(note for notes in noted for note in notes))
 
     def close(self) -> None:
         """Close every model that holds something, each once."""

@@ -66,6 +66,7 @@ class PoolingReader:
         self._column = column
         self._whole = whole
         self._forms: dict[str, Form] = {}
+        self._salt: str | None = None
 
     async def read(self, jobs: Sequence[Marked]) -> list[Rewards | Failed]:
         """Serve all jobs at once; replies in their order."""
@@ -75,7 +76,8 @@ class PoolingReader:
         """Nothing: servers see to their own caches."""
 
     def clear(self) -> None:
-        """Nothing: servers see to their own caches."""
+        """What follows does not use what was read before: vLLM's prefix cache knows salts."""
+        self._salt = secrets.token_hex(16)
 
     def close(self) -> None:
         """Close the connections; safe to call twice."""
@@ -133,6 +135,7 @@ class PoolingReader:
             "model": self._transport.address.name,
             "input": list(job.ids),
             "use_activation": True,
+            **({} if self._salt is None else {"cache_salt": self._salt}),
             **more,
         }
         started = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -19,7 +19,15 @@ class Reply(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
 
 
-Answer = Callable[[str, dict[str, Any]], Awaitable[Reply]]
+class Events(NamedTuple):
+    """Server-sent events, `pause_s` apart; after `breaks_after` of them the connection is lost."""
+
+    events: Sequence[Any]
+    pause_s: float = 0.0
+    breaks_after: int | None = None
+
+
+Answer = Callable[[str, dict[str, Any]], Awaitable[Reply | Events]]
 """Gives the reply to a path and a body."""
 REASONS = {200: "OK", 404: "Not Found"}
 
@@ -33,6 +41,7 @@ class LocalServer:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []
         self.faults = 0
+        self.sent = self.hung_up = 0
         self.open = self.peak = self.serving = self.busiest = 0
         self.port = 0
         self._writers: set[asyncio.StreamWriter] = set()
@@ -108,6 +117,9 @@ class LocalServer:
             reply = Reply(500 if fault == "broken" else 503, {"detail": "out of order"})
         else:
             reply = await self.answer(path, body)
+        if isinstance(reply, Events):
+            await self._stream(writer, reply)
+            return False
         payload = json.dumps(reply.body).encode()
         if fault == "truncated":
             payload = payload[: len(payload) // 2]
@@ -122,3 +134,19 @@ class LocalServer:
         writer.write(payload)
         await writer.drain()
         return True
+
+    async def _stream(self, writer: asyncio.StreamWriter, reply: Events) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        try:
+            for number, event in enumerate(reply.events):
+                if number == reply.breaks_after:
+                    writer.transport.abort()
+                    return
+                await asyncio.sleep(reply.pause_s)
+                writer.write(f"data: {json.dumps(event)}\n\n".encode())
+                await writer.drain()
+                self.sent += 1
+            writer.write(b"data: [DONE]\n\n")
+            await writer.drain()
+        except ConnectionError:
+            self.hung_up += 1

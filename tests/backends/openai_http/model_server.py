@@ -7,8 +7,9 @@ from typing import Any
 
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.model import LocalModel
+from rsdecode.core.types import Message
 from rsdecode.rewards.prefix_scorer import PrefixScorer
-from tests.backends.openai_http.local_server import Answer, Reply
+from tests.backends.openai_http.local_server import Answer, Events, Reply
 from tests.backends.openai_http.scripted_server import first_stop
 
 NAME = "served"
@@ -30,16 +31,19 @@ class Completions:
         self.plain = kind == "plain"
         self.prompt_tokens = self.decoded_tokens = 0
 
-    async def __call__(self, path: str, body: dict[str, Any]) -> Reply:
+    async def __call__(self, path: str, body: dict[str, Any]) -> Reply | Events:
         if path == "/v1/models":
             card = {"id": NAME, "owned_by": "somebody" if self.plain else "vllm"}
             return Reply(200, {"data": [card | {"max_model_len": 2048}]})
+        if path == "/tokenize" and not self.plain:
+            return Reply(200, {"tokens": list(self._tokenized(body))})
         assert path == "/v1/completions", path
         prompt = body["prompt"]
         if self.plain and not isinstance(prompt, str):
             return Reply(422, {"detail": "prompt: expected a string"})
         ids = self._ids(prompt) if isinstance(prompt, str) else tuple(prompt)
-        return Reply(200, await self._complete(ids, body))
+        reply = await self._complete(ids, body)
+        return Events(self._events(reply)) if body.get("stream") else Reply(200, reply)
 
     async def _complete(self, prompt: tuple[int, ...], body: dict[str, Any]) -> dict[str, Any]:
         written: list[int] = []
@@ -68,6 +72,28 @@ class Completions:
             choice |= {"stop_reason": stop, "token_ids": written}
             usage["prompt_tokens_details"] = {"cached_tokens": cached}
         return {"choices": [choice], "usage": usage}
+
+    def _events(self, reply: dict[str, Any]) -> list[dict[str, Any]]:
+        """A token at a time, as vLLM sends them: usage and the reason come last."""
+        [choice] = reply["choices"]
+        ids, shown, events = choice["token_ids"], "", []
+        for end in range(1, len(ids) + 1):
+            text = choice["text"]
+            if end < len(ids):
+                decoded = self.model._tokenizer.decode(ids[:end])
+                text = decoded if text.startswith(decoded) else shown
+            told = {"text": text[len(shown) :], "token_ids": [ids[end - 1]], "finish_reason": None}
+            if end == len(ids):
+                told |= {key: choice[key] for key in ("finish_reason", "stop_reason")}
+            events.append({"choices": [told], "usage": None})
+            shown = text
+        return [*events, {"choices": [], "usage": reply["usage"]}]
+
+    def _tokenized(self, body: dict[str, Any]) -> tuple[int, ...]:
+        if "prompt" in body:
+            return self.model._prompts.text_ids(body["prompt"])
+        messages = tuple(Message(m["role"], m["content"]) for m in body["messages"])
+        return self.model._prompts.prompt_ids(messages)
 
     def _ids(self, text: str) -> tuple[int, ...]:
         return tuple(self.model._tokenizer.encode(self.model._tokenizer.bos_token + text))

@@ -15,7 +15,7 @@ from rsdecode.core.protocols import Choose, Chosen
 from rsdecode.core.requests import Failed, Generate, Generated, Sampling
 from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import Context, FinishReason, Message, Role, Segment, Usage
-from tests.backends.openai_http.local_server import LocalServer, Reply
+from tests.backends.openai_http.local_server import Events, LocalServer, Reply
 from tests.backends.openai_http.scripted_server import NAME, vllm
 
 STOPPING = Ask((1, 2), 9, ("\n\n",), Sampling(0.5, 0.9, 7), seed=2**63 + 5)
@@ -181,7 +181,7 @@ async def test_choices_are_weighed_among_themselves() -> None:
 
 
 async def test_llama_cpp_renders_conversations_and_continues_them() -> None:
-    async def llama(path: str, body: dict[str, Any]) -> Reply:
+    async def llama(path: str, body: dict[str, Any]) -> Reply | Events:
         if path == "/v1/models":
             return Reply(200, {"data": [{"id": "file.gguf", "owned_by": "llamacpp"}]})
         if path == "/props":
@@ -190,10 +190,13 @@ async def test_llama_cpp_renders_conversations_and_continues_them() -> None:
             return Reply(200, {"prompt": f"<user>{body['messages'][-1]['content']}<assistant>"})
         assert path == "/completion"
         assert body["prompt"] == "<user>Why?<assistant>So.\n\n"
-        return Reply(200, {
-            "content": "It is.", "tokens": [4, 5, 6], "stop_type": "eos", "stopping_word": "",
-            "tokens_evaluated": 12, "tokens_predicted": 3, "timings": {"prompt_n": 4},
-        })  # fmt: skip
+        assert body["stream"], "of unstreamed replies it notices late that nobody waits"
+        return Events([
+            {"content": "It", "tokens": [4], "stop": False, "tokens_predicted": 1},
+            {"content": " is.", "tokens": [5], "stop": False, "tokens_predicted": 2},
+            {"content": "", "tokens": [], "stop": True, "stop_type": "eos", "stopping_word": "",
+             "tokens_evaluated": 12, "tokens_predicted": 3, "timings": {"prompt_n": 4}},
+        ])  # fmt: skip
 
     async with LocalServer(llama) as server:
         model = served(server)

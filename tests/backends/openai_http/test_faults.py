@@ -93,6 +93,51 @@ async def test_a_server_that_refuses_connections() -> None:
     assert "ConnectError" in str(reply.error)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+async def test_replicas_that_are_all_down_are_waited_for_as_long_as_one(count: int) -> None:
+    """They come back while the first of the pauses lasts in which nobody is asked."""
+    patient = HttpSettings(attempts=6, backoff_s=0.1, rest_s=0.2, timeout_s=3.0)
+    servers = [LocalServer(vllm("draft")) for _ in range(count)]
+    for server in servers:
+        await server.start()
+        await server.stop()
+    model = served(*servers, settings=patient)
+    replies = asyncio.create_task(model.generate([ask(session=str(i)) for i in range(8)]))
+    await asyncio.sleep(1.0)
+    for server in servers:
+        await server.start()
+    found = await asyncio.wait_for(replies, 20)
+    for server in servers:
+        await server.stop()
+    assert all(isinstance(reply, Generated) for reply in found), found
+
+
+async def test_replicas_that_stay_down_are_tried_as_often_as_one_would_be() -> None:
+    asked: list[float] = []
+
+    async def broken(path: str, body: dict[str, Any]) -> Reply:
+        asked.append(asyncio.get_running_loop().time())
+        return Reply(500, "no")
+
+    settings = HttpSettings(attempts=4, backoff_s=0.05, rest_s=5.0, timeout_s=3.0)
+    async with LocalServer(broken) as first, LocalServer(broken) as second:
+        [reply] = await served(first, second, settings=settings).generate([ask()])
+    assert isinstance(reply, Failed)
+    assert "(4 tries)" in str(reply.error)
+    assert 4 <= len(asked) <= 8
+    assert asked[-1] - asked[0] >= 0.05 * (1 + 2 + 4) / 2 * 0.9
+
+
+async def test_a_refusal_without_a_key_says_where_keys_are_named() -> None:
+    async def refuse(path: str, body: dict[str, Any]) -> Reply:
+        return Reply(401, {"error": {"message": "Unauthorized"}})
+
+    async with LocalServer(refuse) as server:
+        [reply] = await served(server).generate([ask()])
+    assert isinstance(reply, Failed)
+    assert "no key was sent; name this server's in RSD_API_KEY" in str(reply.error)
+
+
 async def test_a_wrong_name_is_not_tried_again_and_the_right_ones_are_named() -> None:
     async with LocalServer(vllm("draft")) as server:
         [reply] = await served(server, name="other").generate([ask()])
@@ -121,7 +166,7 @@ async def test_being_asked_to_slow_down_is_no_failed_try_and_makes_us_slower() -
         [reply] = await model.generate([ask()])
         assert isinstance(reply, Generated)
         assert server.faults == 6
-        assert len(server.requests) == 9
+        assert len(server.requests) == 10  # three of them to find out what it can do
 
 
 async def test_a_deadline_ends_a_request_that_is_put_off_for_ever() -> None:

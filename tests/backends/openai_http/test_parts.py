@@ -9,19 +9,20 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tenacity import AsyncRetrying, RetryCallState
 
 from rsdecode.backends.openai_http import Address, HttpSettings, api_key, parse_address
 from rsdecode.backends.openai_http.faults import (
     Busy,
     Fault,
     Refusal,
-    backoff,
     check_status,
     retry_after,
     said_by_server,
 )
 from rsdecode.backends.openai_http.limiter import Limiter
 from rsdecode.backends.openai_http.replicas import Replica, choose
+from rsdecode.backends.openai_http.retrying import pauses
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Role
 
@@ -50,12 +51,49 @@ def test_addresses_that_are_none(spec: str, said: str) -> None:
     assert "secret" not in str(error.value)
 
 
+HTTPS = Address(("https://somewhere.org/v1",), "m")
+HERE = Address(("http://127.0.0.1:8000/v1", "http://[::1]:8000/v1", "http://localhost/v1"), "m")
+THERE = Address(("http://gpu-box:8000/v1",), "m")
+OPENAI = Address(("https://api.openai.com/v1",), "m")
+
+
 def test_the_key_of_a_role_wins() -> None:
     known = {"OPENAI_API_KEY": "c", "RSD_API_KEY": "b", "RSD_DRAFT_API_KEY": " a "}
-    assert [api_key(role, known) for role in Role] == ["a", "b", "b"]
-    assert api_key(Role.DRAFT, {"OPENAI_API_KEY": "c"}) == "c"
-    assert api_key(Role.DRAFT, {"OPENAI_API_KEY": "c", "RSD_API_KEY": ""}) is None
-    assert api_key(Role.REWARD, {}) is None
+    for address in (HTTPS, HERE, OPENAI):
+        assert [api_key(role, address, known) for role in Role] == ["a", "b", "b"]
+    assert api_key(Role.DRAFT, OPENAI, {"OPENAI_API_KEY": "c", "RSD_API_KEY": ""}) is None
+    assert api_key(Role.REWARD, HTTPS, {}) is None
+
+
+def test_openais_key_goes_to_openai_alone() -> None:
+    known = {"OPENAI_API_KEY": "c"}
+    assert api_key(Role.DRAFT, OPENAI, known) == "c"
+    plain = Address(("http://api.openai.com/v1",), "m")
+    like = Address(("https://api.openai.com.evil.org/v1",), "m")
+    both = Address((*OPENAI.urls, *HTTPS.urls), "m")
+    for other in (HTTPS, HERE, THERE, plain, like, both):
+        assert api_key(Role.DRAFT, other, known) is None
+
+
+def test_or_to_the_host_that_is_named_in_its_place() -> None:
+    known = {"OPENAI_API_KEY": "c", "OPENAI_BASE_URL": "https://somewhere.org/openai/v1"}
+    assert api_key(Role.DRAFT, HTTPS, known) == "c"
+    assert api_key(Role.DRAFT, OPENAI, known) is None
+    known = {"OPENAI_API_KEY": "c", "OPENAI_BASE_URL": "http://gpu-box:8000/v1"}
+    assert api_key(Role.DRAFT, THERE, known) is None
+    known = {"OPENAI_API_KEY": "c", "OPENAI_BASE_URL": "http://127.0.0.1:8000/v1"}
+    assert api_key(Role.DRAFT, Address(("http://127.0.0.1:8000/v1",), "m"), known) == "c"
+    assert api_key(Role.DRAFT, Address(("http://127.0.0.1:8001/v1",), "m"), known) is None
+
+
+def test_a_key_in_the_open_is_refused_with_the_ways_out() -> None:
+    known = {"RSD_API_KEY": "secret"}
+    with pytest.raises(ConfigError, match=r"RSD_API_KEY would be sent to http://gpu-box") as error:
+        api_key(Role.DRAFT, THERE, known)
+    assert "RSD_DRAFT_API_KEY to nothing" in str(error.value)
+    assert "secret" not in str(error.value)
+    assert api_key(Role.DRAFT, THERE, known | {"RSD_DRAFT_API_KEY": ""}) is None
+    assert api_key(Role.DRAFT, THERE, known | {"RSD_ALLOW_HTTP_KEY": "1"}) == "secret"
 
 
 def test_settings_are_checked() -> None:
@@ -96,8 +134,11 @@ def test_retry_after() -> None:
 
 
 @given(st.integers(1, 10_000), st.floats(0.001, 100.0))
-def test_pauses_grow_and_are_bounded(attempt: int, base: float) -> None:
-    assert 0.0 < backoff(attempt, base) <= min(60.0, base * 2.0 ** min(attempt - 1, 100))
+def test_pauses_grow_and_are_bounded(rounds: int, base: float) -> None:
+    state = RetryCallState(AsyncRetrying(), None, (), {})
+    state.attempt_number = rounds
+    longest = min(60.0, base * 2.0 ** min(rounds - 1, 100))
+    assert longest / 2.0 * 0.999 <= pauses(base)(state) <= longest * 1.001
 
 
 async def test_one_overload_halves_the_limit_once_and_success_restores_it() -> None:

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from rsdecode.backends.vllm_server import watch_language_model, watch_reward_model
 from rsdecode.core.errors import ModelLoadError, RequestError
-from rsdecode.core.protocols import Chooser
+from rsdecode.core.protocols import Chooser, Streamer
 from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
 from rsdecode.core.types import Context, FinishReason, Message, Role, Segment
 
@@ -53,6 +53,20 @@ class Judging(Flaky):
         return list(requests)
 
 
+class Streaming(Judging):
+    """Shows two halves of its text; a crash comes between them."""
+
+    async def stream(
+        self, requests: Sequence[Generate], show: Callable[[int, str], None]
+    ) -> list[Generated | Failed]:
+        replies = await self.generate(requests)
+        for place, (request, reply) in enumerate(zip(requests, replies, strict=True)):
+            show(place, f"{request.max_tokens}, ")
+            if isinstance(reply, Generated):
+                show(place, "done")
+        return replies
+
+
 def requests(count: int) -> list[Generate]:
     context = Context((Message("user", "?"),))
     return [Generate(Role.DRAFT, context, number) for number in range(count)]
@@ -68,6 +82,15 @@ async def test_what_a_crash_took_is_asked_again() -> None:
     assert [reply.segment.text for reply in replies] == list("01234")
     assert inner.seen == [0, 1, 2, 3, 4, 0, 2, 4]
     assert server.asked == [7]
+
+
+async def test_text_that_was_shown_before_a_crash_is_not_shown_again() -> None:
+    shown: dict[int, list[str]] = {}
+    model = watched(Streaming(), Down(returns=True))
+    assert isinstance(model, Streamer)
+    assert not isinstance(watched(Judging(), Down(returns=True)), Streamer)
+    await model.stream(requests(4), lambda place, text: shown.setdefault(place, []).append(text))
+    assert shown == {place: [f"{place}, ", "done"] for place in range(4)}
 
 
 async def test_other_failures_stay() -> None:

@@ -13,14 +13,20 @@ from rsdecode.core.types import Message, Usage
 Ended = Literal["stop", "eos", "limit", "unknown"]
 """Why the server stopped: a stop string, the end of the answer, a limit; `unknown` is one of the
 first two, from a server that does not say which."""
+THOUGHTS_START, THOUGHTS_END = "<think>", "</think>"
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages that the server renders with its own chat template, and the reply so far."""
+    """Messages that the server renders with its own chat template, and the reply so far.
+
+    Attributes:
+        template: arguments of the template, such as `enable_thinking`.
+    """
 
     messages: tuple[Message, ...]
     reply: str = ""
+    template: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 Prompt = tuple[int, ...] | str | Conversation
@@ -32,6 +38,8 @@ class Ask:
 
     Attributes:
         choices: how many of the likeliest first tokens are wanted with their probabilities.
+        salt: only what was read under the same salt may come from the server's prefix cache; None
+            for no limit. Heeded by servers that know salts (`Dialect.salts`).
     """
 
     prompt: Prompt
@@ -40,6 +48,7 @@ class Ask:
     sampling: Sampling = Sampling()
     seed: int = 0
     choices: int = 0
+    salt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,8 @@ class Answered:
         cached_tokens: of these, found in its cache; 0 from servers that do not tell.
         decoded_tokens: tokens sampled.
         likeliest: log-probabilities of the first token's likeliest candidates, by their text.
+        thoughts: what the server's reasoning parser has taken out of the text; "" for nothing.
+        thinks_on: whether the reply ended before the thoughts did.
     """
 
     text: str
@@ -66,6 +77,16 @@ class Answered:
     decoded_tokens: int
     end_id: int | None = None
     likeliest: Mapping[str, float] = field(default_factory=dict[str, float])
+    thoughts: str = ""
+    thinks_on: bool = False
+
+    def with_thoughts(self) -> Answered:
+        """This reply with its thoughts in the text again, between the usual tags."""
+        if not self.thoughts:
+            return self
+        end = "" if self.thinks_on else f"\n{THOUGHTS_END}\n\n"
+        text = f"{THOUGHTS_START}\n{self.thoughts.strip()}{end}{self.text.lstrip()}"
+        return replace(self, text=text, thoughts="", thinks_on=False)
 
     def told(self, following: Answered, stops: tuple[str, ...]) -> Answered:
         """This reply with the reason why it ended, from the one token that followed it.

@@ -1,11 +1,11 @@
 """How each kind of server is asked for a continuation, and how its reply is read.
 
-| server | stop string | why it stopped | token ids of the reply | cached tokens |
-|---|---|---|---|---|
-| vLLM | kept (`include_stop_str_in_output`) | `stop_reason` | `return_token_ids` | with a flag |
-| SGLang | kept (`no_stop_trim`) | `matched_stop` | `return_token_ids` | with a flag |
-| llama.cpp | `stopping_word` is added here | `stop_type` | `return_tokens` | always |
-| any other | left out by it, added here | not told | no | if it tells |
+| server | stop string | why it stopped | token ids of the reply | cached tokens | salts, streams |
+|---|---|---|---|---|---|
+| vLLM | kept (`include_stop_str_in_output`) | `stop_reason` | `return_token_ids` | flag | yes |
+| SGLang | kept (`no_stop_trim`) | `matched_stop` | `return_token_ids` | flag | yes |
+| llama.cpp | `stopping_word` is added here | `stop_type` | `return_tokens` | always | streams |
+| any other | left out by it, added here | not told | no | if it tells | no |
 
 Every sampling parameter is sent: servers take what is left out from the model's generation config,
 and a repetition penalty from there would change the distribution.
@@ -21,6 +21,13 @@ from rsdecode.backends.openai_http.address import root_of
 from rsdecode.backends.openai_http.asks import Answered, Ask, Conversation, Ended
 from rsdecode.backends.openai_http.faults import Fault
 from rsdecode.backends.openai_http.reading import count, entry, is_list, optional, token_ids
+from rsdecode.backends.openai_http.streams import (
+    BROKEN,
+    LlamaCppStream,
+    OpenAIStream,
+    Stream,
+    Tokenize,
+)
 
 SEED_BITS = 0x7FFFFFFF
 """What every server takes: llama.cpp has 32 bits, and reads all ones as "at random"."""
@@ -44,8 +51,33 @@ class Dialect(Protocol):
         """Whether its chat endpoint can continue a reply."""
         ...
 
-    def request(self, url: str, model: str, ask: Ask) -> tuple[str, dict[str, Any]]:
+    @property
+    def salts(self) -> bool:
+        """Whether its prefix cache knows salts."""
+        ...
+
+    def streams(self, *, shown: bool, chunks: bool) -> bool:
+        """Whether a reply is asked for as a stream.
+
+        Args:
+            shown: whether somebody watches the text.
+            chunks: whether steps are a number of tokens long, so that they end within characters.
+        """
+        ...
+
+    def request(
+        self, url: str, model: str, ask: Ask, *, stream: bool = False
+    ) -> tuple[str, dict[str, Any]]:
         """The URL to post to, and the body."""
+        ...
+
+    def stream(self, ask: Ask, tokenize: Tokenize | None = None) -> Stream:
+        """What puts a streamed reply together.
+
+        Args:
+            ask: what it is the reply to.
+            tokenize: by the model's tokenizer, where that is known.
+        """
         ...
 
     def read(self, ask: Ask, reply: object) -> Answered:
@@ -66,6 +98,9 @@ class OpenAI:
         stop_key: where a choice says which stop string, or token, ended it; "" for nowhere.
         most_choices: see `Dialect`.
         continues_chats: see `Dialect`.
+        chat_extras: parameters for the chat route alone.
+        salts: see `Dialect`.
+        tells_all: whether a streamed reply tells all that an unstreamed one does.
     """
 
     name: str = "openai"
@@ -73,8 +108,17 @@ class OpenAI:
     stop_key: str = ""
     most_choices: int = 5
     continues_chats: bool = False
+    chat_extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    salts: bool = False
+    tells_all: bool = False
 
-    def request(self, url: str, model: str, ask: Ask) -> tuple[str, dict[str, Any]]:
+    def streams(self, *, shown: bool, chunks: bool) -> bool:
+        """See `Dialect`."""
+        return self.tells_all and shown
+
+    def request(
+        self, url: str, model: str, ask: Ask, *, stream: bool = False
+    ) -> tuple[str, dict[str, Any]]:
         """See `Dialect`."""
         sampling = ask.sampling
         body: dict[str, Any] = {
@@ -89,6 +133,10 @@ class OpenAI:
             body["top_k"] = sampling.top_k or self.extras["top_k"]
         if ask.stops:
             body["stop"] = list(ask.stops)
+        if ask.salt is not None and self.salts:
+            body["cache_salt"] = ask.salt
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
         if isinstance(ask.prompt, Conversation):
             return f"{url}/chat/completions", body | self._chat(ask.prompt, ask.choices)
         body["prompt"] = ask.prompt if isinstance(ask.prompt, str) else list(ask.prompt)
@@ -96,11 +144,17 @@ class OpenAI:
             body["logprobs"] = ask.choices
         return f"{url}/completions", body
 
+    def stream(self, ask: Ask, tokenize: Tokenize | None = None) -> Stream:
+        """See `Dialect`."""
+        return OpenAIStream(chat=isinstance(ask.prompt, Conversation))
+
     def read(self, ask: Ask, reply: object) -> Answered:
         """See `Dialect`."""
         choice = entry(reply, "choices", 0)
         chat = isinstance(ask.prompt, Conversation)
-        text = (optional(choice, "message", "content") or "") if chat else entry(choice, "text")
+        message = optional(choice, "message")
+        text = (optional(message, "content") or "") if chat else entry(choice, "text")
+        thoughts = optional(message, "reasoning") or optional(message, "reasoning_content")
         if not isinstance(text, str):
             raise Fault(f"the reply's text is {text!r}")
         matched = optional(choice, self.stop_key) if self.stop_key else None
@@ -113,11 +167,15 @@ class OpenAI:
             cached_tokens=_cached(reply),
             decoded_tokens=count(reply, "usage", "completion_tokens"),
             likeliest=_likeliest(optional(choice, "logprobs")) if ask.choices else {},
+            thoughts=thoughts if chat and isinstance(thoughts, str) else "",
+            thinks_on=not text,
         )
 
     def _chat(self, chat: Conversation, choices: int) -> dict[str, Any]:
         messages = [{"role": m.role, "content": m.content} for m in chat.messages]
-        body: dict[str, Any] = {"messages": messages}
+        body: dict[str, Any] = {"messages": messages, **self.chat_extras}
+        if chat.template:
+            body["chat_template_kwargs"] = dict(chat.template)
         if chat.reply:
             messages.append({"role": "assistant", "content": chat.reply})
             body |= {"add_generation_prompt": False, "continue_final_message": True}
@@ -156,6 +214,8 @@ VLLM = OpenAI(
     stop_key="stop_reason",
     most_choices=20,
     continues_chats=True,
+    salts=True,
+    tells_all=True,
 )
 SGLANG = OpenAI(
     name="sglang",
@@ -167,6 +227,9 @@ SGLANG = OpenAI(
     stop_key="matched_stop",
     most_choices=20,
     continues_chats=True,
+    chat_extras={"separate_reasoning": False},
+    salts=True,
+    tells_all=True,
 )
 ANY = OpenAI()
 
@@ -178,8 +241,19 @@ class LlamaCpp:
     name: str = "llama.cpp"
     most_choices: int = 20
     continues_chats: bool = False
+    salts: bool = False
 
-    def request(self, url: str, model: str, ask: Ask) -> tuple[str, dict[str, Any]]:
+    def streams(self, *, shown: bool, chunks: bool) -> bool:
+        """See `Dialect`.
+
+        Also where nobody watches: of an unstreamed reply it notices only after a second that nobody
+        waits for it any more. The tokens of a character that is cut off are told unstreamed alone.
+        """
+        return not chunks
+
+    def request(
+        self, url: str, model: str, ask: Ask, *, stream: bool = False
+    ) -> tuple[str, dict[str, Any]]:
         """See `Dialect`."""
         if isinstance(ask.prompt, Conversation):
             raise TypeError("llama.cpp renders conversations by /apply-template")
@@ -200,7 +274,13 @@ class LlamaCpp:
         }
         if ask.choices:
             body["n_probs"] = ask.choices
+        if stream:
+            body["stream"] = True
         return f"{root_of(url)}/completion", body
+
+    def stream(self, ask: Ask, tokenize: Tokenize | None = None) -> Stream:
+        """See `Dialect`."""
+        return LlamaCppStream(tokenize)
 
     def read(self, ask: Ask, reply: object) -> Answered:
         """See `Dialect`."""
@@ -209,6 +289,8 @@ class LlamaCpp:
         text = entry(reply, "content")
         if ended is None or not isinstance(text, str):
             raise Fault(f"the reply is not a whole completion: {str(reply)[:200]}")
+        if ended == "limit":  # in the middle of a character, the rest of which comes with the next
+            text = text.rstrip(BROKEN)
         prompt = count(reply, "tokens_evaluated")
         computed = optional(reply, "timings", "prompt_n")
         probabilities = optional(reply, "completion_probabilities")

@@ -1,4 +1,4 @@
-"""What can go wrong with one try of a request, what it means, and how long to wait.
+"""What can go wrong with one try of a request, and what it means.
 
 Fault           nothing usable came back; try again
 ├── Unreachable there is no connection to be had: the replica is dead
@@ -13,7 +13,6 @@ from __future__ import annotations
 import email.utils
 import json
 import math
-import random
 import time
 from collections.abc import Mapping
 from typing import Any, cast
@@ -116,9 +115,3 @@ def retry_after(value: str | None) -> float | None:
         except ValueError:
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def backoff(attempt: int, base_s: float) -> float:
-    """The pause after try number `attempt`, counted from 1: exponential, with jitter."""
-    longest: float = min(LONGEST_PAUSE_S, base_s * 2.0 ** min(attempt - 1, 32))
-    return longest * random.uniform(0.5, 1.0)

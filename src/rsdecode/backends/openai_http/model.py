@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
+import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from rsdecode.backends.openai_http.asks import Answered, Ask, Prompt
 from rsdecode.backends.openai_http.faults import Refusal
 from rsdecode.backends.openai_http.probe import Abilities, probe
+from rsdecode.backends.openai_http.remedies import (
+    cannot_continue,
+    no_salts,
+    separates_thoughts,
+    too_long,
+)
 from rsdecode.backends.openai_http.rendering import Renderer
+from rsdecode.backends.openai_http.showing import Shown, Watch
 from rsdecode.backends.openai_http.transport import Exchange, Transport
 from rsdecode.backends.openai_http.writing import StepAssembly
 from rsdecode.core.cost import ModelShape
-from rsdecode.core.errors import PromptTooLong, RequestError, RsdError
-from rsdecode.core.protocols import Choose, Chosen
+from rsdecode.core.errors import ConfigError, PromptTooLong, RequestError, RsdError
+from rsdecode.core.protocols import Choose, Chosen, Show
 from rsdecode.core.requests import Failed, Generate, Generated
 from rsdecode.core.types import Context, Segment, Usage
 from rsdecode.text.pretrained import PLAIN_PROMPT
@@ -24,6 +36,9 @@ from rsdecode.text.pretrained import PLAIN_PROMPT
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+logger = logging.getLogger(__name__)
+CHECK_S = 10.0
+"""For a check before the first problem."""
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
@@ -48,6 +63,8 @@ class ServedModel:
         tokenizer: of the served model.
         plain_prompt: with `{question}`, for models without a chat template.
         shape: of the served model, where known, for FLOPs.
+        template: arguments of the chat template, such as `enable_thinking`, for servers that render
+            conversations themselves.
     """
 
     def __init__(
@@ -57,11 +74,14 @@ class ServedModel:
         tokenizer: PreTrainedTokenizerBase | None = None,
         plain_prompt: str = PLAIN_PROMPT,
         shape: ModelShape | None = None,
+        template: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self._transport = transport
         self._tokenizer = tokenizer
-        self._renderer = Renderer(tokenizer, plain_prompt)
+        self._renderer = Renderer(tokenizer, plain_prompt, transport.address.name, template)
         self._shape = shape
+        self._salt: str | None = None
+        self._notes: dict[str, None] = {}
 
     @property
     def shape(self) -> ModelShape | None:
@@ -72,9 +92,51 @@ class ServedModel:
         """Serve each request; replies in the order of the requests."""
         return list(await asyncio.gather(*(_or_failed(self._write, r) for r in requests)))
 
+    async def stream(self, requests: Sequence[Generate], show: Show) -> list[Generated | Failed]:
+        """Serve each request as `generate` does, and show its text as it comes.
+
+        A request that is tried again goes on where the text that was shown ends; where the new text
+        is another, no more is shown of that step.
+        """
+
+        async def write(numbered: tuple[int, Generate]) -> Generated:
+            place, request = numbered
+            return await self._write(request, Shown(partial(show, place)))
+
+        return list(await asyncio.gather(*(_or_failed(write, r) for r in enumerate(requests))))
+
     async def choose(self, requests: Sequence[Choose]) -> list[Chosen | Failed]:
         """Serve each request; replies in the order of the requests."""
         return list(await asyncio.gather(*(_or_failed(self._choose, r) for r in requests)))
+
+    def end(self, session: str) -> None:
+        """Nothing: servers see to their own caches."""
+
+    def clear(self) -> None:
+        """What follows does not use what was read before, where the server's cache knows salts."""
+        self._salt = secrets.token_hex(16)
+
+    def check_steps(self) -> None:
+        """Ask the server whether it can continue an answer; one that is not up is not waited for.
+
+        Raises:
+            ConfigError: it cannot, or does not serve the model.
+        """
+
+        async def check() -> None:
+            transport = self._transport.impatient(CHECK_S)
+            try:
+                await transport.run("", self._check_continues)
+            except RequestError as error:
+                logger.info("not checked before the first problem: %s", error)
+
+        with ThreadPoolExecutor(1) as thread:  # whose event loop is its own
+            thread.submit(asyncio.run, check()).result()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of results must know; complete once requests were served."""
+        return tuple(self._notes)
 
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""
@@ -92,27 +154,31 @@ class ServedModel:
         """Close the connections; requests under way are answered with `Failed`."""
         self._transport.close()
 
-    async def _write(self, request: Generate) -> Generated:
+    async def _write(self, request: Generate, shown: Shown | None = None) -> Generated:
         """A step: one request to the server, or several where it stops too early for us."""
         writing = StepAssembly(request, self._tokenizer, self._renderer.vocabulary)
-        while True:
+        generated: Generated | None = None
+        while generated is None:
             try:
                 piece = await self._transport.run(
-                    request.session, lambda exchange: self._piece(exchange, writing)
+                    request.session, lambda exchange: self._piece(exchange, writing, shown)
                 )
             except Refusal as refusal:
                 if not writing.context.answer:
                     raise self._too_long(str(refusal)) from None
-                return writing.full()
-            if piece is None:
-                return writing.full()
-            if generated := writing.take(*piece):
-                return generated
+                piece = None
+            generated = writing.full() if piece is None else writing.take(*piece)
+            if shown is not None:
+                shown.all(writing.segment.text)
+        return generated
 
-    async def _piece(self, exchange: Exchange, writing: StepAssembly) -> _Piece | None:
+    async def _piece(
+        self, exchange: Exchange, writing: StepAssembly, shown: Shown | None
+    ) -> _Piece | None:
         """One try of one request; None if the context is full."""
         abilities = await self._abilities(exchange)
         request, context = writing.request, writing.context
+        self._check_route(abilities, request)
         prompt = await self._renderer.render(exchange, abilities, context)
         room = writing.room
         if abilities.context is not None and isinstance(prompt, tuple):
@@ -123,13 +189,23 @@ class ServedModel:
                 )
             if room <= 0:
                 return None
-        ask = Ask(prompt, room, request.boundary.stops, request.sampling, writing.seed)
-        answered, usage = await self._asked(exchange, abilities, ask)
+        stops, sampling = request.boundary.stops, request.sampling
+        ask = Ask(prompt, room, stops, sampling, writing.seed, salt=self._salt)
+        ids = prompt if isinstance(prompt, tuple) else None
+        chunks = request.boundary.tokens > 0
+        if abilities.dialect.streams(shown=shown is not None, chunks=chunks):
+            watch = None if shown is None else shown.watch(writing.preview(ids))
+            answered, usage = await self._streamed(exchange, abilities, ask, watch)
+        else:
+            answered, usage = await self._asked(exchange, abilities, ask)
+        if answered.thoughts:
+            self._check_thoughts(request)
+            answered = answered.with_thoughts()
         if answered.ended == "unknown":
             read = context.followed_by(Segment(answered.text))
             following, cost = await self._follow(exchange, abilities, ask, read)
             answered, usage = answered.told(following, ask.stops), usage + cost
-        return _Piece(answered, usage, prompt if isinstance(prompt, tuple) else None)
+        return _Piece(answered, usage, ids)
 
     async def _follow(
         self, exchange: Exchange, abilities: Abilities, ask: Ask, read: Context
@@ -139,14 +215,14 @@ class ServedModel:
         Greedy, that is the token that it stopped at; sampled, it is drawn again.
         """
         prompt = await self._renderer.render(exchange, abilities, read)
-        once = Ask(prompt, max_tokens=1, sampling=ask.sampling, seed=ask.seed)
+        once = Ask(prompt, max_tokens=1, sampling=ask.sampling, seed=ask.seed, salt=ask.salt)
         return await self._asked(exchange, abilities, once)
 
     async def _choose(self, request: Choose) -> Chosen:
         async def attempt(exchange: Exchange) -> tuple[Answered, Usage]:
             abilities = await self._abilities(exchange)
             prompt: Prompt = await self._renderer.render_bare(exchange, abilities, request.messages)
-            ask = Ask(prompt, 1, choices=abilities.dialect.most_choices)
+            ask = Ask(prompt, 1, choices=abilities.dialect.most_choices, salt=self._salt)
             return await self._asked(exchange, abilities, ask)
 
         try:
@@ -167,7 +243,32 @@ class ServedModel:
 
     async def _abilities(self, exchange: Exchange) -> Abilities:
         name, trial = self._transport.address.name, self._renderer.trial
-        return await exchange.once(lambda shared: probe(shared, name, trial), "abilities")
+        found = await exchange.once(lambda shared: probe(shared, name, trial), "abilities")
+        if found.note:
+            self._notes[f"{exchange.url}: {found.note}"] = None
+        if self._salt is not None and not found.dialect.salts:
+            self._notes[no_salts(exchange.url, found.dialect.name)] = None
+        return found
+
+    async def _check_continues(self, exchange: Exchange) -> None:
+        try:
+            abilities = await self._abilities(exchange)
+        except Refusal as refusal:
+            raise ConfigError(f"{self._transport.address}: {refusal}") from None
+        if not abilities.continues:
+            raise ConfigError(cannot_continue(str(self._transport.address)))
+
+    def _check_route(self, abilities: Abilities, request: Generate) -> None:
+        """Refuse steps where the server can only write whole answers."""
+        if abilities.continues:
+            return
+        if request.context.answer or request.boundary.stops or request.boundary.tokens:
+            raise RequestError(cannot_continue(str(self._transport.address)))
+
+    def _check_thoughts(self, request: Generate) -> None:
+        """Refuse steps where the server takes the thoughts out of them."""
+        if request.context.answer or request.boundary.stops or request.boundary.tokens:
+            raise RequestError(separates_thoughts(str(self._transport.address)))
 
     async def _asked(
         self, exchange: Exchange, abilities: Abilities, ask: Ask
@@ -178,11 +279,27 @@ class ServedModel:
         answered = dialect.read(ask, await exchange.post(url, body))
         return answered, answered.usage(time.perf_counter() - started)
 
+    async def _streamed(
+        self, exchange: Exchange, abilities: Abilities, ask: Ask, watch: Watch | None
+    ) -> tuple[Answered, Usage]:
+        """Like `_asked`, as a stream whose parts `watch` is told of."""
+        started = time.perf_counter()
+        dialect = abilities.dialect
+        stream = dialect.stream(ask, self._renderer.tokenize)
+
+        def take(event: object) -> None:
+            part = stream.add(event)
+            if watch is not None:
+                watch(part)
+
+        name = self._transport.address.name
+        url, body = dialect.request(exchange.url, name, ask, stream=True)
+        await exchange.receive(url, body, take)
+        answered = dialect.read(ask, stream.reply())
+        return answered, answered.usage(time.perf_counter() - started)
+
     def _too_long(self, why: str) -> PromptTooLong:
-        return PromptTooLong(
-            f"{self._transport.address}: {why}: shorten the question, or serve the model with a "
-            "longer context"
-        )
+        return PromptTooLong(too_long(str(self._transport.address), why))
 
 
 async def _or_failed(

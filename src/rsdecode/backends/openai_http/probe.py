@@ -10,13 +10,15 @@ from rsdecode.backends.openai_http.address import root_of
 from rsdecode.backends.openai_http.asks import Ask, Conversation
 from rsdecode.backends.openai_http.dialects import ANY, LLAMA_CPP, SGLANG, VLLM, Dialect
 from rsdecode.backends.openai_http.faults import Refusal
-from rsdecode.backends.openai_http.reading import is_list, optional
+from rsdecode.backends.openai_http.reading import is_list, optional, token_ids
+from rsdecode.backends.openai_http.remedies import letter_by_letter
 from rsdecode.backends.openai_http.transport import Exchange
 from rsdecode.core.types import Message
 
-Template = Literal["ours", "theirs", "chat", "plain"]
-"""Who renders a conversation: we with the model's tokenizer, the server for us to continue
-(llama.cpp), the server in its chat endpoint, or nobody (the plain prompt)."""
+Template = Literal["ours", "ids", "text", "chat", "plain"]
+"""Who renders a conversation: we with the model's tokenizer; the server, which gives us token ids
+(vLLM) or text (llama.cpp) to continue; the server in its chat endpoint; or nobody (the plain
+prompt)."""
 
 TRIAL_TEXT = "1 + 1 ="
 TRIAL_CHAT = Conversation((Message("user", TRIAL_TEXT),))
@@ -24,6 +26,7 @@ DIALECTS: dict[str, Dialect] = {"vllm": VLLM, "sglang": SGLANG, "llamacpp": LLAM
 """By what a server says of the owner of its models."""
 FORBIDDEN = (401, 403)
 NO_SUCH_ROUTE = (404, 405, 501)
+CHATML = "<|im_start|>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,19 @@ class Abilities:
     Attributes:
         context: tokens of a sequence at most; None where it does not tell.
         takes_ids: whether prompts are sent as token ids.
+        note: what users should know of the template that was chosen; "" for nothing.
     """
 
     dialect: Dialect
     context: int | None
     takes_ids: bool
     template: Template
+    note: str = ""
+
+    @property
+    def continues(self) -> bool:
+        """Whether an answer can be continued, as methods need that write it step by step."""
+        return self.template != "chat" or self.dialect.continues_chats
 
 
 async def probe(exchange: Exchange, name: str, trial: tuple[int, ...] | None) -> Abilities:
@@ -64,7 +74,8 @@ async def probe(exchange: Exchange, name: str, trial: tuple[int, ...] | None) ->
     context = context if isinstance(context, int) and context > 0 else None
     if trial is not None:
         return Abilities(dialect, context, await _takes_ids(exchange, name, dialect, trial), "ours")
-    return Abilities(dialect, context, False, await _template(exchange, name, dialect))
+    template, note = await _template(exchange, name, dialect)
+    return Abilities(dialect, context, template == "ids", template, note)
 
 
 async def _card(exchange: Exchange, name: str) -> dict[str, Any]:
@@ -97,15 +108,15 @@ async def _takes_ids(
     return answered.prompt_tokens == len(trial)
 
 
-async def _template(exchange: Exchange, name: str, dialect: Dialect) -> Template:
+async def _template(exchange: Exchange, name: str, dialect: Dialect) -> tuple[Template, str]:
+    """Who renders, and what is to be said about it."""
     if dialect is LLAMA_CPP:
-        url = f"{root_of(exchange.url)}/apply-template"
-        body = {"messages": [{"role": "user", "content": TRIAL_TEXT}]}
-        rendered = await _or_nothing(exchange.post(url, body))
-        return "theirs" if isinstance(optional(rendered, "prompt"), str) else "plain"
+        return await _llama_cpp_template(exchange)
     chat = dialect.request(exchange.url, name, Ask(TRIAL_CHAT, max_tokens=1))
+    if dialect is VLLM and await _gives_ids(exchange, name):
+        return "ids", ""
     if dialect.continues_chats:
-        return "plain" if await _or_nothing(exchange.post(*chat)) is None else "chat"
+        return ("plain" if await _or_nothing(exchange.post(*chat)) is None else "chat"), ""
     text = dialect.request(exchange.url, name, Ask(TRIAL_TEXT, max_tokens=1))
     try:
         await exchange.post(*text)
@@ -113,8 +124,35 @@ async def _template(exchange: Exchange, name: str, dialect: Dialect) -> Template
         if refusal.status not in NO_SUCH_ROUTE:
             raise
         await exchange.post(*chat)
-        return "chat"
-    return "plain"
+        return "chat", ""
+    return "plain", ""
+
+
+async def _gives_ids(exchange: Exchange, name: str) -> bool:
+    """Whether the server tells the token ids of a conversation."""
+    body = {"model": name, "messages": [{"role": "user", "content": TRIAL_TEXT}]}
+    reply = await _or_nothing(exchange.post(f"{root_of(exchange.url)}/tokenize", body))
+    return token_ids(optional(reply, "tokens")) is not None
+
+
+async def _llama_cpp_template(exchange: Exchange) -> tuple[Template, str]:
+    """The server's own, unless that is the ChatML which it takes for models without a template.
+
+    A model whose vocabulary has none of ChatML's control tokens would read them letter by letter.
+    """
+    root = root_of(exchange.url)
+    body = {"messages": [{"role": "user", "content": TRIAL_TEXT}]}
+    reply = await _or_nothing(exchange.post(f"{root}/apply-template", body))
+    rendered = optional(reply, "prompt")
+    if not isinstance(rendered, str):
+        return "plain", ""
+    if CHATML in rendered:
+        asked = {"content": CHATML, "add_special": False, "parse_special": True}
+        found = await _or_nothing(exchange.post(f"{root}/tokenize", asked))
+        ids = token_ids(optional(found, "tokens"))
+        if ids is not None and len(ids) != 1:
+            return "plain", letter_by_letter(CHATML, len(ids))
+    return "text", ""
 
 
 async def _or_nothing(asked: Awaitable[Any]) -> Any:

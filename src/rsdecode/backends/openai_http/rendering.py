@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rsdecode.backends.openai_http.address import root_of
 from rsdecode.backends.openai_http.asks import Conversation, Prompt
+from rsdecode.backends.openai_http.faults import Fault
 from rsdecode.backends.openai_http.probe import TRIAL_TEXT, Abilities
-from rsdecode.backends.openai_http.reading import entry
+from rsdecode.backends.openai_http.reading import entry, token_ids
 from rsdecode.backends.openai_http.transport import Exchange
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Context, Message
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Messages = tuple[Message, ...]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 REMEMBERED = 4096
-"""Conversations that the server rendered for us."""
+"""Conversations, or steps, that the server rendered for us."""
 
 
 class Renderer:
@@ -27,12 +31,23 @@ class Renderer:
     Args:
         tokenizer: of the model; None where it is not known.
         plain_prompt: with `{question}`, for models without a chat template.
+        name: what the servers call the model.
+        template: arguments of the chat template, for servers that render.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, plain_prompt: str) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase | None,
+        plain_prompt: str,
+        name: str,
+        template: Mapping[str, object],
+    ) -> None:
         self._prompts = None if tokenizer is None else Prompts(tokenizer, plain_prompt)
         self._plain_prompt = plain_prompt
-        self._rendered: dict[Messages, str] = {}
+        self._name = name
+        self._template = template
+        self._rendered = Remembered[Messages, str]()
+        self._ids = Remembered[Messages, tuple[int, ...]]()
 
     @property
     def vocabulary(self) -> str | None:
@@ -44,6 +59,10 @@ class Renderer:
         """A short prompt, to see whether a server takes token ids."""
         return None if self._prompts is None else self._prompts.text_ids(TRIAL_TEXT)
 
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """The ids of a text; none where the tokenizer is not known."""
+        return () if self._prompts is None else self._prompts.text_ids(text)
+
     async def render(self, exchange: Exchange, abilities: Abilities, context: Context) -> Prompt:
         """A question and the answer so far.
 
@@ -52,6 +71,8 @@ class Renderer:
         """
         if self._prompts is not None and abilities.takes_ids:
             return self._prompts.context_ids(context)
+        if abilities.template == "ids":
+            return await self._ids_there(exchange, context)
         answer = _valid("".join(segment.text for segment in context.answer))
         return await self._with_reply(exchange, abilities, context.messages, answer)
 
@@ -63,6 +84,8 @@ class Renderer:
             return self._prompts.bare_ids(messages)
         if abilities.template == "plain" or self._lacks_template:
             return _valid(plain_text(messages, "{question}"))
+        if abilities.template == "ids":
+            return await self._ids_there(exchange, Context(messages))
         return await self._with_reply(exchange, abilities, messages, "")
 
     @property
@@ -76,20 +99,62 @@ class Renderer:
             return self._prompts.prompt_text(messages) + reply
         match abilities.template:
             case "chat":
-                return Conversation(messages, reply)
-            case "theirs":
+                return Conversation(messages, reply, self._template)
+            case "text":
                 return await self._rendered_there(exchange, messages) + reply
             case _:
                 return _valid(plain_text(messages, self._plain_prompt)) + reply
 
     async def _rendered_there(self, exchange: Exchange, messages: Messages) -> str:
-        if messages not in self._rendered:
-            body = {"messages": [{"role": m.role, "content": m.content} for m in messages]}
-            reply = await exchange.post(f"{root_of(exchange.url)}/apply-template", body)
-            if len(self._rendered) >= REMEMBERED:
-                del self._rendered[next(iter(self._rendered))]
-            self._rendered[messages] = str(entry(reply, "prompt"))
-        return self._rendered[messages]
+        async def ask() -> str:
+            url = f"{root_of(exchange.url)}/apply-template"
+            reply = await exchange.post(url, self._chat(messages))
+            return str(entry(reply, "prompt"))
+
+        return await self._rendered.get(messages, ask)
+
+    async def _ids_there(self, exchange: Exchange, context: Context) -> tuple[int, ...]:
+        """The ids of a conversation, then those of the answer so far.
+
+        The answer is one text: some tokenizers put a space before each that they are given.
+        """
+        body = {"model": self._name, **self._chat(context.messages)}
+        ids = await self._ids.get(context.messages, lambda: _tokens(exchange, body))
+        answer = _valid("".join(segment.text for segment in context.answer))
+        if not answer:
+            return ids
+        written = {"model": self._name, "prompt": answer, "add_special_tokens": False}
+        return (*ids, *await _tokens(exchange, written))
+
+    def _chat(self, messages: Messages) -> dict[str, Any]:
+        listed = [{"role": m.role, "content": _valid(m.content)} for m in messages]
+        extra = {"chat_template_kwargs": dict(self._template)} if self._template else {}
+        return {"messages": listed, **extra}
+
+
+class Remembered(Generic[Key, Value]):
+    """Replies of a server that are the same each time; the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, Value] = {}
+
+    async def get(self, key: Key, ask: Callable[[], Awaitable[Value]]) -> Value:
+        """The reply, asked for where it is not known."""
+        if key not in self._known:
+            value = await ask()
+            while len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[key] = value
+            return value
+        return self._known[key]
+
+
+async def _tokens(exchange: Exchange, body: dict[str, Any]) -> tuple[int, ...]:
+    reply = await exchange.post(f"{root_of(exchange.url)}/tokenize", body)
+    ids = token_ids(entry(reply, "tokens"))
+    if ids is None:
+        raise Fault(f"the reply has no token ids: {str(reply)[:200]}")
+    return ids
 
 
 def _valid(text: str) -> str:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsdecode.backends.openai_http.address import Address
-from rsdecode.backends.openai_http.faults import (
-    Busy,
-    Fault,
-    Refusal,
-    Unreachable,
-    backoff,
-    check_status,
-)
+from rsdecode.backends.openai_http.faults import Busy, Fault, Refusal, Unreachable
 from rsdecode.backends.openai_http.keys import without_key
 from rsdecode.backends.openai_http.limiter import Limiter
 from rsdecode.backends.openai_http.replicas import Replica, choose
+from rsdecode.backends.openai_http.retrying import Patience
+from rsdecode.backends.openai_http.sending import receive, send
 from rsdecode.backends.openai_http.settings import HttpSettings
 from rsdecode.core.errors import Cancelled, RequestError
 
@@ -29,8 +23,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Key = TypeVar("Key")
 CONNECT_TIMEOUT_S = 10.0
-LARGEST_REPLY = 64 * 2**20
-"""Bytes; a server that sends more has gone wrong."""
 
 
 class Exchange:
@@ -53,11 +45,15 @@ class Exchange:
             Fault: try again.
             Refusal: no use.
         """
-        return await self._transport.send(self._bound.client, "GET", url, None)
+        return await send(self._bound.client, "GET", url)
 
     async def post(self, url: str, body: dict[str, Any]) -> Any:
         """The JSON that a URL answers to a JSON body (see `get`)."""
-        return await self._transport.send(self._bound.client, "POST", url, body)
+        return await send(self._bound.client, "POST", url, body)
+
+    async def receive(self, url: str, body: dict[str, Any], take: Callable[[Any], None]) -> None:
+        """Hand over each event of the stream that a URL answers to a JSON body (see `get`)."""
+        await receive(self._bound.client, url, body, take)
 
     async def once(self, find: Callable[[Exchange], Awaitable[Result]], what: object) -> Result:
         """What `find` finds out, shared by all requests to this replica; failures are not kept."""
@@ -112,6 +108,11 @@ class Transport:
         self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    def impatient(self, limit_s: float) -> Transport:
+        """To the same servers, with one try of so many seconds."""
+        settings = replace(self.settings, attempts=1, timeout_s=limit_s, deadline_s=limit_s)
+        return Transport(self.address, settings, self._key)
+
     async def run(self, session: str, attempt: Callable[[Exchange], Awaitable[Result]]) -> Result:
         """Serve one request: `attempt` it on the session's replica until it succeeds.
 
@@ -146,57 +147,31 @@ class Transport:
             bound.loop.call_soon_threadsafe(task.cancel)
         bound.loop.call_soon_threadsafe(lambda: asyncio.ensure_future(_end(bound.lifetime)))
 
-    async def send(
-        self, client: AsyncClient, method: str, url: str, body: dict[str, Any] | None
-    ) -> Any:
-        """One request; its reply's JSON.
-
-        Raises:
-            Fault: try again.
-            Refusal: no use.
-        """
-        received = bytearray()
-        try:
-            async with client.stream(method, url, json=body) as response:
-                async for chunk in response.aiter_bytes():
-                    received += chunk
-                    if len(received) > LARGEST_REPLY:
-                        raise Fault(f"the reply is larger than {LARGEST_REPLY >> 20} MiB")
-        except (self._httpx.ConnectError, self._httpx.ConnectTimeout) as error:
-            raise Unreachable(_told(error)) from error
-        except (self._httpx.TransportError, self._httpx.DecodingError) as error:
-            raise Fault(_told(error)) from error
-        check_status(response.status_code, response.headers, bytes(received))
-        try:
-            return json.loads(received)
-        except (ValueError, RecursionError) as error:
-            raise Fault(f"the reply is not JSON ({error})") from error
-
     async def _run(
         self, bound: _Bound, session: str, attempt: Callable[[Exchange], Awaitable[Result]]
     ) -> Result:
-        deadline = bound.loop.time() + self.settings.deadline_s
-        tries = counted = 0
-        while True:
-            replica = choose(bound.replicas, session, bound.loop.time())
-            try:
-                return await self._try(bound, replica, attempt, deadline)
-            except Refusal as refusal:
-                if refusal.is_too_long:
-                    raise
-                raise self._failure(replica, str(refusal)) from None
-            except Fault as fault:
-                asked = fault.retry_after_s if isinstance(fault, Busy) else None
-                tries += 1
-                counted += not (isinstance(fault, Busy) and fault.passes)
-                pause = backoff(tries, self.settings.backoff_s)
-                if counted >= self.settings.attempts:
-                    raise self._failure(replica, f"{fault} ({counted} tries)") from fault
-                if bound.loop.time() + max(pause, asked or 0.0) >= deadline:
-                    spent = f"{self.settings.deadline_s:g} s deadline"
-                    raise self._failure(replica, f"{fault} ({spent})") from fault
-            if choose(bound.replicas, session, bound.loop.time()) is replica:
-                await asyncio.sleep(pause)
+        patience = Patience(self.settings, bound.loop.time())
+        tried: list[Replica] = []
+
+        async def one_round() -> Result:
+            tried.clear()
+            while True:
+                tried.append(choose(bound.replicas, session, bound.loop.time()))
+                try:
+                    return await self._try(bound, tried[-1], attempt, patience.deadline)
+                except Fault:
+                    following = choose(bound.replicas, session, bound.loop.time())
+                    if following in tried or following.rests_until > bound.loop.time():
+                        raise
+
+        try:
+            return await patience.retrying()(one_round)
+        except Refusal as refusal:
+            if refusal.is_too_long:
+                raise
+            raise self._failure(tried[-1], self._with_remedy(refusal)) from None
+        except Fault as fault:
+            raise self._failure(tried[-1], f"{fault} ({patience.why_ended})") from fault
 
     async def _try(
         self,
@@ -230,6 +205,11 @@ class Transport:
             raise Fault(f"no reply within {limit:g} s") from None
         replica.served()
         return result
+
+    def _with_remedy(self, refusal: Refusal) -> str:
+        if refusal.status in (401, 403) and self._key is None:
+            return f"{refusal}: no key was sent; name this server's in RSD_API_KEY"
+        return str(refusal)
 
     def _failure(self, replica: Replica, what: str) -> RequestError:
         return RequestError(without_key(f"{replica.url}#{self.address.name}: {what}", self._key))
@@ -275,7 +255,3 @@ def _forget_failed(
 ) -> None:
     if done.cancelled() or done.exception() is not None:
         known.pop(key, None)
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")

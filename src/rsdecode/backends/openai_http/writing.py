@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rsdecode.backends.openai_http.asks import Answered
+from rsdecode.backends.openai_http.remedies import keeps_tokens
+from rsdecode.backends.openai_http.showing import Preview
 from rsdecode.core.errors import RequestError
 from rsdecode.core.requests import Generate, Generated
 from rsdecode.core.seeds import derive_seed
 from rsdecode.core.types import Context, FinishReason, Segment, Tokens, Usage
-from rsdecode.text.step_text import Detokenizer, StepText
+from rsdecode.text.step_text import LONGEST_CHARACTER, Detokenizer, StepText
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,11 +83,13 @@ class StepAssembly:
             prompt: the token ids that it continues, where the model was sent ids.
 
         Raises:
-            RequestError: the server stopped without having written anything.
+            RequestError: tokens were paid for, and no text came back.
         """
         first = self._usage.calls == 0
         self._usage += usage
         self._decoded += answered.decoded_tokens
+        by_ids = answered.ids is not None and prompt is not None and self._tokenizer is not None
+        _check_text(answered, by_ids=by_ids)
         if self._add(answered, prompt, first=first):
             return self._done(FinishReason.STOP)
         if answered.ended == "eos":
@@ -96,9 +100,20 @@ class StepAssembly:
             chunk = self.request.boundary.tokens
             full = not chunk or self._decoded < chunk
             return self._done(FinishReason.LENGTH if full else FinishReason.STOP)
-        if not answered.decoded_tokens:
-            raise RequestError("the server stopped at a stop string, but wrote no token")
         return None
+
+    def preview(self, prompt: tuple[int, ...] | None) -> Preview:
+        """What shows the text of the next reply while it is being written.
+
+        Args:
+            prompt: the token ids that it continues, where the model is sent ids.
+        """
+        by_ids = self._tokenizer is not None and prompt is not None
+        if by_ids and (self._step is not None or not self._usage.calls):
+            assert self._tokenizer is not None
+            assert prompt is not None
+            return Preview(self._text, Detokenizer(self._tokenizer, prompt))
+        return Preview(self._text, None)
 
     def full(self) -> Generated:
         """The step as it is, when the model's context has no room for more."""
@@ -138,3 +153,18 @@ class StepAssembly:
 
     def _done(self, finish: FinishReason) -> Generated:
         return Generated(self.segment, finish, self._usage)
+
+
+def _check_text(answered: Answered, *, by_ids: bool) -> None:
+    """Asking again would cost the same and bring the same: nothing.
+
+    An end alone is no text, and a character may take several tokens; anything else shows.
+
+    Raises:
+        RequestError: tokens were paid for, and no text came back.
+    """
+    if answered.text or (by_ids and answered.ended == "limit"):
+        return
+    most = 0 if answered.ended == "stop" else LONGEST_CHARACTER
+    if answered.decoded_tokens > most or answered.ended == "stop":
+        raise RequestError(keeps_tokens(answered.decoded_tokens))

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
+from rsdecode.backends.openai_http.showing import Shown
 from rsdecode.backends.vllm_server.server import Server
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import RequestError
 from rsdecode.core.protocols import (
+    Caching,
     Choose,
     Chooser,
     Chosen,
     Closeable,
     LanguageModel,
+    Noted,
     RewardModel,
+    Show,
     Sized,
+    Streamer,
 )
 from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
 
@@ -45,6 +51,21 @@ class _Watched:
         """What `rsd doctor` prints."""
         describe: Any = getattr(self._inner, "describe", dict[str, str])
         return describe()
+
+    def end(self, session: str) -> None:
+        """No request of the session will follow."""
+        if isinstance(self._inner, Caching):
+            self._inner.end(session)
+
+    def clear(self) -> None:
+        """What follows does not use what was read before."""
+        if isinstance(self._inner, Caching):
+            self._inner.clear()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of results must know."""
+        return self._inner.notes if isinstance(self._inner, Noted) else ()
 
     def close(self) -> None:
         """Close the connections and stop the servers of the run; they stop together."""
@@ -86,6 +107,23 @@ class _Chooser(_LanguageModel):
         return await self._ask(self._inner.choose, requests)
 
 
+class _Streamer(_Chooser):
+    async def stream(self, requests: Sequence[Generate], show: Show) -> list[Generated | Failed]:
+        """Serve each request, and show its text as it comes; asked again, what is not shown yet."""
+        shown = [Shown(partial(show, place)) for place in range(len(requests))]
+
+        async def ask(some: Sequence[tuple[int, Generate]]) -> list[Generated | Failed]:
+            texts = [""] * len(some)
+
+            def watch(place: int, new: str) -> None:
+                texts[place] += new
+                shown[some[place][0]].all(texts[place])
+
+            return await self._inner.stream([request for _, request in some], watch)
+
+        return await self._ask(ask, list(enumerate(requests)))
+
+
 class _RewardModel(_Watched):
     async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         """Score each request; replies in the order of the requests."""
@@ -96,7 +134,9 @@ def watch_language_model(
     inner: LanguageModel, server: Server, release: Callable[[], None]
 ) -> LanguageModel:
     """The model `inner`, served by `server`; closing it calls `release`."""
-    kind = _Chooser if isinstance(inner, Chooser) else _LanguageModel
+    if not isinstance(inner, Chooser):
+        return _LanguageModel(inner, server, release)
+    kind = _Streamer if isinstance(inner, Streamer) else _Chooser
     return kind(inner, server, release)
 
 

@@ -1,0 +1,51 @@
+"""What cannot be done with a server, in words for its user, and what to do instead."""
+
+from __future__ import annotations
+
+
+def cannot_continue(address: str) -> str:
+    """Why a server cannot serve a method that writes step by step, and what to do."""
+    return (
+        f"{address} has a chat route alone, and no server of an unknown kind can be trusted to "
+        "continue an answer there: use a method that writes whole answers (draft, target, "
+        "majority@N, best-of-N), or serve the model with vLLM, SGLang or llama.cpp"
+    )
+
+
+def no_salts(url: str, kind: str) -> str:
+    """What is not as the documents promise where a server's cache knows no salts."""
+    return (
+        f"{url} ({kind}) cannot be told to forget: methods that ran earlier on it leave prompts in "
+        "its prefix cache, so later ones may read fewer tokens and be faster than alone"
+    )
+
+
+def separates_thoughts(address: str) -> str:
+    """Why a server with a reasoning parser cannot serve steps, and what to do."""
+    return (
+        f"{address} separates thoughts from the text, so that a step cannot be continued: give the "
+        "model's tokenizer (--draft-tokenizer, --target-tokenizer), serve it without its reasoning "
+        "parser, or set the template's arguments so that it does not think"
+    )
+
+
+def keeps_tokens(count: int) -> str:
+    """Why a server that is paid for tokens and sends no text is not asked again."""
+    return (
+        f"the server wrote {count} tokens, but no text came back: it keeps them to itself, as a "
+        "reasoning parser does with thoughts; give the model's tokenizer (--draft-tokenizer, "
+        "--target-tokenizer), or serve it without the parser"
+    )
+
+
+def letter_by_letter(mark: str, count: int) -> str:
+    """Why llama.cpp's own ChatML is not used."""
+    return (
+        f"llama.cpp would render conversations as ChatML, but {mark} is {count} tokens of this "
+        "model: the plain prompt is used (prompt.plain changes it)"
+    )
+
+
+def too_long(address: str, why: str) -> str:
+    """What to do about a question that does not fit."""
+    return f"{address}: {why}: shorten the question, or serve the model with a longer context"
