@@ -149,7 +149,10 @@ def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
         models = build_models(config, [task.method for task, _ in waiting], reporter)
     try:
         for task, file in waiting:
-            file.begin(shapes_of(task.method, models))
+            notes = models.notes(system=task.config.system_prompt is not None)
+            file.begin(shapes_of(task.method, models), notes)
+        for note in dict.fromkeys(note for _, file in waiting for note in file.meta.notes):
+            print_note(note)
         with progress:
             asyncio.run(_run_all(waiting, models, progress))
     except KeyboardInterrupt:

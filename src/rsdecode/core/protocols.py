@@ -129,6 +129,21 @@ class Sized(Protocol):
 
 
 @runtime_checkable
+class Noted(Protocol):
+    """A model that says what one would not expect of its prompts and their answers."""
+
+    def notes(self, *, system: bool) -> Sequence[str]:
+        """One sentence each: what is so, and what to set if it is not meant.
+
+        `rsd doctor` and every run print them, and results keep them.
+
+        Args:
+            system: whether questions come with a system message.
+        """
+        ...
+
+
+@runtime_checkable
 class Closeable(Protocol):
     """A model that holds threads, connections or processes."""
 
@@ -221,8 +236,20 @@ class Models:
 
     def shapes(self) -> dict[Role, ModelShape | None]:
         """The shape of each role, where known."""
-        models = {Role.DRAFT: self.draft, Role.TARGET: self.target, Role.REWARD: self.reward}
+        models = self._by_role()
         return {role: m.shape if isinstance(m, Sized) else None for role, m in models.items()}
+
+    def notes(self, *, system: bool) -> list[str]:
+        """What the models note (see `Noted`), after the roles that it is about.
+
+        Args:
+            system: whether questions come with a system message.
+        """
+        by_text: dict[str, list[str]] = {}
+        for role, model in self._by_role().items():
+            for text in model.notes(system=system) if isinstance(model, Noted) else ():
+                by_text.setdefault(text, []).append(role.value)
+        return [f"{' and '.join(roles)}: {text}" for text, roles in by_text.items()]
 
     def end(self, session: str) -> None:
         """Tell every model that keeps something of a session that it is over."""
@@ -241,6 +268,9 @@ class Models:
         for model in self._each():
             if isinstance(model, Closeable):
                 model.close()
+
+    def _by_role(self) -> dict[Role, object]:
+        return {Role.DRAFT: self.draft, Role.TARGET: self.target, Role.REWARD: self.reward}
 
     def _each(self) -> list[object]:
         models = (self.draft, self.target, self.reward)

@@ -74,6 +74,7 @@ class Meta:
         shapes: of the models by role, for the FLOPs; None where not known or not needed.
         problems: how many were asked for at most, of all shards together.
         shard: `i/n`, or None for all.
+        notes: what the models noted of their prompts (see `core.protocols.Noted`).
     """
 
     data: str
@@ -85,6 +86,7 @@ class Meta:
     seed: int
     problems: int
     shard: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -261,13 +263,16 @@ class ResultFile:
         """Answers that need no other try."""
         return {key: record for key, record in self.answers.items() if not is_retried(record)}
 
-    def begin(self, shapes: Mapping[str, Mapping[str, Any] | None]) -> None:
+    def begin(
+        self, shapes: Mapping[str, Mapping[str, Any] | None], notes: Iterable[str] = ()
+    ) -> None:
         """Write down what the cell is made with, and bring the file to what is kept of it.
 
         Args:
             shapes: of the models.
+            notes: of the models (see `Meta`).
         """
-        self._meta = replace(self._meta, shapes=shapes)
+        self._meta = replace(self._meta, shapes=shapes, notes=tuple(notes))
         _write_json(self._folder / f"{self._meta.name}.json", asdict(self._meta))
         self._file = LockedFile(self._path, self.name)
         kept = finished_first(r for r in self.found.records if not is_retried(r))
@@ -298,7 +303,7 @@ def _widened(meta: Meta, before: Meta) -> Meta:
     """With what was known and asked for before."""
     shapes = {**before.shapes, **meta.shapes}
     problems = max(before.problems, meta.problems)
-    return replace(meta, shapes=shapes, problems=problems)
+    return replace(meta, shapes=shapes, problems=problems, notes=before.notes)
 
 
 def as_line(record: Mapping[str, Any]) -> bytes:
@@ -338,7 +343,9 @@ def _read_cell(path: Path) -> ResultSet:
 
 def _read_meta(path: Path) -> Meta:
     try:
-        return Meta(**json.loads(path.read_text(encoding="utf-8")))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found["notes"] = tuple(found.get("notes", ()))
+        return Meta(**found)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{path} does not describe results of rsd eval: {error}; "
