@@ -44,7 +44,8 @@ def test_a_template_that_refuses_the_system_role(rsd: Rsd, tmp_path: Path) -> No
     refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
     draft = checkpoints.writer(tmp_path / "draft", refuses + ENDS)
     [warning] = warnings(rsd, "--draft", draft, *SYSTEM, *EXACT)
-    assert warning.startswith("draft: the chat template refuses system messages: their text goes")
+    assert warning.startswith("draft: ")
+    assert "the chat template refuses system messages: their text goes before" in warning
     assert warnings(rsd, "--draft", draft, "--system", "", *EXACT) == []
 
 
@@ -52,7 +53,7 @@ def test_a_template_that_drops_the_system_message(rsd: Rsd, tmp_path: Path) -> N
     drops = ENDS.replace("{{ m.content }}", "{% if m.role != 'system' %}{{ m.content }}{% endif %}")
     spec = checkpoints.writer(tmp_path / "draft", drops)
     [warning, same] = warnings(rsd, "--draft", spec, "--target", spec, *SYSTEM, *EXACT)
-    assert warning.startswith("draft: the chat template drops system messages")
+    assert "the chat template drops system messages" in warning
     assert same.startswith("target: ")
 
 
@@ -60,14 +61,15 @@ def test_a_turn_that_ends_with_an_unlisted_token(rsd: Rsd, tmp_path: Path) -> No
     template = checkpoints.PLAIN.replace("END", "<|pad|>")
     draft = checkpoints.writer(tmp_path / "draft", template)
     [warning] = warnings(rsd, "--draft", draft, *EXACT)
-    assert warning.startswith("draft: the chat template ends turns with <|pad|>, which the checkp")
+    assert "the chat template ends turns with <|pad|>, which the checkpoint" in warning
     assert '"eos_token_id": [478, 479]' in warning
 
 
 def test_an_argument_that_no_template_mentions(rsd: Rsd) -> None:
     given = ("--template", "enable_thinking=false", "--template", "messages_=3")
     first, second = warnings(rsd, *given)
-    assert first.startswith("draft: prompt.template sets enable_thinking, messages_, which the")
+    assert first.startswith("draft: ")
+    assert "prompt.template sets enable_thinking, messages_, which the chat template" in first
     assert second.startswith("target: ")
 
 
@@ -107,3 +109,21 @@ def test_warnings_are_shown_and_do_not_fail(rsd: Rsd, tmp_path: Path) -> None:
     assert shown.code == 0
     assert "\nwarning: a question and an answer of --max-tokens 1024 do not fit" in shown.out
     assert shown.out.endswith("nothing would fail; what is to be set is in the warnings\n")
+
+
+def test_results_keep_what_the_models_noted(rsd: Rsd, tmp_path: Path) -> None:
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    draft = checkpoints.writer(tmp_path / "draft", refuses + ENDS)
+    options = ("--draft", draft, "--max-tokens", "40", *SYSTEM)
+    asked = ("--data", "abacus:test", "--limit", "1", "--out", "out", "--methods", "draft")
+    for _ in range(2):  # the second run has nothing left to do
+        result = rsd("eval", *asked, *options)
+        assert result.code == 0, result
+        [meta] = [json.loads(path.read_text()) for path in Path("out/cells").glob("*.json")]
+        [note] = meta["notes"]
+        assert "refuses system messages: their text goes before the question" in note
+    solved = rsd("solve", "Ada has 3 pens.", "--json", "--method", "draft", *options)
+    assert solved.err.count("refuses system messages: their text goes before the question") == 1
+    report = rsd("report", "out")
+    assert report.code == 0, report
+    assert "their text goes before the question" in Path("out/report.md").read_text()

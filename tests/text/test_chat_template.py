@@ -40,17 +40,18 @@ def test_the_system_role(template: str, role: SystemRole) -> None:
 def test_the_system_text_goes_before_the_question(template: str) -> None:
     words = byte_level(template)
     prompts = Prompts(words, "{question}")
+    assert prompts.prompt_ids((QUESTION,))
+    assert prompts.notes == ()
     ids = prompts.prompt_ids((SYSTEM, QUESTION))
     assert "Be brief.\n\nHow much is 1 + 1?" in words.decode(ids)
     assert ids == prompts.prompt_ids((MERGED,))
-    [note] = prompts.notes(system=True)
+    [note] = prompts.notes
     assert "before the question" in note
-    assert prompts.notes(system=False) == []
 
 
 def test_a_system_message_that_is_taken_is_no_news() -> None:
     prompts = Prompts(byte_level(), "{question}")
-    assert prompts.notes(system=True) == []
+    assert prompts.notes == ()
     assert "system\nBe brief.<|im_end|>" in prompts.prompt_text((SYSTEM, QUESTION))
 
 
@@ -89,12 +90,12 @@ def test_arguments_that_the_template_never_mentions(template: str) -> None:
     arguments = {"enable_thinking": False, "enable_thoughts": True}
     words = byte_level(template)
     assert ChatTemplate(words, arguments).unused_arguments == ("enable_thoughts",)
-    [note] = Prompts(words, "", arguments).notes(system=False)
+    [note] = Prompts(words, "", arguments).notes
     assert note.startswith("prompt.template sets enable_thoughts, which the chat template never")
 
 
 def test_arguments_without_a_template() -> None:
-    [note] = Prompts(byte_level(None), "{question}", {"x": 1}).notes(system=True)
+    [note] = Prompts(byte_level(None), "{question}", {"x": 1}).notes
     assert note.startswith("prompt.template sets x, which nothing reads")
 
 

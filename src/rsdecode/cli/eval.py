@@ -149,10 +149,7 @@ def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
         models = build_models(config, [task.method for task, _ in waiting], reporter)
     try:
         for task, file in waiting:
-            notes = models.notes(system=task.config.system_prompt is not None)
-            file.begin(shapes_of(task.method, models), notes)
-        for note in dict.fromkeys(note for _, file in waiting for note in file.meta.notes):
-            print_note(note)
+            file.begin(shapes_of(task.method, models))
         with progress:
             asyncio.run(_run_all(waiting, models, progress))
     except KeyboardInterrupt:
@@ -160,9 +157,11 @@ def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
             f"interrupted: {progress.done} answers added; the same command goes on from here"
         ) from None
     finally:
+        for note in models.notes():
+            print_warning(note)
         models.close()
         for _, file in waiting:
-            file.close()
+            file.close(models.notes())
     return progress.errors
 
 

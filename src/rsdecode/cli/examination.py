@@ -131,14 +131,13 @@ def _examine_role(role: Role, config: RunConfig, builder: ModelBuilder, findings
         facts.update(_describe(model))
         if spec.kind is SpecKind.JUDGE and str(spec.judge) in (config.draft, config.target):
             facts["weights"] = f"shared with {spec.judge}"
-        if isinstance(model, Noted):
-            noted = model.notes(system=config.system_prompt is not None)
-            findings.warnings += [f"{role}: {note}" for note in noted]
         if spec.kind is not SpecKind.SCRIPTED:  # a script only knows its own questions
             tried = asyncio.run(_try(role, model, config))
             facts.update(tried.facts)
             findings.warnings += [f"{role}: {text}" for text in tried.warnings]
             findings.failures += [f"{role}: {text}" for text in tried.failures]
+        if isinstance(model, Noted):  # complete once requests were served
+            findings.warnings += [f"{role}: {note}" for note in model.notes]
     except RsdError as error:
         text = str(error)
         findings.failures.append(text if text.startswith(f"{role}:") else f"{role}: {text}")

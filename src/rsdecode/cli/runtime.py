@@ -65,11 +65,11 @@ def loaded(config: RunConfig) -> Generator[Runtime]:
     method = build_method(config)
     with loading(config) as reporter:
         models = build_models(config, watcher=reporter)
-    for note in models.notes(system=config.system_prompt is not None):
-        print_note(note)
     try:
         yield Runtime(config, models, method)
     finally:
+        for note in models.notes():
+            print_warning(note)
         models.close()
 
 

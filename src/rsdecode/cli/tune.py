@@ -143,11 +143,11 @@ def _search(config: RunConfig, goal: Goal, data: str, limit: int) -> Tuned:
         print_warning(warning)
     with loading(config):
         models = build_models(config, [alone.method, rsd.method])
-    for note in models.notes(system=config.system_prompt is not None):
-        print_note(note)
     try:
         return asyncio.run(_tune(Calibration(alone, rsd, models), goal))
     finally:
+        for note in models.notes():
+            print_warning(note)
         models.close()
 
 

@@ -129,21 +129,6 @@ class Sized(Protocol):
 
 
 @runtime_checkable
-class Noted(Protocol):
-    """A model that says what one would not expect of its prompts and their answers."""
-
-    def notes(self, *, system: bool) -> Sequence[str]:
-        """One sentence each: what is so, and what to set if it is not meant.
-
-        `rsd doctor` and every run print them, and results keep them.
-
-        Args:
-            system: whether questions come with a system message.
-        """
-        ...
-
-
-@runtime_checkable
 class Closeable(Protocol):
     """A model that holds threads, connections or processes."""
 
@@ -162,6 +147,16 @@ class Caching(Protocol):
 
     def clear(self) -> None:
         """Forget all that was read, so that what follows costs what it costs alone."""
+        ...
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A model about which a reader of results must know something."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence each; complete once requests were served."""
         ...
 
 
@@ -236,20 +231,8 @@ class Models:
 
     def shapes(self) -> dict[Role, ModelShape | None]:
         """The shape of each role, where known."""
-        models = self._by_role()
+        models = {Role.DRAFT: self.draft, Role.TARGET: self.target, Role.REWARD: self.reward}
         return {role: m.shape if isinstance(m, Sized) else None for role, m in models.items()}
-
-    def notes(self, *, system: bool) -> list[str]:
-        """What the models note (see `Noted`), after the roles that it is about.
-
-        Args:
-            system: whether questions come with a system message.
-        """
-        by_text: dict[str, list[str]] = {}
-        for role, model in self._by_role().items():
-            for text in model.notes(system=system) if isinstance(model, Noted) else ():
-                by_text.setdefault(text, []).append(role.value)
-        return [f"{' and '.join(roles)}: {text}" for text, roles in by_text.items()]
 
     def end(self, session: str) -> None:
         """Tell every model that keeps something of a session that it is over."""
@@ -263,14 +246,16 @@ class Models:
             if isinstance(model, Caching):
                 model.clear()
 
+    def notes(self) -> list[str]:
+        """What a reader of results must know of the models, each thing once."""
+        noted = (model.notes for model in self._each() if isinstance(model, Noted))
+        return list(dict.fromkeys(note for notes in noted for note in notes))
+
     def close(self) -> None:
         """Close every model that holds something, each once."""
         for model in self._each():
             if isinstance(model, Closeable):
                 model.close()
-
-    def _by_role(self) -> dict[Role, object]:
-        return {Role.DRAFT: self.draft, Role.TARGET: self.target, Role.REWARD: self.reward}
 
     def _each(self) -> list[object]:
         models = (self.draft, self.target, self.reward)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any, TypeVar
 
 from rsdecode.core.cost import ModelShape
-from rsdecode.core.protocols import Caching, LanguageModel, Models, RewardModel, Sized
+from rsdecode.core.protocols import Caching, LanguageModel, Models, Noted, RewardModel, Sized
 from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
 from rsdecode.core.types import Context
 
@@ -69,6 +69,11 @@ class RememberingModel:
         if isinstance(self._model, Caching):
             self._model.clear()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Of the model behind it."""
+        return self._model.notes if isinstance(self._model, Noted) else ()
+
     async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         """Serve each request; replies in the order of the requests."""
         if any(request.sampling.temperature > 0 for request in requests):
@@ -97,6 +102,11 @@ class RememberingReward:
         """Empty the cache of the model; the memory stays."""
         if isinstance(self._model, Caching):
             self._model.clear()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Of the model behind it."""
+        return self._model.notes if isinstance(self._model, Noted) else ()
 
     async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         """Serve each request; replies in the order of the requests."""

@@ -263,17 +263,14 @@ class ResultFile:
         """Answers that need no other try."""
         return {key: record for key, record in self.answers.items() if not is_retried(record)}
 
-    def begin(
-        self, shapes: Mapping[str, Mapping[str, Any] | None], notes: Iterable[str] = ()
-    ) -> None:
+    def begin(self, shapes: Mapping[str, Mapping[str, Any] | None]) -> None:
         """Write down what the cell is made with, and bring the file to what is kept of it.
 
         Args:
             shapes: of the models.
-            notes: of the models (see `Meta`).
         """
-        self._meta = replace(self._meta, shapes=shapes, notes=tuple(notes))
-        _write_json(self._folder / f"{self._meta.name}.json", asdict(self._meta))
+        self._meta = replace(self._meta, shapes=shapes)
+        self._describe()
         self._file = LockedFile(self._path, self.name)
         kept = finished_first(r for r in self.found.records if not is_retried(r))
         data = b"".join(as_line(record) for record in kept.values())
@@ -287,10 +284,22 @@ class ResultFile:
         self._file.append(as_line(record))
         self.answers[record["id"], record["sample"]] = record
 
-    def close(self) -> None:
-        """Let others write."""
-        if self._file is not None:
-            self._file.close()
+    def close(self, notes: Iterable[str] = ()) -> None:
+        """Let others write.
+
+        Args:
+            notes: what the models noted (see `Meta`).
+        """
+        if self._file is None:
+            return
+        if new := dict.fromkeys(notes) | dict.fromkeys(self._meta.notes):
+            self._meta = replace(self._meta, notes=tuple(sorted(new)))
+            self._describe()
+        self._file.close()
+
+    def _describe(self) -> None:
+        """Write down what the cell is made with."""
+        _write_json(self._folder / f"{self._meta.name}.json", asdict(self._meta))
 
     def _others(self) -> list[Path]:
         """The files of other shards of this cell, and of the whole."""

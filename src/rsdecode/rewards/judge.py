@@ -8,7 +8,7 @@ from itertools import islice
 
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ConfigError, RewardError
-from rsdecode.core.protocols import Caching, Choose, Chooser, Chosen, Closeable, Sized
+from rsdecode.core.protocols import Caching, Choose, Chooser, Chosen, Closeable, Noted, Sized
 from rsdecode.core.requests import Failed, Score, Scored
 from rsdecode.core.types import Message, Usage
 from rsdecode.rewards.requests import nothing_to_score
@@ -58,6 +58,11 @@ class JudgeReward:
         """Empty the cache, between two runs."""
         if isinstance(self._model, Caching):
             self._model.clear()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of results must know of the judge."""
+        return self._model.notes if isinstance(self._model, Noted) else ()
 
     def close(self) -> None:
         """Close the judge; safe to call twice."""

@@ -41,6 +41,9 @@ class ChatTemplate:
     Args:
         tokenizer: whose template it is.
         arguments: of the template, such as `enable_thinking`.
+
+    Attributes:
+        moved_system: whether a system message has been put before a question.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class ChatTemplate:
     ) -> None:
         self._tokenizer: Any = tokenizer
         self._arguments = dict(arguments)
+        self.moved_system = False
 
     def __bool__(self) -> bool:
         """Whether there is a template at all."""
@@ -62,6 +66,7 @@ class ChatTemplate:
         has_system = any(message.role == "system" for message in messages)
         if has_system and self.system_role is not SystemRole.TAKEN:
             messages = with_system_before_question(messages)
+            self.moved_system = True
         try:
             return self._render(messages, reply=reply)
         except Exception as error:  # templates raise errors of their own, by Jinja

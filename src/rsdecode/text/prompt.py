@@ -102,17 +102,13 @@ class Prompts:
                 return token
         return None
 
-    def notes(self, *, system: bool) -> list[str]:
-        """What one would not expect of these prompts, for people.
-
-        Args:
-            system: whether there is a system message.
-        """
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What one would not expect of these prompts; complete once they were rendered."""
         template = self._words.template
-        role = template.system_role if system and self.has_template else SystemRole.TAKEN
         notes: list[str] = []
-        if role is not SystemRole.TAKEN:
-            does = "refuses" if role is SystemRole.REFUSED else "drops"
+        if template.moved_system:
+            does = "refuses" if template.system_role is SystemRole.REFUSED else "drops"
             notes.append(
                 f"the chat template {does} system messages: their text goes before the question, "
                 "in the same turn"
@@ -126,7 +122,7 @@ class Prompts:
                 f"prompt.template sets {', '.join(unused)}, which {why}: correct the name, or "
                 "leave it out"
             )
-        return notes
+        return tuple(notes)
 
     def _render(self, messages: tuple[Message, ...], plain_prompt: str) -> Ids:
         if self.has_template:

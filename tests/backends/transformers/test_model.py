@@ -291,7 +291,8 @@ async def test_the_token_that_ends_turns_ends_answers() -> None:
     assert all(end not in (reply.segment.tokens or Tokens("", ())).ids for reply in written)
     assert FinishReason.EOS in {reply.finish_reason for reply in written}
     assert model.describe()["end of sequence"] == "<eos>, <|im_end|>"
-    [note] = model.notes(system=True)
+    [note] = model.notes
+    assert note.startswith("chatty: ")
     assert "ends turns with <|im_end|>, which the checkpoint does not list" in note
     assert '"eos_token_id": [264, 266]' in note
     model.close()
@@ -311,7 +312,7 @@ def test_ends_that_the_checkpoint_states_are_no_news(
 ) -> None:
     model = chat_model(template, eos=eos)
     assert model.describe()["end of sequence"] == ends
-    assert model.notes(system=False) == []
+    assert model.notes == ()
     model.close()
 
 
@@ -320,6 +321,6 @@ async def test_a_refused_system_message_is_noted_and_heard() -> None:
     messages = (Message("system", "Be kind."), *QUESTION)
     [reply] = await model.generate([Generate(Role.DRAFT, Context(messages), 4)])
     assert isinstance(reply, Generated)
-    [note] = Models(model, model).notes(system=True)
-    assert note.startswith("draft and target: the chat template refuses system messages")
+    [note] = Models(model, model).notes()
+    assert note.startswith("chatty: the chat template refuses system messages")
     model.close()

@@ -180,9 +180,10 @@ class LocalModel:
             "memory": f"{weights / 2**20:.0f} MiB of weights",
         }
 
-    def notes(self, *, system: bool) -> list[str]:
-        """See `core.protocols.Noted`."""
-        notes = self._prompts.notes(system=system)
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of results must know; complete once requests were served."""
+        notes = [*self._prompts.notes]
         if unstated := self._eos - self._stated_eos:
             ends, named = self._spelled(unstated), self._spelled(self._stated_eos)
             listed = ", ".join(str(token) for token in sorted(self._eos))
@@ -191,7 +192,7 @@ class LocalModel:
                 f"an end of sequence ({named or 'it lists none'}): answers end there here; for "
                 f'other tools set "eos_token_id": [{listed}] in its generation_config.json'
             )
-        return notes
+        return tuple(f"{self._name}: {note}" for note in notes)
 
     def end(self, session: str) -> None:
         """A session is over: its place in the cache is free."""
