@@ -69,7 +69,7 @@ def test_doctor_describes_each_role(rsd: Rsd, checkpoints: list[str]) -> None:
     draft = found["roles"]["draft"]
     assert {"model", "tokenizer", "prompt", "end of sequence", "context", "trial"} <= set(draft)
     assert found["roles"]["reward"]["kind"] == "value-head"
-    assert "--max-tokens 4096 do not fit" in found["warnings"][0]
+    assert "--max-tokens 4096 do not fit" in found["warnings"][-1]
 
 
 def test_doctor_reports_each_broken_checkpoint(

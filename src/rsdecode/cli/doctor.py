@@ -16,7 +16,10 @@ def command(options: RunOptions, json_output: JsonOption = False) -> int:
     """Load a configuration and say what it is made of and what would fail.
 
     Every role is loaded and tried, one after the other; a role that fails does not hide the next.
-    Exit code: 0 all is well; 1 something would fail; 2 the configuration itself is wrong.
+    Every warning and failure says what to set.
+
+    Exit code: 0 nothing would fail, with or without warnings; 1 something would fail; 2 the
+    configuration itself is wrong.
     """
     from rsdecode.cli.examination import examine
 
@@ -43,7 +46,8 @@ def _show(findings: Findings) -> None:
     for failure in findings.failures:
         print(f"would fail: {failure}")
     if not findings.failures:
-        print("all is well")
+        warned = "nothing would fail; what is to be set is in the warnings"
+        print(warned if findings.warnings else "all is well")
 
 
 def _section(title: str, facts: dict[str, Any]) -> None:

@@ -161,7 +161,7 @@ def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
             print_warning(note)
         models.close()
         for _, file in waiting:
-            file.close()
+            file.close(models.notes())
     return progress.errors
 
 

@@ -12,17 +12,16 @@ from typing import Any
 
 from rsdecode import __version__
 from rsdecode.cli.runtime import loading
+from rsdecode.cli.trials import Tried, try_reward, try_writer
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.config.build import ModelBuilder, build_method
 from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
 from rsdecode.core.errors import RsdError
-from rsdecode.core.protocols import LanguageModel, RewardModel, Sized
-from rsdecode.core.requests import Failed, Generate, Score
-from rsdecode.core.types import Context, Message, Role, Segment
-from rsdecode.methods.scoring import valid_reward
+from rsdecode.core.protocols import LanguageModel, Noted, RewardModel, Sized
+from rsdecode.core.types import Role
 
-TRIAL = Context((Message("user", "What is 1 + 1?"),))
-TRIAL_STEP = Segment("1 + 1 = 2.\n\n")
+ROOM_FOR_QUESTION = 256
+"""Tokens that a question may need beside an answer of the greatest length."""
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "gguf")
 
 
@@ -133,7 +132,12 @@ def _examine_role(role: Role, config: RunConfig, builder: ModelBuilder, findings
         if spec.kind is SpecKind.JUDGE and str(spec.judge) in (config.draft, config.target):
             facts["weights"] = f"shared with {spec.judge}"
         if spec.kind is not SpecKind.SCRIPTED:  # a script only knows its own questions
-            facts["trial"] = asyncio.run(_try(role, model))
+            tried = asyncio.run(_try(role, model, config))
+            facts.update(tried.facts)
+            findings.warnings += [f"{role}: {text}" for text in tried.warnings]
+            findings.failures += [f"{role}: {text}" for text in tried.failures]
+        if isinstance(model, Noted):  # complete once requests were served
+            findings.warnings += [f"{role}: {note}" for note in model.notes]
     except RsdError as error:
         text = str(error)
         findings.failures.append(text if text.startswith(f"{role}:") else f"{role}: {text}")
@@ -159,35 +163,30 @@ def _describe(model: LanguageModel | RewardModel) -> dict[str, str]:
     return facts
 
 
-async def _try(role: Role, model: LanguageModel | RewardModel) -> str:
-    """One small request.
+async def _try(role: Role, model: LanguageModel | RewardModel, config: RunConfig) -> Tried:
+    """Small requests (see `cli.trials`).
 
     Raises:
-        RsdError: the request failed.
+        RsdError: not even the first is served.
     """
     if isinstance(model, RewardModel):
-        [scored] = await model.score([Score(TRIAL, (TRIAL_STEP,), "doctor")])
-        if isinstance(scored, Failed):
-            raise scored.error
-        return f"reward {valid_reward(scored.rewards[0]):.3f} for {TRIAL_STEP.text.strip()!r}"
-    [written] = await model.generate([Generate(role, TRIAL, max_tokens=8, session="doctor")])
-    if isinstance(written, Failed):
-        raise written.error
-    return f"wrote {written.segment.text!r}"
+        return await try_reward(model)
+    return await try_writer(role, model, config)
 
 
 def _compare(config: RunConfig, findings: Findings) -> None:
     """Limits that a model's context cannot hold."""
-    contexts = {role: facts.get("context", "").split() for role, facts in findings.roles.items()}
-    short = [
-        f"{role} ({words[0]})"
-        for role, words in contexts.items()
-        if words and words[0].isdecimal() and int(words[0]) < config.limits.max_tokens
-    ]
+    stated = {role: facts.get("context", "").split() for role, facts in findings.roles.items()}
+    contexts = {r: int(words[0]) for r, words in stated.items() if words and words[0].isdecimal()}
+    longest = config.limits.max_tokens
+    short = {role: size for role, size in contexts.items() if size < longest + ROOM_FOR_QUESTION}
     if short:
+        listed = ", ".join(f"{role} ({size})" for role, size in short.items())
+        fitting = max(1, min(short.values()) - ROOM_FOR_QUESTION)
         findings.warnings.append(
-            f"answers of --max-tokens {config.limits.max_tokens} do not fit the context of "
-            f"{', '.join(short)}: longer ones end with `length`"
+            f"a question and an answer of --max-tokens {longest} do not fit the context of "
+            f"{listed}: longer answers end with `length`; set --max-tokens {fitting} "
+            "(limits.max_tokens) or less, or take a model with a longer context"
         )
 
 

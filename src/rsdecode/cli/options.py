@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -13,21 +14,58 @@ import typer
 
 from rsdecode.cli.messages import ReaderGone
 from rsdecode.config import RunConfig, load_config
+from rsdecode.core.errors import ConfigError
 
 
 class RunOption(NamedTuple):
     """An option, and the keys of the configuration that it sets."""
 
     flag: str
-    type: type
+    type: Any
     keys: tuple[str, ...]
     help: str
     panel: str
+    parse: Callable[[Any], Mapping[str, Any]] | None = None
+    """Reads values that name keys of their own, below the first of `keys`."""
 
     @property
     def parameter(self) -> str:
         """The name of the command's parameter."""
         return self.flag.removeprefix("--").replace("-", "_")
+
+    def settings(self, value: Any) -> dict[str, Any]:
+        """What a value sets, by key path."""
+        if self.parse is None:
+            return dict.fromkeys(self.keys, value)
+        return {f"{self.keys[0]}.{name}": part for name, part in self.parse(value).items()}
+
+
+def parse_template(values: Sequence[str]) -> dict[str, Any]:
+    """Read arguments of a chat template: `KEY=VALUE`, or a JSON object of several.
+
+    A value that is no JSON is text.
+
+    Raises:
+        ConfigError: one of `values` is neither.
+    """
+    arguments: dict[str, Any] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if text.lstrip().startswith("{"):
+            try:
+                arguments |= json.loads(text)
+            except ValueError as error:
+                raise ConfigError(f"--template {text}: not a JSON object: {error}") from None
+        elif not equals or not name.strip():
+            raise ConfigError(
+                f"--template {text}: must be KEY=VALUE, for example enable_thinking=false"
+            )
+        else:
+            try:
+                arguments[name.strip()] = json.loads(value)
+            except ValueError:
+                arguments[name.strip()] = value
+    return arguments
 
 
 _MODELS, _METHOD, _LIMITS = "Models", "Method", "Limits"
@@ -159,6 +197,15 @@ RUN_OPTIONS = (
         "System message; '' for none; default auto: none for abacus models, else the paper's.",
         _SAMPLING,
     ),
+    RunOption(
+        "--template",
+        list[str],
+        ("prompt.template",),
+        "Argument of the chat templates, KEY=VALUE or a JSON object, such as "
+        "enable_thinking=false; may be given several times.",
+        _SAMPLING,
+        parse_template,
+    ),
     RunOption("--seed", int, ("run.seed",), "Of every random draw; default 0.", _SAMPLING),
     RunOption("--samples", int, ("run.samples",), "Answers per question; default 1.", _SAMPLING),
     RunOption(
@@ -203,8 +250,9 @@ class RunOptions:
         names: dict[str, str] = {}
         for option in RUN_OPTIONS:
             if option.parameter in self.given:
-                overrides |= dict.fromkeys(option.keys, self.given[option.parameter])
-                names |= dict.fromkeys(option.keys, option.flag)
+                settings = option.settings(self.given[option.parameter])
+                overrides |= settings
+                names |= dict.fromkeys(settings, option.flag)
         return load_config(self.config, overrides, names)
 
 
@@ -217,7 +265,7 @@ def with_run_options(command: Callable[..., int]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(config: Path | None, **values: Any) -> None:
         names = {option.parameter for option in RUN_OPTIONS}
-        given = {k: v for k, v in values.items() if k in names and v is not None}
+        given = {k: v for k, v in values.items() if k in names and v not in (None, [])}
         rest = {k: v for k, v in values.items() if k not in names}
         try:
             code = command(options=RunOptions(config, given), **rest)

@@ -146,6 +146,8 @@ def _search(config: RunConfig, goal: Goal, data: str, limit: int) -> Tuned:
     try:
         return asyncio.run(_tune(Calibration(alone, rsd, models), goal))
     finally:
+        for note in models.notes():
+            print_warning(note)
         models.close()
 
 

@@ -212,6 +212,7 @@ class ModelBuilder:
             dtype=engine.dtype,
             slots=engine.slots * uses,
             max_context=engine.max_context,
+            template=self._config.prompt.template,
         )
         if plain is None:
             return options

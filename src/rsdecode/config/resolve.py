@@ -74,6 +74,8 @@ def config_hash(config: RunConfig) -> str:
     where vLLM serves.
     """
     settings = resolved(config)
+    if not settings["prompt"]["template"]:
+        del settings["prompt"]["template"]  # as before there was such a key
     del settings["run"], settings["engine"]["slots"], settings["lookahead"], settings["http"]
     settings["vllm"] = {
         role: {key: settings["vllm"][role][key] for key in ("max_model_len", "arguments")}

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
 from rsdecode.config.method_names import MethodName, parse_method_name
 from rsdecode.config.specs import (
@@ -26,6 +33,16 @@ WEIGHTING_PARAMETERS = {
     "alpha": ("logistic",),
 }
 """Which weightings a parameter belongs to."""
+
+NOT_OF_TEMPLATES = frozenset(
+    {
+        *("messages", "conversation", "tools", "documents", "chat_template"),
+        *("add_generation_prompt", "continue_final_message", "tokenize", "tokenizer_kwargs"),
+        *("padding", "truncation", "max_length", "sanitize_control_tokens"),
+        *("return_tensors", "return_dict", "return_assistant_tokens_mask"),
+    }
+)
+"""What `apply_chat_template` and chat servers take for themselves."""
 
 Share = Annotated[float, Field(ge=0, le=1, description="a number in [0, 1]")]
 Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
@@ -129,16 +146,34 @@ class PromptConfig(_Part):
         system: a system message; "auto" is none for the abacus family and the paper's request to
             reason step by step for other models; empty or null is none.
         plain: prompt for models without a chat template, with {question} in it.
+        template: arguments of the chat templates of draft, target and judge, such as
+            `enable_thinking: false`; sent to servers that render conversations themselves.
     """
 
     system: str | None = "auto"
     plain: str | None = None
+    template: Annotated[
+        dict[str, JsonValue],
+        Field(description="names and JSON values, such as {enable_thinking: false}"),
+    ] = {}
 
     @field_validator("plain")
     @classmethod
     def _asks(cls, value: str | None) -> str | None:
         if value is not None and "{question}" not in value:
             raise ConfigError("the plain prompt must contain {question}")
+        return value
+
+    @field_validator("template")
+    @classmethod
+    def _are_the_templates(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name in value:
+            if not name.isidentifier():
+                raise ConfigError(f"{name!r} is no name of a template's argument")
+            if name in NOT_OF_TEMPLATES:
+                raise ConfigError(
+                    f"{name} is not for you to set: it belongs to how conversations are rendered"
+                )
         return value
 
 

@@ -66,6 +66,7 @@ def result_key(
             "options": describe(method),
             "models": {role: _model(config, role) for role in Role if role in roles},
             "plain_prompt": config.prompt.plain,
+            **({"template": template} if (template := config.prompt.template) else {}),
             "engine": engine,
             "seed": config.run.seed,
         }

@@ -74,6 +74,7 @@ class Meta:
         shapes: of the models by role, for the FLOPs; None where not known or not needed.
         problems: how many were asked for at most, of all shards together.
         shard: `i/n`, or None for all.
+        notes: what the models noted of their prompts (see `core.protocols.Noted`).
     """
 
     data: str
@@ -85,6 +86,7 @@ class Meta:
     seed: int
     problems: int
     shard: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -268,7 +270,7 @@ class ResultFile:
             shapes: of the models.
         """
         self._meta = replace(self._meta, shapes=shapes)
-        _write_json(self._folder / f"{self._meta.name}.json", asdict(self._meta))
+        self._describe()
         self._file = LockedFile(self._path, self.name)
         kept = finished_first(r for r in self.found.records if not is_retried(r))
         data = b"".join(as_line(record) for record in kept.values())
@@ -282,10 +284,22 @@ class ResultFile:
         self._file.append(as_line(record))
         self.answers[record["id"], record["sample"]] = record
 
-    def close(self) -> None:
-        """Let others write."""
-        if self._file is not None:
-            self._file.close()
+    def close(self, notes: Iterable[str] = ()) -> None:
+        """Let others write.
+
+        Args:
+            notes: what the models noted (see `Meta`).
+        """
+        if self._file is None:
+            return
+        if new := dict.fromkeys(notes) | dict.fromkeys(self._meta.notes):
+            self._meta = replace(self._meta, notes=tuple(sorted(new)))
+            self._describe()
+        self._file.close()
+
+    def _describe(self) -> None:
+        """Write down what the cell is made with."""
+        _write_json(self._folder / f"{self._meta.name}.json", asdict(self._meta))
 
     def _others(self) -> list[Path]:
         """The files of other shards of this cell, and of the whole."""
@@ -298,7 +312,7 @@ def _widened(meta: Meta, before: Meta) -> Meta:
     """With what was known and asked for before."""
     shapes = {**before.shapes, **meta.shapes}
     problems = max(before.problems, meta.problems)
-    return replace(meta, shapes=shapes, problems=problems)
+    return replace(meta, shapes=shapes, problems=problems, notes=before.notes)
 
 
 def as_line(record: Mapping[str, Any]) -> bytes:
@@ -338,7 +352,9 @@ def _read_cell(path: Path) -> ResultSet:
 
 def _read_meta(path: Path) -> Meta:
     try:
-        return Meta(**json.loads(path.read_text(encoding="utf-8")))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found["notes"] = tuple(found.get("notes", ()))
+        return Meta(**found)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{path} does not describe results of rsd eval: {error}; "

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from rsdecode.core.errors import ModelLoadError
 from rsdecode.core.types import Context, Message
+from rsdecode.text.chat_template import NO_ARGUMENTS, SystemRole
 from rsdecode.text.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
@@ -32,18 +35,26 @@ class Prompts:
     message, if any, then the plain prompt filled with the question. The answer follows: steps in
     this model's own vocabulary as the ids they were written in, others tokenised one by one.
 
+    Control tokens come from the template alone: what messages and steps spell stays text.
     Text that cannot be rendered raises an `RsdError`.
 
     Args:
         tokenizer: of the model.
         plain_prompt: with `{question}`, for models without a chat template.
+        template: arguments of the chat template, such as `enable_thinking`.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, plain_prompt: str) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        plain_prompt: str,
+        template: Mapping[str, Any] = NO_ARGUMENTS,
+    ) -> None:
         self.vocabulary = vocabulary_of(tokenizer)
         self.has_template = bool(getattr(tokenizer, "chat_template", None))
         self._tokenizer: Any = tokenizer
-        self._words = Vocabulary(tokenizer)
+        self._words = Vocabulary(tokenizer, template)
+        self._arguments = tuple(template)
         self._plain_prompt = plain_prompt
         self._rendered = lru_cache(maxsize=4096)(self._render)
 
@@ -74,17 +85,67 @@ class Prompts:
 
     def text_ids(self, text: str) -> Ids:
         """The ids of a text in the middle of a sequence."""
-        return self._words.ids(text)
+        return self._words.text_ids(text)
+
+    @cached_property
+    def turn_end(self) -> int | None:
+        """The control token that ends a reply in the chat template.
+
+        None without a template, and where a reply ends with ordinary text.
+        """
+        if not self.has_template:
+            return None
+        starts = {self._tokenizer.bos_token_id, self._tokenizer.unk_token_id}
+        for closing in self._words.template.after_reply():
+            token = self._words.control.starting(closing)
+            if token is not None and token not in starts:
+                return token
+        return None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What one would not expect of these prompts; complete once they were rendered."""
+        template = self._words.template
+        notes: list[str] = []
+        if template.moved_system:
+            does = "refuses" if template.system_role is SystemRole.REFUSED else "drops"
+            notes.append(
+                f"the chat template {does} system messages: their text goes before the question, "
+                "in the same turn"
+            )
+        unused = template.unused_arguments if self.has_template else self._arguments
+        if unused:
+            why = "the chat template never mentions"
+            if not self.has_template:
+                why = "nothing reads without a chat template"
+            notes.append(
+                f"prompt.template sets {', '.join(unused)}, which {why}: correct the name, or "
+                "leave it out"
+            )
+        return tuple(notes)
 
     def _render(self, messages: tuple[Message, ...], plain_prompt: str) -> Ids:
         if self.has_template:
-            return self.text_ids(self._words.chat(messages, reply=True))
-        ids = self.text_ids(plain_text(messages, plain_prompt))
+            return self._chat_ids(messages)
+
+        def filled(safe: Sequence[Message]) -> str:
+            return plain_text(safe, plain_prompt)
+
+        ids = self._words.filled_ids(messages, filled)
         start = self._tokenizer.bos_token_id
         return ids if start is None else (start, *ids)
 
+    def _chat_ids(self, messages: tuple[Message, ...]) -> Ids:
+        ids = self._words.chat_ids(messages, reply=True)
+        if not ids:
+            raise ModelLoadError(
+                f"the chat template of {self._words.name!r} makes nothing of the messages "
+                f"{[m.role for m in messages]}: correct the template"
+            )
+        return ids
 
-def plain_text(messages: tuple[Message, ...], plain_prompt: str) -> str:
+
+def plain_text(messages: Sequence[Message], plain_prompt: str) -> str:
     """A conversation without a chat template: what comes before the question, then the prompt."""
     parts = [m.content for m in messages[:-1]]
     parts.append(plain_prompt.replace("{question}", messages[-1].content))

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsdecode.core.errors import ModelLoadError, RequestError
 from rsdecode.core.types import Message
+from rsdecode.text.chat_template import NO_ARGUMENTS, ChatTemplate
+from rsdecode.text.control_tokens import ControlTokens, Ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Ids = tuple[int, ...]
+__all__ = ["Ids", "Vocabulary"]
+
+Encoded = TypeVar("Encoded")
 
 
 class Vocabulary:
-    """Turns text, marks and conversations into token ids."""
+    """Turns text, marks and conversations into token ids.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    Args:
+        tokenizer: any of transformers.
+        arguments: of its chat template.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any] = NO_ARGUMENTS
+    ) -> None:
         self._tokenizer: Any = tokenizer
+        self.template = ChatTemplate(tokenizer, arguments)
+
+    @cached_property
+    def control(self) -> ControlTokens:
+        """The tokens that structure conversations."""
+        return ControlTokens(self._tokenizer, self.template.literal_text)
 
     @property
     def name(self) -> str:
@@ -36,19 +55,47 @@ class Vocabulary:
         return self._tokenizer.eos_token or ""
 
     def ids(self, text: str) -> Ids:
-        """The tokens of `text`; special tokens only where the text spells them.
+        """The tokens of `text`; special tokens wherever the text spells them.
+
+        For marks and other text of ours: see `text_ids` and `chat_ids` for that of others.
 
         Raises:
             RequestError: the text is not valid Unicode.
         """
-        try:
-            ids = self._tokenizer.encode(text, add_special_tokens=False, verbose=False)
-        except (TypeError, UnicodeError) as error:
-            raise RequestError(
-                f"{text[:80]!r} cannot be tokenised ({error}): it holds lone surrogates; clean the "
-                "input"
-            ) from error
-        return tuple(ids)
+        return _encoded(self._encode, text)
+
+    def text_ids(self, text: str) -> Ids:
+        """The tokens of a text that a model wrote: special tokens that it spells stay text.
+
+        Raises:
+            RequestError: the text is not valid Unicode.
+        """
+        ids = _encoded(self.control.answer_ids, text)
+        return self.ids(text) if ids is None else ids
+
+    def chat_ids(self, messages: Sequence[Message], *, reply: bool) -> Ids:
+        """The conversation in the model's chat template (see `chat`), as tokens.
+
+        Control tokens are those that the template writes; what messages spell stays text.
+
+        Raises:
+            ModelLoadError: the tokenizer has no chat template, or it refuses such messages.
+            RequestError: the text is not valid Unicode.
+        """
+        return self.filled_ids(messages, lambda shielded: self.chat(shielded, reply=reply))
+
+    def filled_ids(
+        self, messages: Sequence[Message], render: Callable[[Sequence[Message]], str]
+    ) -> Ids:
+        """The tokens of what `render` makes of messages; what they spell stays text.
+
+        Raises:
+            RequestError: the text is not valid Unicode.
+        """
+        safe = [replace(m, content=self.control.shielded(m.content)) for m in messages]
+        if all(old == new for old, new in zip(messages, safe, strict=True)):
+            return self.ids(render(messages))
+        return _encoded(self.control.rendered_ids, render(safe))
 
     def token(self, mark: str) -> int:
         """The token that is exactly `mark`.
@@ -100,22 +147,15 @@ class Vocabulary:
         Raises:
             ModelLoadError: the tokenizer has no chat template, or it refuses such messages.
         """
-        if not self._tokenizer.chat_template:
+        if not self.template:
             raise ModelLoadError(
                 f"the tokenizer of {self.name!r} has no chat template, which this reward model "
                 "needs: save one with the tokenizer"
             )
-        turns = [{"role": m.role, "content": m.content} for m in messages]
-        try:
-            text = self._tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=reply
-            )
-        except Exception as error:  # templates raise errors of their own, by Jinja
-            raise ModelLoadError(
-                f"the chat template of {self.name!r} refuses the messages "
-                f"{[m.role for m in messages]} ({error}): change them, or the template"
-            ) from error
-        return cast(str, text)
+        return self.template.render(messages, reply=reply)
+
+    def _encode(self, text: str) -> Ids:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False, verbose=False))
 
     def _text(self, *ids: int) -> str:
         return self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
@@ -126,3 +166,14 @@ class Vocabulary:
             "use the tokenizer that the reward model was trained with, or name another kind of "
             "reward model"
         )
+
+
+def _encoded(encode: Callable[[str], Encoded], text: str) -> Encoded:
+    """What `encode` makes of a text, with an error of ours where it is not valid Unicode."""
+    try:
+        return encode(text)
+    except (TypeError, UnicodeError) as error:
+        raise RequestError(
+            f"{text[:80]!r} cannot be tokenised ({error}): it holds lone surrogates; clean the "
+            "input"
+        ) from error

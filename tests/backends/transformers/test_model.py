@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, Qwen2Config
 
 from rsdecode import RSD, FinishReason, Problem, Role, drive
 from rsdecode.backends.scripted import ScriptedReward
@@ -20,6 +21,7 @@ from rsdecode.core.weighting import Constant
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
 from tests.backends.transformers import tiny
+from tests.text import tokenizers
 
 QUESTION = (Message("user", "How much is the sum?"),)
 
@@ -78,12 +80,13 @@ async def test_errors_of_single_requests() -> None:
 async def test_a_template_that_refuses_the_messages_fails_its_request() -> None:
     tokenizer = tiny.tokenizer(chat=True)
     tokenizer.chat_template = (
-        "{% if messages[0].role == 'system' %}{{ raise_exception('no!') }}{% endif %}"
+        "{% if messages[-1].role == 'assistant' %}{{ raise_exception('no!') }}{% endif %}"
+        "{{ messages[-1].content }}"
     )
     model = LocalModel(tiny.causal_model(), tokenizer, LoadOptions(slots=2))
     refused, fine = await model.generate(
         [
-            Generate(Role.DRAFT, Context((Message("system", "Be kind."), *QUESTION)), 4),
+            Generate(Role.DRAFT, Context((*QUESTION, Message("assistant", "Two."))), 4),
             Generate(Role.DRAFT, Context(QUESTION).followed_by(Segment("So")), 4),
         ]
     )
@@ -262,4 +265,62 @@ async def test_steps_end_at_the_separator() -> None:
         assert text.rstrip("\ufffd") == reply.segment.text.rstrip("\ufffd")
         if reply.finish_reason is FinishReason.STOP:
             assert PARAGRAPH.end(reply.segment.text) is not None
+    model.close()
+
+
+def chat_model(template: str | None, **generation: Any) -> LocalModel:
+    """A random model whose tokenizer has the control tokens of chats."""
+    words = tokenizers.byte_level(template)
+    torch.manual_seed(0)
+    config = Qwen2Config(**{**tiny.SHAPE, "vocab_size": len(words), "eos_token_id": None})
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.generation_config.eos_token_id = generation.get("eos")
+    return LocalModel(model, words, LoadOptions(slots=4), name="chatty")
+
+
+async def test_the_token_that_ends_turns_ends_answers() -> None:
+    model = chat_model(tokenizers.CHATML)
+    asked = [
+        Generate(Role.DRAFT, Context(QUESTION), 300, sampling=Sampling(9.0), seed=seed)
+        for seed in range(8)
+    ]
+    replies = await model.generate(asked)
+    end = tokenizers.byte_level().convert_tokens_to_ids("<|im_end|>")
+    written = [reply for reply in replies if isinstance(reply, Generated)]
+    assert len(written) == 8
+    assert all(end not in (reply.segment.tokens or Tokens("", ())).ids for reply in written)
+    assert FinishReason.EOS in {reply.finish_reason for reply in written}
+    assert model.describe()["end of sequence"] == "<eos>, <|im_end|>"
+    [note] = model.notes
+    assert note.startswith("chatty: ")
+    assert "ends turns with <|im_end|>, which the checkpoint does not list" in note
+    assert '"eos_token_id": [264, 266]' in note
+    model.close()
+
+
+@pytest.mark.parametrize(
+    ("template", "eos", "ends"),
+    [
+        (None, None, "<eos>"),  # a base model
+        (None, [265], "<eos>, <|im_start|>"),
+        (tokenizers.CHATML, [266], "<eos>, <|im_end|>"),
+        (tokenizers.DROPS_SYSTEM, None, "<eos>"),
+    ],
+)
+def test_ends_that_the_checkpoint_states_are_no_news(
+    template: str | None, eos: list[int] | None, ends: str
+) -> None:
+    model = chat_model(template, eos=eos)
+    assert model.describe()["end of sequence"] == ends
+    assert model.notes == ()
+    model.close()
+
+
+async def test_a_refused_system_message_is_noted_and_heard() -> None:
+    model = chat_model(tokenizers.REFUSES_SYSTEM, eos=[266])
+    messages = (Message("system", "Be kind."), *QUESTION)
+    [reply] = await model.generate([Generate(Role.DRAFT, Context(messages), 4)])
+    assert isinstance(reply, Generated)
+    [note] = Models(model, model).notes()
+    assert note.startswith("chatty: the chat template refuses system messages")
     model.close()

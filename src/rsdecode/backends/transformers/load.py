@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,6 +36,7 @@ class LoadOptions:
         max_context: tokens of a sequence at most; None for what the model was made for.
         revision: of a model on the hub.
         plain_prompt: with `{question}`; for models without a chat template.
+        template: arguments of the chat template, such as `enable_thinking`.
     """
 
     device: str = "auto"
@@ -43,6 +45,7 @@ class LoadOptions:
     max_context: int | None = None
     revision: str | None = None
     plain_prompt: str = PLAIN_PROMPT
+    template: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

@@ -83,9 +83,10 @@ class LocalModel:
     ) -> None:
         self._name = name
         self._model = model
-        self._prompts = Prompts(tokenizer, options.plain_prompt)
+        self._prompts = Prompts(tokenizer, options.plain_prompt, options.template)
         self._tokenizer = tokenizer
-        self._eos = _end_of_sequence(model, tokenizer, name)
+        self._stated_eos = _end_of_sequence(model, tokenizer)
+        self._eos = self._ends_of_answers()
         self._shape = model_shape(model)
         self._engine = Engine(
             CausalNetwork(model),
@@ -167,18 +168,31 @@ class LocalModel:
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""
         model: Any = self._model
-        end = ", ".join(str(self._tokenizer.convert_ids_to_tokens(i)) for i in sorted(self._eos))
         weights = sum(p.numel() * p.element_size() for p in model.parameters())
         return {
             "model": f"{type(model).__name__}, {self._shape.parameters:,} parameters",
             "tokenizer": f"{type(self._tokenizer).__name__}, {len(self._tokenizer)} tokens",
             "vocabulary": self.vocabulary,
             "prompt": "chat template" if self._prompts.has_template else "plain prompt",
-            "end of sequence": end,
+            "end of sequence": self._spelled(self._eos),
             "context": f"{self._engine.max_context} tokens",
             "device": f"{model.device}, {str(model.dtype).removeprefix('torch.')}",
             "memory": f"{weights / 2**20:.0f} MiB of weights",
         }
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of results must know; complete once requests were served."""
+        notes = [*self._prompts.notes]
+        if unstated := self._eos - self._stated_eos:
+            ends, named = self._spelled(unstated), self._spelled(self._stated_eos)
+            listed = ", ".join(str(token) for token in sorted(self._eos))
+            notes.append(
+                f"the chat template ends turns with {ends}, which the checkpoint does not list as "
+                f"an end of sequence ({named or 'it lists none'}): answers end there here; for "
+                f'other tools set "eos_token_id": [{listed}] in its generation_config.json'
+            )
+        return tuple(f"{self._name}: {note}" for note in notes)
 
     def end(self, session: str) -> None:
         """A session is over: its place in the cache is free."""
@@ -191,6 +205,24 @@ class LocalModel:
     def close(self) -> None:
         """Free the engine; requests under way are answered with `Failed`."""
         self._engine.close()
+
+    def _ends_of_answers(self) -> frozenset[int]:
+        """The stated ends of a sequence, and the token that ends turns in the chat template.
+
+        Raises:
+            ModelLoadError: there is none.
+        """
+        turn_end = self._prompts.turn_end
+        ends = self._stated_eos if turn_end is None else self._stated_eos | {turn_end}
+        if not ends:
+            raise ModelLoadError(
+                f"the tokenizer of {self._name!r} has no end-of-sequence token, so no answer would "
+                "ever end: set eos_token in its tokenizer_config.json"
+            )
+        return ends
+
+    def _spelled(self, ids: frozenset[int]) -> str:
+        return ", ".join(str(self._tokenizer.convert_ids_to_tokens(i)) for i in sorted(ids))
 
     def _job(self, request: Generate) -> Decode | Generated | Failed:
         prompt = self._prompts.prompt_ids(request.context.messages)
@@ -274,18 +306,10 @@ def _softmax(logits: Tensor) -> tuple[float, ...]:
     return tuple(float(probability) for probability in logits.double().softmax(-1))
 
 
-def _end_of_sequence(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
-) -> frozenset[int]:
+def _end_of_sequence(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """All ids that end a sequence, from tokenizer and generation config."""
     generation: Any = getattr(model, "generation_config", None)
     stated: Any = getattr(generation, "eos_token_id", None)
     own: Any = tokenizer.eos_token_id
     listed: list[Any] = [own, *(stated if isinstance(stated, list) else [stated])]
-    ids = frozenset(int(token) for token in listed if token is not None)
-    if not ids:
-        raise ModelLoadError(
-            f"the tokenizer of {name!r} has no end-of-sequence token, so no answer would ever end: "
-            "set eos_token in its tokenizer_config.json"
-        )
-    return ids
+    return frozenset(int(token) for token in listed if token is not None)

@@ -45,6 +45,7 @@ def made(report: Report) -> list[tuple[str, str]]:
         ("results of rsdecode", _listed(meta.version for meta in metas)),
         ("report of rsdecode", __version__),
         ("folders", _listed(report.folders)),
+        *(("note", note) for note in dict.fromkeys(n for meta in metas for n in meta.notes)),
     ]
 
 
