@@ -27,9 +27,9 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from benchmarks.tiny_families import families, model_class, tiny_config, tiny_model
+from benchmarks.tiny_families import families, model_class, tiny_model
 from rsdecode.backends.transformers.engine import Engine
 from rsdecode.backends.transformers.families import attention_of
 from rsdecode.backends.transformers.jobs import Decode, Decoded
@@ -96,8 +96,7 @@ def try_family(family: str) -> Finding:
     """Load a tiny model of a family and compare its tokens with `generate`'s."""
     known = model_class(family)
     try:
-        config = tiny_config(family)
-        attention_of(known, config)
+        attention_of(known, CONFIG_MAPPING[family]())
         model = tiny_model(family)
     except ModelLoadError as refused:
         return Finding(family, known.__name__, Verdict.REFUSED, reason=_reason(refused))
@@ -134,15 +133,18 @@ def page(findings: Sequence[Finding]) -> str:
 _HEAD = """\
 # Architectures
 
-Which families of transformers the in-process engine runs. Of each decoder-only family a tiny random model was loaded as a
-user's is; three problems side by side, each with a rejected step, gave `generate`'s tokens (*equal*, with the attention code
-in the last column), or loading was *refused* with the reason given. Written by
+Which families of transformers the in-process engine runs: {summary}, with transformers {version}.
+
+- *equal*: of each decoder-only family a tiny random model was loaded as a user's is; three problems
+  side by side, each with a rejected step, gave `generate`'s tokens. The last column is the
+  attention code.
+- *refused*: loading says so, with the reason.
+- *not tried*: the command can make no tiny model of it, or `generate` itself fails on that model.
+
+Whatever the family, each model that is loaded is first compared, on two short sequences, with its
+own plain forward pass, and refused if its outputs in the engine's cache are others. Written by
 
     python -m benchmarks.architectures --write docs/architectures.md
-
-with transformers {version}: {summary}. *Not tried*: no tiny model of it can be made by the sizes that the command knows, or
-transformers' own `generate` fails on it. Whatever the family, each model that is loaded is first compared, on two short
-sequences, with its own plain forward pass, and refused if its outputs in the engine's cache are others.
 
 | `model_type` | class | | attention or reason |
 |---|---|---|---|"""
@@ -181,7 +183,9 @@ async def _write(model: Any, expected: Sequence[Sequence[int]]) -> list[list[int
     return [[*a, *b] for a, b in zip(first, second, strict=True)]
 
 
-async def _decode(engine: Engine, prompts: Sequence[tuple[int, ...]], count: int) -> list[list[int]]:
+async def _decode(
+    engine: Engine, prompts: Sequence[tuple[int, ...]], count: int
+) -> list[list[int]]:
     jobs = [Decode(str(i), ids, count) for i, ids in enumerate(prompts)]
     replies = await engine.decode(jobs)
     for reply in replies:

@@ -16,7 +16,7 @@ FULL: str = "full_attention"
 SLIDING: str = "sliding_attention"
 EAGER = frozenset(
     {
-        "gemma2", "gpt_oss", "granite_swa", "granitemoe_swa", "mimo_v2_flash", "mpt", "vaultgemma",
+        "flint", "gemma2", "gpt_oss", "granite_swa", "granitemoe_swa", "mimo_v2_flash", "mpt", "vaultgemma",
         "xglm",
     }
 )  # fmt: skip
