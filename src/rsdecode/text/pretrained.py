@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsdecode.core.errors import ModelLoadError
+from rsdecode.text.adapter import find_adapter, require_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -20,7 +21,7 @@ UNLIMITED = 1 << 20
 def read_config(
     path_or_id: str, revision: str | None = None, gguf_file: str | None = None
 ) -> PreTrainedConfig:
-    """The model's configuration.
+    """The model's configuration; of an adapter that of its base model, with the adapter's labels.
 
     Raises:
         ModelLoadError: there is none to be had.
@@ -31,6 +32,13 @@ def read_config(
     looks_like_path = path_or_id.startswith((".", "/", "~")) or path_or_id.count("/") > 1
     if looks_like_path and not Path(path_or_id).exists():
         raise ModelLoadError(f"model folder {path_or_id!r} does not exist: check the path")
+    adapter = None if gguf_file else find_adapter(path_or_id, revision)
+    if adapter is not None and not (adapter.folder / "config.json").is_file():
+        require_base(adapter)
+        config: Any = read_config(adapter.base)
+        if adapter.labels is not None and adapter.labels != config.num_labels:
+            config.num_labels = adapter.labels
+        return config
     try:
         return auto.from_pretrained(path_or_id, revision=revision, **gguf_argument(gguf_file))
     except (OSError, ValueError, KeyError) as error:
@@ -43,13 +51,17 @@ def read_config(
 def load_tokenizer(
     path_or_id: str, revision: str | None = None, gguf_file: str | None = None
 ) -> PreTrainedTokenizerBase:
-    """The model's tokenizer.
+    """The model's tokenizer; that of the base model where an adapter has none beside it.
 
     Raises:
         ModelLoadError: there is none to be had.
     """
     from transformers import AutoTokenizer
 
+    adapter = None if gguf_file else find_adapter(path_or_id, revision)
+    if adapter is not None and not adapter.has_tokenizer:
+        require_base(adapter)
+        return load_tokenizer(adapter.base)
     auto: Any = AutoTokenizer
     reason = "it turns text into nothing"
     try:

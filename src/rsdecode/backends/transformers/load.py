@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rsdecode.backends.transformers.adapters import given_by, merge_adapter, require_peft
+from rsdecode.backends.transformers.families import attention_of
+from rsdecode.backends.transformers.probe import require_equal_outputs
 from rsdecode.backends.transformers.worker import run_in_temporary_thread
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ModelLoadError, OutOfMemory
+from rsdecode.text.adapter import find_adapter, require_base
 from rsdecode.text.pretrained import (
     PLAIN_PROMPT,
     first_line,
@@ -90,51 +94,93 @@ def resolve_dtype(name: str, device: torch.device, config: PreTrainedConfig) -> 
 
 
 def load_pretrained(
-    auto_class: Any, path_or_id: str, options: LoadOptions, gguf_file: str | None = None
+    auto_class: Any,
+    path_or_id: str,
+    options: LoadOptions,
+    gguf_file: str | None = None,
+    **arguments: Any,
 ) -> PreTrainedModel:
-    """A model with its weights, on its device.
+    """A model with its weights, on its device; an adapter is merged into its base model.
 
-    `auto_class` is `AutoModelForCausalLM`, `AutoModel`, ...
+    Args:
+        auto_class: `AutoModelForCausalLM`, `AutoModel`, ...
+        path_or_id: a folder, or the id of a model on the hub.
+        options: device, dtype and revision are taken from here.
+        gguf_file: name of a GGUF file in that folder.
+        arguments: more of `from_pretrained`.
 
     Raises:
-        ModelLoadError: no weights, weights that do not fit the configuration, an unknown type.
+        ModelLoadError: no weights, weights that do not fit the configuration, an unknown type, a
+            family that the engine cannot run, an adapter without its base.
         OutOfMemory: the device is too small.
     """
+    adapter = None if gguf_file else find_adapter(path_or_id, options.revision)
+    if adapter is not None:
+        require_base(adapter)
+        require_peft(adapter)
+        if find_adapter(adapter.base) is not None:
+            raise ModelLoadError(
+                f"{path_or_id!r} is an adapter of {adapter.base!r}, which is an adapter itself: "
+                "merge that one into its base model first"
+            )
+        arguments["config"] = read_config(path_or_id, options.revision)
     config = read_config(path_or_id, options.revision, gguf_file)
     device = resolve_device(options.device)
     dtype = resolve_dtype(options.dtype, device, config)
-    text: Any = config.get_text_config()
-    softcap = getattr(text, "attn_logit_softcapping", None)
+    attention = attention_of(_model_class(auto_class, config), config)
 
-    def load() -> tuple[PreTrainedModel, dict[str, Any]]:
+    def load() -> tuple[PreTrainedModel, list[str]]:
         model, report = auto_class.from_pretrained(
-            path_or_id,
-            revision=options.revision,
+            path_or_id if adapter is None else adapter.base,
+            revision=options.revision if adapter is None else None,
             dtype=dtype,
-            attn_implementation="eager" if softcap else "sdpa",
+            attn_implementation=attention,
             output_loading_info=True,
             **gguf_argument(gguf_file),
+            **arguments,
         )
-        return model.to(device), report
+        missing = sorted(report["missing_keys"])
+        if adapter is not None:
+            missing = [name for name in missing if not given_by(adapter, name)]
+            model = merge_adapter(model, adapter)
+        model = model.to(device)
+        if not missing:
+            require_equal_outputs(model, path_or_id)
+        return model, missing
 
+    what = f"the weights of {path_or_id!r}"
+    if adapter is not None:
+        what = f"the base model {adapter.base!r} of the adapter {path_or_id!r}"
     try:
-        model, report = run_in_temporary_thread(load)
+        model, missing = run_in_temporary_thread(load)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(
             f"{path_or_id!r} does not fit into the memory of {device}: choose a smaller model, "
             "--dtype bfloat16 or --device cpu"
         ) from error
+    except ModelLoadError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise ModelLoadError(
-            f"cannot load the weights of {path_or_id!r} ({first_line(error)}): the folder needs "
-            "model.safetensors that fit its config.json"
+            f"cannot load {what} ({first_line(error)}): the folder needs model.safetensors that "
+            "fit its config.json"
         ) from error
-    if missing := sorted(report["missing_keys"]):
+    if missing:
         raise ModelLoadError(
             f"{path_or_id!r} lacks {len(missing)} weights, {missing[0]} among them: its checkpoint "
             f"is incomplete, or not one of {type(model).__name__}"
         )
     return model
+
+
+def _model_class(auto_class: Any, config: PreTrainedConfig) -> Any:
+    """The class that `auto_class` would load; None where only loading tells."""
+    mapping: Any = getattr(auto_class, "_model_mapping", {})
+    try:
+        found = mapping[type(config)]
+    except KeyError:
+        return None
+    return found[0] if isinstance(found, tuple) else found
 
 
 def declared_shape(auto_class: Any, config: PreTrainedConfig, **sizes: int) -> ModelShape:

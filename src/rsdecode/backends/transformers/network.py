@@ -13,13 +13,10 @@ import torch
 from torch import Tensor
 
 from rsdecode.backends.transformers.cache import Batch, SlotCache
-from rsdecode.core.errors import ModelLoadError
+from rsdecode.backends.transformers.families import attention_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-FULL: str = "full_attention"
-SLIDING: str = "sliding_attention"
 
 
 class Network(Protocol):
@@ -46,7 +43,7 @@ class _HuggingFaceNetwork:
         self._model = model.eval()
         self._config: Any = model.config.get_text_config()
         self._dtype: torch.dtype = model.dtype
-        self._windows = _attention_windows(self._config)
+        self._windows = attention_windows(self._config)
         names = inspect.signature(model.forward).parameters
         self._cache_argument = "cache" if "cache" in names else "past_key_values"
 
@@ -105,22 +102,3 @@ class BackboneNetwork(_HuggingFaceNetwork):
         """The head's outputs (see `Network`)."""
         hidden: Tensor = self._run(ids, batch, cache).last_hidden_state
         return self._head(hidden[:, -1:] if last_only else hidden)
-
-
-def _attention_windows(config: Any) -> dict[str, int | None]:
-    """The kinds of attention layers of a model, each with its sliding window.
-
-    Raises:
-        ModelLoadError: layers that keep something else than keys and values.
-    """
-    window: int | None = getattr(config, "sliding_window", None)
-    kinds: set[str] = set(getattr(config, "layer_types", None) or ())
-    if unknown := kinds - {FULL, SLIDING}:
-        raise ModelLoadError(
-            f"{config.model_type} has {', '.join(sorted(unknown))} layers, whose state cannot be "
-            "rewound to an earlier position: serve it by vLLM or SGLang, or choose a model with "
-            "full or sliding attention"
-        )
-    if not kinds:
-        return {FULL: window}
-    return {kind: window if kind == SLIDING else None for kind in (FULL, SLIDING) if kind in kinds}

@@ -1,0 +1,94 @@
+"""Compares a loaded model in our engine's cache with its own plain forward pass.
+
+A family whose attention code disregards our masks, positions or cache would write other tokens
+without any error. Two short sequences, side by side, in pieces, with a step taken back, show it
+before the first request.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rsdecode.backends.transformers.cache import SlotCache
+from rsdecode.backends.transformers.network import BackboneNetwork, CausalNetwork
+from rsdecode.core.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_LENGTHS = (11, 7)
+_EXACT, _ROUNDED = 1e-2, 0.2
+"""Distance of outputs that is put down to rounding, in float32 and in shorter types. Wrong masks
+give distances from .1 to 2."""
+
+
+def require_equal_outputs(model: PreTrainedModel, name: str) -> None:
+    """Check that the engine's way of running a model changes no outputs.
+
+    Args:
+        model: loaded, on its device.
+        name: for the message.
+
+    Raises:
+        ModelLoadError: it does, or the model cannot be run this way at all.
+    """
+    kind = model.config.get_text_config().model_type
+    remedy = "serve it by vLLM or SGLang, or choose another model"
+    try:
+        distance = output_distance(model)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise ModelLoadError(
+            f"{name!r} ({kind}) cannot be run by this engine, which gives a model its own masks, "
+            f"positions and cache ({type(error).__name__}: {str(error)[:160]}): {remedy}"
+        ) from error
+    limit = _EXACT if model.dtype == torch.float32 else _ROUNDED
+    if not distance <= limit:
+        raise ModelLoadError(
+            f"{name!r} ({kind}) gives other outputs in this engine's cache than by itself "
+            f"(relative distance {distance:.2g}), so its answers would be wrong: {remedy}"
+        )
+
+
+@torch.inference_mode()
+def output_distance(model: PreTrainedModel) -> float:
+    """The relative distance of outputs in our cache from those of a plain forward pass.
+
+    The largest of four positions; in short types the second largest, as one position may round to
+    another expert of a mixture.
+    """
+    anything: Any = model.eval()
+    writes = anything.get_output_embeddings() is not None
+    inner = model if writes else anything.base_model
+    network = CausalNetwork(inner) if writes else BackboneNetwork(inner, lambda hidden: hidden)
+    size: int = anything.get_input_embeddings().weight.shape[0]
+    first, second = ([(37 * i * i + 11 * i + 5) % size for i in range(n)] for n in _LENGTHS)
+    cache = SlotCache(2, max(_LENGTHS) + 1)
+
+    def run(slots: list[int], pieces: list[list[int]], starts: list[int]) -> Tensor:
+        width = max(map(len, pieces))
+        batch = cache.batch(slots, [len(piece) for piece in pieces], starts, width)
+        ids = torch.tensor([[0] * (width - len(piece)) + piece for piece in pieces])
+        return network.forward(ids, batch, cache, last_only=True)[:, -1].float()
+
+    def plain(ids: list[int]) -> Tensor:
+        given = torch.tensor([ids], device=model.device)
+        outputs: Any = inner(input_ids=given, use_cache=False)
+        return (outputs.logits if writes else outputs.last_hidden_state)[0].float()
+
+    whole, other = plain(first), plain(second)
+    begun = run([0, 1], [first[:6], second[:3]], [0, 0])
+    run([0], [second[:2]], [6])  # a step that is taken back
+    ended = run([0, 1], [first[6:], second[3:]], [6, 3])
+    pairs = [
+        (begun[0], whole[5]), (begun[1], other[2]), (ended[0], whole[-1]), (ended[1], other[-1]),
+    ]  # fmt: skip
+    distances = [float((a - b).norm() / (b - b.mean()).norm()) for a, b in pairs]
+    if not all(map(math.isfinite, distances)):
+        return 0.0  # damaged weights, of which every request says so
+    return sorted(distances)[-1 if model.dtype == torch.float32 else -2]
