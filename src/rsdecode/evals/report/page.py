@@ -38,7 +38,7 @@ def require_jinja() -> None:
         import jinja2 as _  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "the report's page needs jinja2, which is not installed: pip install 'rsdecode[eval]'"
+            "the report's page needs jinja2, which is not installed: pip install 'rsdecode[report]'"
         ) from None
 
 
