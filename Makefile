@@ -43,7 +43,7 @@ lint: install
 
 # The API reference, from docstrings; a warning is an error.
 docs: install
-	$(BIN)/python -W error -m pdoc --docformat google -o build/docs rsdecode !rsdecode.vllm_plugin.prm
+	$(BIN)/python docs/build_api.py build/docs
 
 # What users install: the wheel in a clean environment, away from this folder.
 wheel: install

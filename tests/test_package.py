@@ -41,7 +41,7 @@ def test_all_is_the_public_names() -> None:
     }
     late = set(rsdecode._LATE)  # pyright: ignore[reportPrivateUsage]
     unexported = {"annotations", "Any", "TYPE_CHECKING"}
-    assert set(rsdecode.__all__) == (public - unexported) | late | {"__version__"}
+    assert set(rsdecode.__all__) == (public | late | {"__version__"}) - unexported
     assert len(rsdecode.__all__) == len(set(rsdecode.__all__))
     assert dir(rsdecode) == sorted(rsdecode.__all__)
 
