@@ -1,7 +1,7 @@
 """The entry point of `rsd`: every error becomes one line and an exit code.
 
 Exit codes: 0 done · 1 some problems or lines failed · 2 wrong options, configuration or models ·
-130 interrupted · 141 the reader of our output went away.
+130 interrupted (Ctrl-C) · 141 the reader of our output went away · 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -16,27 +16,21 @@ from typing import Annotated
 import typer
 
 from rsdecode import __version__
-from rsdecode.cli import demo, doctor, lm_eval, report, solve, tune
-from rsdecode.cli import eval as evaluate
+from rsdecode.cli.commands import HELP_OPTIONS, CommandList
 from rsdecode.cli.messages import InterruptedRun, ReaderGone, print_error, print_note
+from rsdecode.cli.termination import Termination
 from rsdecode.core.errors import RsdError
 
-DONE, SOME_FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+DONE, SOME_FAILED, USAGE, INTERRUPTED, BROKEN_PIPE, TERMINATED = 0, 1, 2, 130, 141, 143
 
 app = typer.Typer(
     name="rsd",
+    cls=CommandList,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_OPTIONS,
 )
-app.command("solve")(solve.command)
-app.command("demo")(demo.command)
-app.command("doctor")(doctor.command)
-app.command("eval")(evaluate.command)
-app.command("lm-eval", context_settings=lm_eval.CONTEXT)(lm_eval.command)
-app.command("report")(report.command)
-app.command("tune")(tune.command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -56,18 +50,17 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code. A traceback only shows with RSD_DEBUG=1."""
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # so that python:MODULE:FUNCTION finds the user's own module
     if not os.environ.get("RSD_DEBUG"):
         logging.getLogger("rsdecode").addHandler(logging.NullHandler())  # errors are shown anyway
         logging.getLogger("rsdecode").propagate = False
     try:
-        code = _run(arguments)
+        with Termination() as termination:
+            code = _run(arguments)
         sys.stdout.flush()
     except (ReaderGone, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    return code
+    return TERMINATED if code == INTERRUPTED and termination.asked_for else code
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -20,6 +20,7 @@ from rsdecode.core.types import Problem, Role
 from rsdecode.evals.grading import AnswerKind
 from rsdecode.methods import Method
 from rsdecode.models.abacus import ModelName, model_path
+from rsdecode.rewards.user_function import make_findable
 
 _DIGITS = 16
 _WHOLE = 1 << 20
@@ -188,6 +189,7 @@ def _source(function: Any) -> str | None:
 def _module_source(module: str) -> str | None:
     """Of a module's file; loading the model says what is wrong with one that cannot be found."""
     try:
+        make_findable(module)
         found = importlib.util.find_spec(module)
     except Exception:  # noqa: BLE001 - a user's package
         return None

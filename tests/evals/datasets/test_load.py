@@ -185,8 +185,12 @@ def test_without_the_hub_the_remedies_are_named(
     assert "\n" not in str(error.value)
 
 
-def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "datasets", None)
+@pytest.mark.parametrize("module", [None, ModuleType("datasets")])
+def test_without_the_library_the_extra_is_named(
+    module: ModuleType | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder `datasets/` on the Python path is not the library."""
+    monkeypatch.setitem(sys.modules, "datasets", module)
     with pytest.raises(ConfigError, match=r"rsdecode\[eval\].*gsm8k@PATH\.jsonl"):
         load_dataset("gsm8k")
 

@@ -114,16 +114,18 @@ def _rows_of_hub(entry: Dataset) -> Iterator[tuple[str, int, RawQuestion]]:
     file = f"or give a local file: {entry.name}@PATH.jsonl"
     try:
         import datasets
-    except ImportError:
+
+        library: Any = datasets
+        load, hide_bars = library.load_dataset, library.disable_progress_bars
+    except (ImportError, AttributeError):  # or a folder that happens to be called datasets
         raise ConfigError(
             f"{entry.name} comes from the Hugging Face hub, which needs pip install "
             f"'rsdecode[data]'; {file}"
         ) from None
-    library: Any = datasets
     if not sys.stderr.isatty():
-        library.disable_progress_bars()
+        hide_bars()
     try:
-        table = library.load_dataset(source.repo, source.config, split=source.split)
+        table = load(source.repo, source.config, split=source.split)
     except Exception as error:  # whatever the hub's client raises: the remedy is the same
         terms = f"accept its terms at https://huggingface.co/datasets/{source.repo} and log in "
         remedy = f"{terms}(hf auth login), " if source.gated else "check the network, "
