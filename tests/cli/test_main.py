@@ -85,6 +85,19 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, models: list[str]) 
     assert err == b""
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["solve", "q", "--json"]])
+def test_output_that_does_not_fit_is_told(
+    arguments: list[str], tmp_path: Path, models: list[str]
+) -> None:
+    options = models if "solve" in arguments else []
+    with open("/dev/full", "w") as full:
+        result = run(*arguments, *options, cwd=tmp_path, stdout=full)
+    assert result.code == 2
+    assert result.err.startswith("error: standard output cannot be written: No space left")
+    assert "make room on its disk, or send it elsewhere" in result.err
+    assert result.err.count("\n") == 1
+
+
 def test_errors_are_coloured_on_a_terminal_only(tmp_path: Path) -> None:
     plain = run("solve", "", cwd=tmp_path)
     assert "\x1b" not in plain.err

@@ -6,6 +6,7 @@ Exit codes: 0 done · 1 some problems or lines failed · 2 wrong options, config
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -58,8 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = _run(arguments)
         sys.stdout.flush()
     except (ReaderGone, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return BROKEN_PIPE
+    except OSError as error:  # what was printed last does not fit on a disk
+        _drop_output()
+        return _failed(_os_message(error), USAGE)
     return TERMINATED if code == INTERRUPTED and termination.asked_for else code
 
 
@@ -79,11 +83,26 @@ def _run(arguments: Sequence[str] | None) -> int:
         if (usage := _usage_message(error)) is not None:
             return _failed(usage, USAGE) if usage else USAGE
         if isinstance(error, OSError):
-            return _failed(str(error), USAGE)
+            return _failed(_os_message(error), USAGE)
         return _failed(f"{type(error).__name__}: {error} (a bug? RSD_DEBUG=1 shows where)", USAGE)
     if code == INTERRUPTED:
         print_note("interrupted")
     return code if isinstance(code, int) else DONE
+
+
+def _drop_output() -> None:
+    """What is still to be printed goes nowhere, or Python would complain of it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _os_message(error: OSError) -> str:
+    """Of an error of the system; where it names no file, it came from printing."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"standard output cannot be written: {error.strerror}: make room on its disk, or send "
+            "it elsewhere, and run the command again"
+        )
+    return str(error)
 
 
 def _failed(message: str, code: int) -> int:

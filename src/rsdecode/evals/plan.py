@@ -17,7 +17,8 @@ from rsdecode.evals.datasets import Dataset, dataset_named, load_dataset
 from rsdecode.evals.grading import AnswerKind
 from rsdecode.methods import Method
 from rsdecode.results.identity import result_key
-from rsdecode.results.store import Key, Meta, Shard
+from rsdecode.results.lines import Key
+from rsdecode.results.store import Meta, Shard
 from rsdecode.session.job import Job
 
 ABACUS_LIMIT = 200
