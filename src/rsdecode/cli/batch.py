@@ -62,8 +62,7 @@ def _questions(source: Path, limit: int | None) -> tuple[list[Question], list[Ba
     if is_dataset(str(source)):
         problems = load_dataset(str(source), limit)
         return [Question(p.id, p.question, p.answer) for p in problems], []
-    questions, bad = read_questions(source)
-    return questions[:limit], bad
+    return read_questions(source, limit)
 
 
 def _solve_into(

@@ -71,6 +71,7 @@ class Meta:
         problems: how many were asked for at most, of all shards together.
         shard: `i/n`, or None for all.
         notes: what the models noted of their prompts (see `core.protocols.Noted`).
+        code: which code made it (see `rsdecode.results.code_version`).
     """
 
     data: str
@@ -83,6 +84,7 @@ class Meta:
     problems: int
     shard: str | None = None
     notes: tuple[str, ...] = ()
+    code: str = ""
 
     @property
     def name(self) -> str:
@@ -247,6 +249,8 @@ class ResultFile(AnswerFile):
             StorageError: something could not be written.
         """
         super().close()
+        if self._writer is None:
+            return
         if new := dict.fromkeys(notes) | dict.fromkeys(self.meta.notes):
             self.meta = replace(self.meta, notes=tuple(sorted(new)))
             self._describe()
