@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rsdecode.config import RunConfig
     from rsdecode.core.protocols import Models
     from rsdecode.evals.plan import EvalRequest, EvalTask
-    from rsdecode.results.store import ResultFile, ResultSet
+    from rsdecode.results.store import ResultFile, ResultSet, Store
 
 METHODS = "draft,target,rsd"
 OUT = Path("runs/eval")
@@ -92,6 +92,7 @@ def command(
             print_warning(store.warning)
         store.describe(_description(config, asked))
         opened = [Opened(task, store.cell(task.meta)) for task in tasks]
+        _tell_new_code(store, opened)
         print_note(f"results: {out}")
         failed = _run(config, opened)
         cells = [_cell(task, file) for task, file in opened]
@@ -188,6 +189,16 @@ async def _run_all(
             watch = progress.start(task.name, Tally(len(jobs), earlier))
             await run_eval_task(
                 task, task.left(file.done), models, file.append, pool=pool, watch=watch
+            )
+
+
+def _tell_new_code(store: Store, opened: Sequence[Opened]) -> None:
+    for task, file in opened:
+        older = [] if file.answers else store.older(task.meta)
+        if older:
+            print_note(
+                f"{task.name}: {older[-1].stem} was answered by another version of the code; "
+                "its answers stay there and are not mixed with those of this one"
             )
 
 

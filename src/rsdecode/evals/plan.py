@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,13 @@ from rsdecode.config.methods import build_named_method
 from rsdecode.config.resolve import settled
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Problem
-from rsdecode.evals.datasets import Dataset, dataset_digest, dataset_named, load_dataset
+from rsdecode.evals.datasets import (
+    Dataset,
+    dataset_digest,
+    dataset_named,
+    load_dataset,
+    load_shuffled,
+)
 from rsdecode.evals.grading import AnswerKind
 from rsdecode.methods import Method
 from rsdecode.results.code_version import code_version
@@ -120,23 +125,10 @@ class _LoadedDataSet:
     @classmethod
     def load(cls, name: str, asked: EvalRequest) -> _LoadedDataSet:
         entry, seed, limit = dataset_named(name), asked.shuffle_seed, asked.limit
-        if seed is None:
-            if limit is None and entry.name == "abacus":
-                limit = ABACUS_LIMIT
-            wanted = load_dataset(name, limit)
-        else:
-            wanted = _shuffled(name, entry, seed, limit)
+        if limit is None and entry.name == "abacus":
+            limit = ABACUS_LIMIT
+        wanted = load_dataset(name, limit) if seed is None else load_shuffled(name, limit, seed)
         return cls(name, entry, dataset_digest(name, shuffle_seed=seed), wanted)
-
-
-def _shuffled(name: str, entry: Dataset, seed: int, limit: int | None) -> Sequence[Problem]:
-    """So many problems in random order, of all that there are."""
-    everything = load_dataset(name, shuffle_seed=seed)
-    if entry.name == "abacus":
-        limit = ABACUS_LIMIT if limit is None else limit
-        if limit > len(everything):
-            everything = load_dataset(name, limit, shuffle_seed=seed)
-    return random.Random(seed).sample(everything, len(everything))[:limit]
 
 
 def _task(

@@ -89,8 +89,13 @@ class Meta:
     @property
     def name(self) -> str:
         """The name of the cell's files, without their suffix."""
-        parts = [_safe(self.data), _safe(self.method), self.key]
+        parts = [self.stem, self.key]
         return "--".join([*parts, Shard.parse(self.shard).suffix] if self.shard else parts)
+
+    @property
+    def stem(self) -> str:
+        """What the names of all cells of the data set and method begin with."""
+        return f"{_safe(self.data)}--{_safe(self.method)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,17 @@ class Store:
     def cell(self, meta: Meta) -> ResultFile:
         """The cell that is described; nothing is written before its `begin`."""
         return ResultFile(self.cells, meta)
+
+    def older(self, meta: Meta) -> list[Path]:
+        """Cells of the same method, data and configuration that other code has made."""
+        found: list[Path] = []
+        for path in sorted(self.cells.glob(f"{meta.stem}--*.json")):
+            other = _read_meta(path)
+            made_with = other.data, other.method, dict(other.config)
+            same = made_with == (meta.data, meta.method, json.loads(json.dumps(meta.config)))
+            if same and other.code != meta.code and other.key != meta.key:
+                found.append(path)
+        return found
 
     def describe(self, asked: Mapping[str, Any]) -> None:
         """Write down what is asked for, for people."""

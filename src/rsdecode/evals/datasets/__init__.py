@@ -2,7 +2,13 @@
 
 from rsdecode.evals.datasets.catalogue import DATASETS
 from rsdecode.evals.datasets.entry import Dataset, HubSource
-from rsdecode.evals.datasets.load import dataset_digest, dataset_named, is_dataset, load_dataset
+from rsdecode.evals.datasets.load import (
+    dataset_digest,
+    dataset_named,
+    is_dataset,
+    load_dataset,
+    load_shuffled,
+)
 
 __all__ = [
     "DATASETS",
@@ -12,4 +18,5 @@ __all__ = [
     "dataset_named",
     "is_dataset",
     "load_dataset",
+    "load_shuffled",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -72,6 +73,32 @@ def load_dataset(
     return list(islice(_problems(entry, rows, shuffle_seed or 0), limit))
 
 
+def load_shuffled(name: str, limit: int | None, seed: int) -> list[Problem]:
+    """Problems of a data set in random order; of a file, only the lines that are needed are parsed.
+
+    Args:
+        name: as for `load_dataset`.
+        limit: how many at most; None for all.
+        seed: of their order, and of the order of choices.
+
+    Raises:
+        ConfigError: as `load_dataset`.
+    """
+    entry = dataset_named(name)
+    path = _path(name, entry)
+    if limit is None or path is None or entry.partial:
+        problems = load_dataset(name, shuffle_seed=seed)
+        if entry.name == "abacus" and limit is not None and limit > len(problems):
+            problems = load_dataset(name, limit, shuffle_seed=seed)
+        return random.Random(seed).sample(problems, len(problems))[:limit]
+    count = sum(1 for _ in read_lines(path))
+    order = random.Random(seed).sample(range(count), count)[:limit]
+    places = sorted(order)
+    found = list(_problems(entry, _rows_of_file(path, set(places)), seed))
+    by_place = dict(zip(places, found, strict=True))
+    return [by_place[place] for place in order]
+
+
 def dataset_digest(name: str, *, shuffle_seed: int | None = None) -> str:
     """Hex digits for all problems of a data set, whatever part of it is loaded.
 
@@ -102,7 +129,7 @@ def _path(name: str, entry: Dataset) -> Path | None:
     """The local file that a name stands for."""
     if "@" in name:
         return Path(name.partition("@")[2])
-    return Path(name) if entry.source is None else None
+    return Path(name) if entry.source is None and entry.name != "abacus" else None
 
 
 def _problems(
@@ -133,9 +160,13 @@ def _id(entry: Dataset, item: Item, number: int) -> str:
     return f"{entry.name}-{item.id or number}"
 
 
-def _rows_of_file(path: Path) -> Iterator[tuple[str, int, RawQuestion]]:
-    """Where each row stands, its number from 0, and the row."""
-    for number, line in read_lines(path):
+def _rows_of_file(
+    path: Path, places: Container[int] | None = None
+) -> Iterator[tuple[str, int, RawQuestion]]:
+    """Where each row stands, its number from 0, and the row; all of them, or those at `places`."""
+    for at, (number, line) in enumerate(read_lines(path)):
+        if places is not None and at not in places:
+            continue
         place = f"{path}, line {number}"
         try:
             row = read_object(line)
