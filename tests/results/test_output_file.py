@@ -56,7 +56,7 @@ def test_wherever_a_file_is_cut_whole_lines_stay(
 
 
 def test_files_without_checksums_are_read_and_get_them(tmp_path: Path) -> None:
-    """As versions before 0.2 wrote them."""
+    """As earlier versions wrote them."""
     path = tmp_path / "o.jsonl"
     results = [result("a"), result("ü", stop_reason="error"), result("c", text="ä")]
     old = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in results)

@@ -76,7 +76,7 @@ def command(
     of its own in the folder. `rsd report` makes pictures and pages of it.
 
     Exit code: 0 all were decoded; 1 some ended with an error; 2 the options, the configuration or a
-    model are wrong; 130 interrupted.
+    model are wrong; 130 interrupted (143 by SIGTERM).
     """
     from rsdecode.evals.plan import EvalRequest, plan
     from rsdecode.results.store import Shard, Store

@@ -48,7 +48,7 @@ def parse_lines(data: bytes, *, plain: bool = False) -> Lines:
 
     Args:
         data: of the file.
-        plain: take answers without a checksum too, as versions before 0.2 wrote them.
+        plain: take answers without a checksum too, as earlier versions wrote them.
     """
     lines = data.split(b"\n")
     found = Lines([], [], [], torn=bool(lines[-1]) and _parse_line(lines[-1], plain) is None)
