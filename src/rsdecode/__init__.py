@@ -15,40 +15,47 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rsdecode.core.errors import RsdError
-from rsdecode.core.limits import Limits
-from rsdecode.core.protocols import LanguageModel, Models, RewardModel
-from rsdecode.core.requests import Sampling
-from rsdecode.core.segment import Boundary
-from rsdecode.core.types import FinishReason, Message, Problem, Role, Step, Trajectory
-from rsdecode.methods import (
-    RSD,
-    Beam,
-    BestOfN,
-    Majority,
-    Method,
-    ProcessBestOfN,
-    Single,
-    Speculative,
-)
-from rsdecode.session.events import Decided, Delta, Event, Finished, Proposed, Scored
-
 if TYPE_CHECKING:
+    from rsdecode.core.errors import RsdError
+    from rsdecode.core.limits import Limits
+    from rsdecode.core.protocols import LanguageModel, Models, RewardModel
+    from rsdecode.core.requests import Sampling
+    from rsdecode.core.segment import Boundary
+    from rsdecode.core.types import FinishReason, Message, Problem, Role, Step, Trajectory
+    from rsdecode.methods import (
+        RSD,
+        Beam,
+        BestOfN,
+        Majority,
+        Method,
+        ProcessBestOfN,
+        Single,
+        Speculative,
+    )
     from rsdecode.session.drive import drive
+    from rsdecode.session.events import Decided, Delta, Event, Finished, Proposed, Scored
     from rsdecode.session.handle import Handle
     from rsdecode.session.session import Session
     from rsdecode.solver import Solver, load
 
 __version__ = "0.1.0"
 
-_LATE = {
-    "Handle": "rsdecode.session.handle",
-    "Session": "rsdecode.session.session",
-    "Solver": "rsdecode.solver",
-    "drive": "rsdecode.session.drive",
-    "load": "rsdecode.solver",
+_MODULES = {
+    "rsdecode.core.errors": "RsdError",
+    "rsdecode.core.limits": "Limits",
+    "rsdecode.core.protocols": "LanguageModel Models RewardModel",
+    "rsdecode.core.requests": "Sampling",
+    "rsdecode.core.segment": "Boundary",
+    "rsdecode.core.types": "FinishReason Message Problem Role Step Trajectory",
+    "rsdecode.methods": "RSD Beam BestOfN Majority Method ProcessBestOfN Single Speculative",
+    "rsdecode.session.drive": "drive",
+    "rsdecode.session.events": "Decided Delta Event Finished Proposed Scored",
+    "rsdecode.session.handle": "Handle",
+    "rsdecode.session.session": "Session",
+    "rsdecode.solver": "Solver load",
 }
-"""Names whose modules take a moment to import; they are loaded when first used."""
+_LATE = {name: module for module, names in _MODULES.items() for name in names.split()}
+"""Where each public name is; its module is imported when the name is first used."""
 
 __all__ = [
     "RSD",

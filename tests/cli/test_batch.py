@@ -248,13 +248,18 @@ def test_kill_and_go_on(slow: list[str], tmp_path: Path) -> None:
     assert all(r["steps"][1]["source"] == "target" for r in read_lines(output))
 
 
-def test_ctrl_c_keeps_what_is_finished(slow: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_an_interrupt_keeps_what_is_finished(
+    slow: list[str], tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
     output = tmp_path / "out.jsonl"
     process = spawn(*slow, cwd=tmp_path)
     wait_until(lambda: lines_in(output) >= 2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == code
     message = err.decode()
     done = len(read_lines(output))
     assert 2 <= done < 30

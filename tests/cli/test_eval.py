@@ -134,6 +134,24 @@ def test_settings_and_thresholds_never_mix(rsd: Rsd, questions: list[str], tmp_p
     assert names == ["draft", "draft", "rsd", "rsd", "rsd@0.1", "rsd@0.5"]
 
 
+def test_answers_of_other_code_are_not_gone_on_with(
+    rsd: Rsd, questions: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [*questions, "--methods", "draft"]
+    assert "another version" not in rsd(*command, "--limit", 3).err
+    for name in ("results.identity", "evals.plan"):
+        monkeypatch.setattr(f"rsdecode.{name}.code_version", lambda: "other")
+    again = rsd(*command, "--limit", 3)
+    assert "3 answers" in again.err
+    assert "before" not in again.err
+    assert "was answered by another version of the code" in again.err
+    paths = list((tmp_path / "out/cells").glob("*.jsonl"))
+    assert [len(path.read_text().splitlines()) for path in paths] == [3, 3]
+    assert "another version" not in rsd(*command, "--limit", 4).err
+    other = rsd(*command, "--limit", 3, "--temperature", 0.5)  # of settings nothing is said
+    assert "another version" not in other.err
+
+
 def test_a_finished_run_loads_no_model(rsd: Rsd, questions: list[str], tmp_path: Path) -> None:
     first = rsd(*questions, "--json")
     (tmp_path / "draft.json").rename(tmp_path / "elsewhere.json")
@@ -231,7 +249,12 @@ def test_levels_belong_to_their_data_set() -> None:
     assert names == ("abacus:test:2,3", "gsm8k", "abacus:validation:1", "x.jsonl")
 
 
-def test_two_writers_are_refused_and_ctrl_c_is_clean(questions: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_two_writers_are_refused_and_an_interrupt_is_clean(
+    questions: list[str], tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
     command = slow(questions, tmp_path, 0.5, 60)
     process = spawn(*command, cwd=tmp_path)
     try:
@@ -239,11 +262,11 @@ def test_two_writers_are_refused_and_ctrl_c_is_clean(questions: list[str], tmp_p
         second = run(*command, cwd=tmp_path)
         assert second.code == 2
         assert "out is being written by another rsd" in second.err
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == code
     done = lines_in(tmp_path / "out")
     assert err.decode().splitlines()[-1] == (
         f"interrupted: {done} answers added; the same command goes on from here"

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,19 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, models: list[str]) 
     assert err == b""
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["solve", "q", "--json"]])
+def test_output_that_does_not_fit_is_told(
+    arguments: list[str], tmp_path: Path, models: list[str]
+) -> None:
+    options = models if "solve" in arguments else []
+    with open("/dev/full", "w") as full:
+        result = run(*arguments, *options, cwd=tmp_path, stdout=full)
+    assert result.code == 2
+    assert result.err.startswith("error: standard output cannot be written: No space left")
+    assert "make room on its disk, or send it elsewhere" in result.err
+    assert result.err.count("\n") == 1
+
+
 def test_errors_are_coloured_on_a_terminal_only(tmp_path: Path) -> None:
     plain = run("solve", "", cwd=tmp_path)
     assert "\x1b" not in plain.err
@@ -93,3 +107,15 @@ def test_errors_are_coloured_on_a_terminal_only(tmp_path: Path) -> None:
     os.close(child)
     assert b"\x1b[1;31merror:\x1b[0m the question is empty" in os.read(parent, 4096)
     os.close(parent)
+
+
+def test_the_working_directory_is_only_searched_for_functions_of_ones_own(
+    rsd: Rsd, tmp_path: Path, models: list[str]
+) -> None:
+    (tmp_path / "own_judge.py").write_text("def score(question, steps): return 1.0\n")
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").touch()
+    assert rsd("solve", "q", "--method", "draft", *models).code == 0
+    assert str(tmp_path) not in sys.path
+    assert rsd("solve", "q", *models[:4], "--reward", "python:own_judge:score").code == 0
+    assert sys.path[-1] == str(tmp_path)

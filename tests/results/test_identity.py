@@ -113,6 +113,29 @@ def test_the_content_of_the_data_is_in_the_key(
         assert write() != first
 
 
+def test_a_part_of_a_file_and_the_whole_share_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [json.dumps({"question": f"{n}?", "answer": "2"}) + "\n" for n in range(9)]
+
+    def keys() -> set[str]:
+        Path("q.jsonl").write_text("".join(lines))
+        asked = [(None, None), (3, None), (20, None), (3, 5), (None, 5)]
+        return {key(asked=EvalRequest(("q.jsonl",), ("draft",), *part)) for part in asked}
+
+    before = keys()
+    assert len(before) == 1
+    lines[-1] = lines[-1].replace("8?", "9?")
+    assert keys().isdisjoint(before)
+
+
+def test_results_of_other_code_have_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key()
+    monkeypatch.setattr("rsdecode.results.identity.code_version", lambda: "other")
+    assert key() != before
+
+
 def test_models_on_this_machine_are_known_by_their_content(tmp_path: Path) -> None:
     folder, copy = tmp_path / "a", tmp_path / "b"
     for place in (folder, copy):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,37 @@ def test_wherever_a_file_is_cut_whole_lines_stay(
             file.append(result(id))
     file.close()
     assert path.read_bytes() == whole
+
+
+def test_files_without_checksums_are_read_and_get_them(tmp_path: Path) -> None:
+    """As earlier versions wrote them."""
+    path = tmp_path / "o.jsonl"
+    results = [result("a"), result("ü", stop_reason="error"), result("c", text="ä")]
+    old = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in results)
+    path.write_text(old + '{"id": "d", "sam', encoding="utf-8")
+    file = OutputFile(path)
+    assert file.done(RUN, {}) == {("a", 0), ("c", 0)}
+    file.begin()
+    file.append(result("ü"))
+    file.close()
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [record.pop("crc") is not None for record in records] == [True] * 3
+    assert records == [results[0], results[2], result("ü")]
+    assert "ä" in path.read_text(encoding="utf-8")
+
+
+def test_damaged_lines_are_done_again_and_kept_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "o.jsonl"
+    lines = stored(path, result("a"), result("b"), result("c")).splitlines(keepends=True)
+    lines[1] = lines[1].replace(b"eos", b"eox")
+    path.write_bytes(b"".join(lines))
+    file = OutputFile(path)
+    assert (file.found.damaged, file.found.foreign) == ([2], [])
+    assert file.done(RUN, {}) == {("a", 0), ("c", 0)}
+    file.begin()
+    file.close()
+    assert path.read_bytes() == lines[0] + lines[2]
+    assert (tmp_path / "o.jsonl.damaged").read_bytes() == lines[1]
 
 
 def test_nothing_changes_before_begin(tmp_path: Path) -> None:

@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsdecode.core.errors import ConfigError
+from rsdecode.results.lines import as_line, parse_lines
 from rsdecode.results.store import (
     Meta,
     ResultSet,
     Shard,
     Store,
-    as_line,
     merge_result_sets,
-    parse_lines,
     read_result_sets,
 )
 

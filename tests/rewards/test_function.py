@@ -129,18 +129,3 @@ def test_specs_are_checked(module):
         FunctionReward("no_such_module:grade")
     with pytest.raises(ConfigError, match=r"there is no module 'no_such_module.deeper'"):
         FunctionReward("no_such_module.deeper:grade")
-
-
-def test_the_working_directory_is_searched(tmp_path, monkeypatch):
-    (tmp_path / "my_local_rewards.py").write_text("def grade(question, steps): return 1.0\n")
-    (tmp_path / "my_broken_rewards.py").write_text("1 / 0\n")
-    (tmp_path / "my_needy_rewards.py").write_text("import no_such_module\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
-    FunctionReward("my_local_rewards:grade")
-    with pytest.raises(ConfigError, match=r"importing 'my_broken_rewards'.*ZeroDivisionError"):
-        FunctionReward("my_broken_rewards:grade")
-    with pytest.raises(ConfigError, match=r"'my_needy_rewards' .*needs another module"):
-        FunctionReward("my_needy_rewards:grade")
-    for name in ("my_local_rewards", "my_broken_rewards", "my_needy_rewards"):
-        sys.modules.pop(name, None)

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from rsdecode.cli.messages import InterruptedRun, print_error, print_note, print_warning
-from rsdecode.cli.progress import RunProgress
+from rsdecode.cli.progress import RunProgress, tell_damage
 from rsdecode.cli.runtime import Runtime, loaded
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Trajectory
 from rsdecode.evals.datasets import is_dataset, load_dataset
 from rsdecode.evals.datasets.lines import BadLine, Question, read_questions
-from rsdecode.results.output_file import Key, OutputFile, RunKey
+from rsdecode.results.line_writer import run_until_failure
+from rsdecode.results.lines import Key
+from rsdecode.results.output_file import OutputFile, RunKey
 from rsdecode.session.job import Job
 
 Sink = Callable[[dict[str, Any], Trajectory], None]
@@ -60,8 +62,7 @@ def _questions(source: Path, limit: int | None) -> tuple[list[Question], list[Ba
     if is_dataset(str(source)):
         problems = load_dataset(str(source), limit)
         return [Question(p.id, p.question, p.answer) for p in problems], []
-    questions, bad = read_questions(source)
-    return questions[:limit], bad
+    return read_questions(source, limit)
 
 
 def _solve_into(
@@ -74,7 +75,10 @@ def _solve_into(
 ) -> int:
     """Solve what the output file does not hold yet; returns how many problems failed."""
     file = OutputFile(output, overwrite=overwrite)
+    if file.warning is not None:
+        print_warning(file.warning)
     try:
+        tell_damage(file.found, str(output))
         run = RunKey(config_hash(config), config.run.seed)
         done = file.done(run, {question.id: question.text for question in questions})
 
@@ -107,9 +111,11 @@ def _solve(
             file.begin()
         jobs = [job for q in questions for job in runtime.jobs(q)]
         left = [job for job in jobs if (job.problem.id, job.sample) not in done]
+        failures = [] if file is None else [file.failure]
         try:
             with progress:
-                asyncio.run(_run(runtime, left, sinks, progress))
+                work = _run(runtime, left, sinks, progress)
+                asyncio.run(run_until_failure(work, failures))
         except KeyboardInterrupt:
             raise InterruptedRun(f"interrupted: {progress.summary()}{_go_on(file)}") from None
     print_note(progress.summary())

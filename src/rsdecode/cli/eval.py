@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rsdecode.config import RunConfig
     from rsdecode.core.protocols import Models
     from rsdecode.evals.plan import EvalRequest, EvalTask
-    from rsdecode.results.store import ResultFile, ResultSet
+    from rsdecode.results.store import ResultFile, ResultSet, Store
 
 METHODS = "draft,target,rsd"
 OUT = Path("runs/eval")
@@ -75,7 +76,7 @@ def command(
     of its own in the folder. `rsd report` makes pictures and pages of it.
 
     Exit code: 0 all were decoded; 1 some ended with an error; 2 the options, the configuration or a
-    model are wrong; 130 interrupted.
+    model are wrong; 130 interrupted (143 by SIGTERM).
     """
     from rsdecode.evals.plan import EvalRequest, plan
     from rsdecode.results.store import Shard, Store
@@ -87,8 +88,11 @@ def command(
     asked = EvalRequest(split_data(data), _split(methods), limit, shuffle_seed, part)
     tasks = plan(config, asked)
     with Store(out, part) as store:
+        if store.warning is not None:
+            print_warning(store.warning)
         store.describe(_description(config, asked))
         opened = [Opened(task, store.cell(task.meta)) for task in tasks]
+        _tell_new_code(store, opened)
         print_note(f"results: {out}")
         failed = _run(config, opened)
         cells = [_cell(task, file) for task, file in opened]
@@ -132,12 +136,14 @@ def _description(config: RunConfig, asked: EvalRequest) -> dict[str, Any]:
 def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
     """Do what is left; returns how many problems failed."""
     from rsdecode.cli.eval_progress import EvalProgress
+    from rsdecode.cli.progress import tell_damage
     from rsdecode.cli.runtime import loading
     from rsdecode.config.build import build_models
     from rsdecode.evals.runner import shapes_of
+    from rsdecode.results.line_writer import run_until_failure
 
     for task, file in opened:
-        _tell_damage(task, file)
+        tell_damage(file.found, file.name, task.name)
     waiting = [(task, file) for task, file in opened if task.left(file.done)]
     progress = EvalProgress()
     if not waiting:
@@ -151,17 +157,20 @@ def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
         for task, file in waiting:
             file.begin(shapes_of(task.method, models))
         with progress:
-            asyncio.run(_run_all(waiting, models, progress))
+            failures = [file.failure for _, file in waiting]
+            asyncio.run(run_until_failure(_run_all(waiting, models, progress), failures))
     except KeyboardInterrupt:
         raise InterruptedRun(
             f"interrupted: {progress.done} answers added; the same command goes on from here"
         ) from None
     finally:
-        for note in models.notes():
+        notes = models.notes()
+        for note in notes:
             print_warning(note)
-        models.close()
-        for _, file in waiting:
-            file.close(models.notes())
+        with ExitStack() as closing:
+            closing.callback(models.close)
+            for _, file in waiting:
+                closing.callback(file.close, notes)
     return progress.errors
 
 
@@ -183,14 +192,14 @@ async def _run_all(
             )
 
 
-def _tell_damage(task: EvalTask, file: ResultFile) -> None:
-    if lines := file.found.damaged:
-        print_warning(
-            f"{file.name}: {len(lines)} damaged lines (first: line {lines[0]}) of {task.name}: "
-            "their answers are done again"
-        )
-    if file.found.torn:
-        print_note(f"{task.name}: the last line was cut off: its answer is done again")
+def _tell_new_code(store: Store, opened: Sequence[Opened]) -> None:
+    for task, file in opened:
+        older = [] if file.answers else store.older(task.meta)
+        if older:
+            print_note(
+                f"{task.name}: {older[-1].stem} was answered by another version of the code; "
+                "its answers stay there and are not mixed with those of this one"
+            )
 
 
 def _cell(task: EvalTask, file: ResultFile) -> ResultSet:

@@ -1,11 +1,12 @@
 """The entry point of `rsd`: every error becomes one line and an exit code.
 
 Exit codes: 0 done · 1 some problems or lines failed · 2 wrong options, configuration or models ·
-130 interrupted · 141 the reader of our output went away.
+130 interrupted (Ctrl-C) · 141 the reader of our output went away · 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -16,27 +17,21 @@ from typing import Annotated
 import typer
 
 from rsdecode import __version__
-from rsdecode.cli import demo, doctor, lm_eval, report, solve, tune
-from rsdecode.cli import eval as evaluate
+from rsdecode.cli.commands import HELP_OPTIONS, CommandList
 from rsdecode.cli.messages import InterruptedRun, ReaderGone, print_error, print_note
+from rsdecode.cli.termination import Termination
 from rsdecode.core.errors import RsdError
 
-DONE, SOME_FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+DONE, SOME_FAILED, USAGE, INTERRUPTED, BROKEN_PIPE, TERMINATED = 0, 1, 2, 130, 141, 143
 
 app = typer.Typer(
     name="rsd",
+    cls=CommandList,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_OPTIONS,
 )
-app.command("solve")(solve.command)
-app.command("demo")(demo.command)
-app.command("doctor")(doctor.command)
-app.command("eval")(evaluate.command)
-app.command("lm-eval", context_settings=lm_eval.CONTEXT)(lm_eval.command)
-app.command("report")(report.command)
-app.command("tune")(tune.command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -56,18 +51,20 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code. A traceback only shows with RSD_DEBUG=1."""
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # so that python:MODULE:FUNCTION finds the user's own module
     if not os.environ.get("RSD_DEBUG"):
         logging.getLogger("rsdecode").addHandler(logging.NullHandler())  # errors are shown anyway
         logging.getLogger("rsdecode").propagate = False
     try:
-        code = _run(arguments)
+        with Termination() as termination:
+            code = _run(arguments)
         sys.stdout.flush()
     except (ReaderGone, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return BROKEN_PIPE
-    return code
+    except OSError as error:  # what was printed last does not fit on a disk
+        _drop_output()
+        return _failed(_os_message(error), USAGE)
+    return TERMINATED if code == INTERRUPTED and termination.asked_for else code
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -86,11 +83,26 @@ def _run(arguments: Sequence[str] | None) -> int:
         if (usage := _usage_message(error)) is not None:
             return _failed(usage, USAGE) if usage else USAGE
         if isinstance(error, OSError):
-            return _failed(str(error), USAGE)
+            return _failed(_os_message(error), USAGE)
         return _failed(f"{type(error).__name__}: {error} (a bug? RSD_DEBUG=1 shows where)", USAGE)
     if code == INTERRUPTED:
         print_note("interrupted")
     return code if isinstance(code, int) else DONE
+
+
+def _drop_output() -> None:
+    """What is still to be printed goes nowhere, or Python would complain of it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _os_message(error: OSError) -> str:
+    """Of an error of the system; where it names no file, it came from printing."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"standard output cannot be written: {error.strerror}: make room on its disk, or send "
+            "it elsewhere, and run the command again"
+        )
+    return str(error)
 
 
 def _failed(message: str, code: int) -> int:

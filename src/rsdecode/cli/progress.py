@@ -7,11 +7,13 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from rsdecode.cli.messages import print_note
+from rsdecode.cli.messages import print_note, print_warning
 from rsdecode.core.types import FinishReason, Ledger, Trajectory
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from rsdecode.results.lines import Lines
 
 
 class RunProgress:
@@ -91,6 +93,24 @@ class RunProgress:
             from rich.text import Text
 
             self._bar.console.print(Text(line))
+
+
+def tell_damage(found: Lines, name: str, task: str | None = None) -> None:
+    """Say what of a file of answers cannot be used.
+
+    Args:
+        found: in the file.
+        name: of the file.
+        task: that its answers belong to, where the file's name does not tell.
+    """
+    if lines := found.damaged:
+        of_task = "" if task is None else f" of {task}"
+        print_warning(
+            f"{name}: {len(lines)} damaged lines (first: line {lines[0]}){of_task}: "
+            f"their answers are done again; the lines go to {name}.damaged"
+        )
+    if found.torn:
+        print_note(f"{task or name}: the last line was cut off: its answer is done again")
 
 
 def new_bars(*, named: bool = False) -> Progress:

@@ -56,7 +56,7 @@ def command(
     """Solve a question step by step, or every question of a file.
 
     Exit code: 0 all were decoded; 1 some ended with an error, or some input lines were unusable;
-    2 the options, the configuration or a model are wrong; 130 interrupted.
+    2 the options, the configuration or a model are wrong; 130 interrupted (143 by SIGTERM).
     """
     _check_combination(question, input, output, overwrite=overwrite, json_output=json_output)
     config = options.load()

@@ -61,7 +61,7 @@ def command(
     are shown with accuracy and cost. Greedy replies are shared between them.
 
     Exit code: 0 the goal is met; 1 it is not, and the nearest threshold is written; 2 the options,
-    the configuration or a model are wrong; 130 interrupted.
+    the configuration or a model are wrong; 130 interrupted (143 by SIGTERM).
     """
     goal, asked = _goal(target_calls, flops, no_worse, confidence, margin)
     config = _tunable(options.load())

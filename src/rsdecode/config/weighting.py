@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rsdecode.core.errors import ConfigError
 from rsdecode.core.weighting import Weighting
+from rsdecode.rewards.user_function import find_function
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +31,5 @@ def load_weighting(spec: str) -> Weighting:
     Raises:
         ConfigError: it cannot be imported, or is no function.
     """
-    module, _, name = spec.removeprefix("python:").partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except Exception as error:
-        raise ConfigError(
-            f"weighting {spec} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    if not callable(found):
-        raise ConfigError(f"weighting {spec} is not a function")
-    return ImportedWeighting(spec, found)
+    target = spec.removeprefix("python:")
+    return ImportedWeighting(spec, find_function(target, f"weighting {spec!r}"))

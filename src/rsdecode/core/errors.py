@@ -4,6 +4,7 @@
     ├── ConfigError (ValueError)      an option, key, spec or file of the configuration is wrong
     ├── InputError (ValueError)       a question or an input line cannot be used
     ├── ModelLoadError (OSError)      a model, tokenizer or reward head cannot be loaded
+    ├── StorageError (OSError)        results cannot be written any more: the disk is full, say
     ├── RequestError (RuntimeError)   one request failed; its problem ends with `error`, no other
     │   ├── PromptTooLong             the question alone does not fit the model's context
     │   ├── ContextFull               the answer has outgrown a model: it ends with `length`
@@ -33,6 +34,10 @@ class InputError(RsdError, ValueError):
 
 class ModelLoadError(RsdError, OSError):
     """A model, its tokenizer or its reward head cannot be loaded."""
+
+
+class StorageError(RsdError, OSError):
+    """Results cannot be written any more; what was written is kept."""
 
 
 class RequestError(RsdError, RuntimeError):

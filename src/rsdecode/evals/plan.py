@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +12,19 @@ from rsdecode.config.methods import build_named_method
 from rsdecode.config.resolve import settled
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Problem
-from rsdecode.evals.datasets import Dataset, dataset_named, load_dataset
+from rsdecode.evals.datasets import (
+    Dataset,
+    dataset_digest,
+    dataset_named,
+    load_dataset,
+    load_shuffled,
+)
 from rsdecode.evals.grading import AnswerKind
 from rsdecode.methods import Method
+from rsdecode.results.code_version import code_version
 from rsdecode.results.identity import result_key
-from rsdecode.results.store import Key, Meta, Shard
+from rsdecode.results.lines import Key
+from rsdecode.results.store import Meta, Shard
 from rsdecode.session.job import Job
 
 ABACUS_LIMIT = 200
@@ -106,28 +113,22 @@ class _LoadedDataSet:
     """A data set as it was loaded.
 
     Attributes:
-        everything: all of its problems, for the key; of abacus, which has no end, the usual ones.
+        content: a digest of all of its problems, for the key.
         wanted: those that are asked for, in their order, of all shards together.
     """
 
     name: str
     entry: Dataset
-    everything: Sequence[Problem]
+    content: str
     wanted: Sequence[Problem]
 
     @classmethod
     def load(cls, name: str, asked: EvalRequest) -> _LoadedDataSet:
         entry, seed, limit = dataset_named(name), asked.shuffle_seed, asked.limit
-        everything = load_dataset(name, shuffle_seed=seed)
-        endless = entry.name == "abacus"
-        if limit is None and endless:
+        if limit is None and entry.name == "abacus":
             limit = ABACUS_LIMIT
-        wanted = everything
-        if endless and limit is not None and limit > len(everything):
-            wanted = load_dataset(name, limit, shuffle_seed=seed)
-        if seed is not None:
-            wanted = random.Random(seed).sample(wanted, len(wanted))
-        return cls(name, entry, everything, wanted[:limit])
+        wanted = load_dataset(name, limit) if seed is None else load_shuffled(name, limit, seed)
+        return cls(name, entry, dataset_digest(name, shuffle_seed=seed), wanted)
 
 
 def _task(
@@ -135,17 +136,19 @@ def _task(
 ) -> EvalTask:
     config = _prompted(settled(config.model_copy(update={"method": name})), source.entry)
     kind, shard = source.entry.answer_type, asked.shard
-    everything = [_asked(config, problem) for problem in source.everything]
     meta = Meta(
         data=source.name,
         method=name,
-        key=result_key(config, method, name=name, data=source.name, kind=kind, problems=everything),
+        key=result_key(
+            config, method, name=name, data=source.name, kind=kind, content=source.content
+        ),
         config=resolved(config),
         shapes={},
         version=__version__,
         seed=config.run.seed,
         problems=len(source.wanted),
         shard=None if shard is None else str(shard),
+        code=code_version(),
     )
     own = [p for at, p in enumerate(source.wanted) if shard is None or shard.takes(at)]
     return EvalTask(meta, config, method, tuple(_asked(config, problem) for problem in own), kind)

@@ -13,13 +13,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, cast
 
-from rsdecode import __version__
 from rsdecode.config import RunConfig
 from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
-from rsdecode.core.types import Problem, Role
+from rsdecode.core.types import Role
 from rsdecode.evals.grading import AnswerKind
 from rsdecode.methods import Method
 from rsdecode.models.abacus import ModelName, model_path
+from rsdecode.results.code_version import code_version
+from rsdecode.rewards.user_function import make_findable
 
 _DIGITS = 16
 _WHOLE = 1 << 20
@@ -37,13 +38,13 @@ def result_key(
     name: str,
     data: str,
     kind: AnswerKind,
-    problems: Sequence[Problem],
+    content: str,
 ) -> str:
     """Sixteen hex digits for all that decides the answers of a method to a data set.
 
-    In it: the package's version, the method as it is built, the models that it needs, prompts, what
-    of the engine changes numbers, the seed, all problems of the set and how they are graded. Not in
-    it: how many of the problems or samples are asked for and in which order, shards, and the
+    In it: the code (`code_version`), the method as it is built, the models that it needs, prompts,
+    what of the engine changes numbers, the seed, the whole data set and how its answers are graded.
+    Not in it: how many of the problems or samples are asked for and in which order, shards, and the
     settings of the engine, of servers and of the run that decide no answer.
 
     Args:
@@ -52,30 +53,25 @@ def result_key(
         name: that it is built by.
         data: the data set's name.
         kind: of its answers.
-        problems: all of its problems, with their prompts.
+        content: a digest of all of its problems (`dataset_digest`).
     """
     roles = method.roles
     engine = config.engine.model_dump(mode="json", exclude={"slots"})
     return digest(
         {
-            "version": __version__,
+            "code": code_version(),
             "data": data,
-            "problems": problems_digest(problems),
+            "content": content,
             "graded_as": kind,
             "method": name,
             "options": describe(method),
             "models": {role: _model(config, role) for role in Role if role in roles},
-            "plain_prompt": config.prompt.plain,
+            "prompt": {"system": config.system_prompt, "plain": config.prompt.plain},
             **({"template": template} if (template := config.prompt.template) else {}),
             "engine": engine,
             "seed": config.run.seed,
         }
     )
-
-
-def problems_digest(problems: Sequence[Problem]) -> str:
-    """Of questions, prompts and references, in whatever order."""
-    return digest(sorted((describe(problem) for problem in problems), key=lambda p: p["id"]))
 
 
 def describe(value: Any) -> Any:
@@ -175,7 +171,7 @@ def _file(path: Path) -> str:
 
 
 def _source(function: Any) -> str | None:
-    """Of the file that a user's function is written in; the package has its version."""
+    """Of the file that a user's function is written in; the package's are in `code_version`."""
     if str(function.__module__).partition(".")[0] == "rsdecode":
         return None
     try:
@@ -188,6 +184,7 @@ def _source(function: Any) -> str | None:
 def _module_source(module: str) -> str | None:
     """Of a module's file; loading the model says what is wrong with one that cannot be found."""
     try:
+        make_findable(module)
         found = importlib.util.find_spec(module)
     except Exception:  # noqa: BLE001 - a user's package
         return None

@@ -1,23 +1,19 @@
-"""The output file of `rsd solve`: one JSON object per line, appended as each problem ends.
-
-A run that was cut off goes on where it stopped. What is done stays; a torn last line and problems
-that ended with `error` or `cancelled` are dropped from the file and solved again.
-"""
+"""The output file of `rsd solve`: the answers of one run, which goes on where it was cut off."""
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rsdecode.core.errors import ConfigError
-from rsdecode.results.locked_file import LockedFile
+from rsdecode.results.answer_file import AnswerFile
+from rsdecode.results.file_lock import FileLock
+from rsdecode.results.lines import Key, is_retried
 
-RETRIED = ("error", "cancelled")
-Key = tuple[str, int]
-"""Problem id and sample."""
+_REMEDY = "choose another --output, or start it anew with --overwrite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +24,34 @@ class RunKey:
     seed: int
 
 
-class OutputFile:
+class OutputFile(AnswerFile):
     """An output file, locked for this process until it is closed.
 
     Args:
         path: the file; created if it does not exist.
         overwrite: forget what it holds.
 
+    Attributes:
+        warning: what the user should know about its lock; None where all is well.
+
     Raises:
         ConfigError: it cannot be written, is in use, or holds something else than results.
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
-        self._name = f"--output {path}"
+        name = f"--output {path}"
         if path.exists() and not path.is_file():
-            raise ConfigError(f"{self._name} is not a file; --json prints results to stdout")
-        self._file = LockedFile(path, self._name)
+            raise ConfigError(f"{name} is not a file; --json prints results to stdout")
+        self._overwrite = overwrite
+        self._lock = _locked(Path(os.path.realpath(path)), name)
+        self.warning = self._lock.warning
         try:
-            lines = [] if overwrite else self._read_lines()
-            self._records = lines
-            self._kept = [r for r in lines if r.get("stop_reason") not in RETRIED]
+            super().__init__(path, name, readable=True)
+            if self.found.foreign and not overwrite:
+                line = self.found.foreign[0]
+                raise ConfigError(f"{name}: line {line} is not a result of rsd solve: {_REMEDY}")
         except BaseException:
-            self._file.close()
+            self._lock.release()
             raise
 
     def done(self, run: RunKey, questions: Mapping[str, str]) -> set[Key]:
@@ -62,59 +64,35 @@ class OutputFile:
         Raises:
             ConfigError: the file belongs to another configuration, seed or set of questions.
         """
-        for record in self._records:
-            difference = _difference(record, run, questions)
-            if difference:
+        if self._overwrite:
+            return set()
+        for record in self.found.records:
+            if difference := _difference(record, run, questions):
                 raise ConfigError(
-                    f"{self._name} holds results of another run ({difference}): "
-                    "choose another --output, or start it anew with --overwrite"
+                    f"{self.name} holds results of another run ({difference}): {_REMEDY}"
                 )
-        return {_key(record) for record in self._kept}
+        return {key for key, record in self.answers.items() if not is_retried(record)}
 
     def begin(self) -> None:
         """Bring the file to what is kept of it; nothing is changed before this is called."""
-        kept = b"".join(_line(record) for record in self._kept)
-        if self._file.read() != kept:
-            self._file.replace(kept)
-
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Write one result so that it outlives a crash."""
-        self._file.append(_line(record))
+        self.start(afresh=self._overwrite)
+        self.found.records.clear()
+        self.answers.clear()  # there may be millions of them
 
     def close(self) -> None:
-        """Let others write."""
-        self._file.close()
-
-    def _read_lines(self) -> list[dict[str, Any]]:
-        """The results in the file. Only the last line may be torn."""
-        lines = self._file.read().split(b"\n")
-        records: list[dict[str, Any]] = []
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            record = _record(line)
-            if record is not None:
-                records.append(record)
-            elif number < len(lines):
-                raise ConfigError(
-                    f"{self._name}: line {number} is not a result of rsd solve: "
-                    "choose another --output, or start it anew with --overwrite"
-                )
-        return records
+        """Wait until all is on the disk, and let others write."""
+        try:
+            super().close()
+        finally:
+            self._lock.release()
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _locked(path: Path, name: str) -> FileLock:
     try:
-        value: Any = json.loads(line.decode("utf-8"))
-    except ValueError:
-        return None
-    if not isinstance(value, dict) or not isinstance(value.get("id"), str):
-        return None
-    return cast("dict[str, Any]", value)
-
-
-def _key(record: Mapping[str, Any]) -> Key:
-    return str(record["id"]), int(record.get("sample", 0))
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot be written: {error.strerror}") from None
+    return FileLock(path.with_name(f".lock-{path.name}"), name)
 
 
 def _difference(record: Mapping[str, Any], run: RunKey, questions: Mapping[str, str]) -> str | None:
@@ -127,7 +105,3 @@ def _difference(record: Mapping[str, Any], run: RunKey, questions: Mapping[str, 
     if asked is not None and record.get("question") != asked:
         return f"another question of id {record['id']!r}"
     return None
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record, ensure_ascii=False).encode() + b"\n"

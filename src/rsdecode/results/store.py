@@ -2,33 +2,29 @@
 
     DIR/run.json                         what was asked last (for people)
     DIR/cells/DATA--METHOD--KEY.json     what the cell was made with (`Meta`)
-    DIR/cells/DATA--METHOD--KEY.jsonl    one line for each finished answer, appended and flushed
+    DIR/cells/DATA--METHOD--KEY.jsonl    a line for each finished answer (`AnswerFile`)
 
-A shard `i/n` has files of its own, DATA--METHOD--KEY--i-of-n. The last entry of a line is the
-CRC-32 of the rest of it. A torn last line, damaged lines and answers that ended with `error` or
-`cancelled` are dropped when the cell is written again, and solved again.
+A shard `i/n` has files of its own, DATA--METHOD--KEY--i-of-n.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 from rsdecode.core.errors import ConfigError
-from rsdecode.results.locked_file import LockedFile
+from rsdecode.results.answer_file import AnswerFile, replace_file
+from rsdecode.results.file_lock import FileLock
+from rsdecode.results.lines import Key, finished_first, is_retried, key_of, parse_lines
 
-RETRIED = ("error", "cancelled")
-Key = tuple[str, int]
-"""Problem id and sample."""
-_CRC = b', "crc": "'
 _NAME_LENGTH = 60
+LOCK_WAIT_S = 1.0
+"""Another process that comes at the same moment has the folder's lock for less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +71,7 @@ class Meta:
         problems: how many were asked for at most, of all shards together.
         shard: `i/n`, or None for all.
         notes: what the models noted of their prompts (see `core.protocols.Noted`).
+        code: which code made it (see `rsdecode.results.code_version`).
     """
 
     data: str
@@ -87,12 +84,18 @@ class Meta:
     problems: int
     shard: str | None = None
     notes: tuple[str, ...] = ()
+    code: str = ""
 
     @property
     def name(self) -> str:
         """The name of the cell's files, without their suffix."""
-        parts = [_safe(self.data), _safe(self.method), self.key]
+        parts = [self.stem, self.key]
         return "--".join([*parts, Shard.parse(self.shard).suffix] if self.shard else parts)
+
+    @property
+    def stem(self) -> str:
+        """What the names of all cells of the data set and method begin with."""
+        return f"{_safe(self.data)}--{_safe(self.method)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +110,6 @@ class ResultSet:
     meta: Meta
     records: list[dict[str, Any]]
     damaged: int = 0
-
-
-class Lines(NamedTuple):
-    """What a file of results holds.
-
-    Attributes:
-        damaged: numbers of the lines whose checksum fails, the last one excepted.
-        torn: whether the last line is cut off.
-    """
-
-    records: list[dict[str, Any]]
-    damaged: list[int]
-    torn: bool
 
 
 def read_result_sets(*folders: Path) -> list[ResultSet]:
@@ -161,25 +151,13 @@ def merge_result_sets(parts: Iterable[ResultSet]) -> ResultSet:
     return ResultSet(meta, ordered, sum(cell.damaged for cell in cells))
 
 
-def finished_first(records: Iterable[dict[str, Any]]) -> dict[Key, dict[str, Any]]:
-    """One record for each answer: the first that needs no other try, or the first of all."""
-    chosen: dict[Key, dict[str, Any]] = {}
-    for record in records:
-        key = str(record["id"]), int(record["sample"])
-        if key not in chosen or (is_retried(chosen[key]) and not is_retried(record)):
-            chosen[key] = record
-    return chosen
-
-
-def is_retried(record: Mapping[str, Any]) -> bool:
-    """Whether the answer failed for a reason of its run: the next run tries again."""
-    return record["stop_reason"] in RETRIED
-
-
 class Store:
     """A folder of cells, locked for this process until it is closed (use as a context manager).
 
     Shards may write into one folder at the same time; without shards, only one process may.
+
+    Attributes:
+        warning: what the user should know about its lock; None where all is well.
 
     Raises:
         ConfigError: the folder cannot be written, or another process writes into it.
@@ -187,21 +165,13 @@ class Store:
 
     def __init__(self, folder: Path, shard: Shard | None = None) -> None:
         self._folder = folder
-        self._locks: list[LockedFile] = []
         name = f"--out {folder}"
         try:
             self.cells.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"{name}: cannot be written: {error.strerror}") from None
-        try:
-            lock = LockedFile(folder / ".lock", name, shared=shard is not None)
-            self._locks.append(lock)
-            if shard is not None:
-                own = folder / f".lock-{shard.suffix}"
-                self._locks.append(LockedFile(own, f"shard {shard} of {name}"))
-        except BaseException:
-            self.close()
-            raise
+        self._lock = _lock_folder(folder, shard, name)
+        self.warning = self._lock.warning
 
     @property
     def cells(self) -> Path:
@@ -214,49 +184,49 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def describe(self, asked: Mapping[str, Any]) -> None:
-        """Write down what was asked."""
-        _write_json(self._folder / "run.json", asked)
-
     def cell(self, meta: Meta) -> ResultFile:
-        """Open a cell; nothing is changed before its `begin`."""
+        """The cell that is described; nothing is written before its `begin`."""
         return ResultFile(self.cells, meta)
+
+    def older(self, meta: Meta) -> list[Path]:
+        """Cells of the same method, data and configuration that other code has made."""
+        found: list[Path] = []
+        for path in sorted(self.cells.glob(f"{meta.stem}--*.json")):
+            other = _read_meta(path)
+            made_with = other.data, other.method, dict(other.config)
+            same = made_with == (meta.data, meta.method, json.loads(json.dumps(meta.config)))
+            if same and other.code != meta.code and other.key != meta.key:
+                found.append(path)
+        return found
+
+    def describe(self, asked: Mapping[str, Any]) -> None:
+        """Write down what is asked for, for people."""
+        _write_json(self._folder / "run.json", asked)
 
     def close(self) -> None:
         """Let others write."""
-        for lock in self._locks:
-            lock.close()
+        self._lock.release()
 
 
-class ResultFile:
-    """The lines of one cell, as this process writes them; close it in the end.
+class ResultFile(AnswerFile):
+    """The answers of one cell, as this process writes them.
 
     Attributes:
-        found: what the file held.
-        answers: one record for each answer, of all shards; grows with what is appended.
+        meta: what the cell is made with, by this run and those before it.
+        answers: those of all shards.
     """
 
     def __init__(self, folder: Path, meta: Meta) -> None:
-        self._folder = folder
-        self._file: LockedFile | None = None
-        self._path = folder / f"{meta.name}.jsonl"
-        self._meta = meta
-        for description in (path.with_suffix(".json") for path in [self._path, *self._others()]):
+        path = folder / f"{meta.name}.jsonl"
+        super().__init__(path, str(path))
+        others = _other_shards(folder, meta)
+        self._description = path.with_suffix(".json")
+        self.meta = meta
+        for description in (other.with_suffix(".json") for other in [path, *others]):
             if description.exists():
-                self._meta = _widened(self._meta, _read_meta(description))
-        self.found = parse_lines(self._path.read_bytes() if self._path.exists() else b"")
-        others = (parse_lines(path.read_bytes()).records for path in self._others())
-        self.answers = finished_first([*self.found.records, *chain.from_iterable(others)])
-
-    @property
-    def meta(self) -> Meta:
-        """What the cell is made with, by this run and those before it."""
-        return self._meta
-
-    @property
-    def name(self) -> str:
-        """The file."""
-        return str(self._path)
+                self.meta = _widened(self.meta, _read_meta(description))
+        theirs = (parse_lines(other.read_bytes()).records for other in others)
+        self.answers = finished_first([*self.found.records, *chain.from_iterable(theirs)])
 
     @property
     def done(self) -> dict[Key, dict[str, Any]]:
@@ -264,48 +234,75 @@ class ResultFile:
         return {key: record for key, record in self.answers.items() if not is_retried(record)}
 
     def begin(self, shapes: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """Write down what the cell is made with, and bring the file to what is kept of it.
+        """Write down what the cell is made with, and get ready to write answers.
 
         Args:
             shapes: of the models.
+
+        Raises:
+            StorageError: the cell cannot be written.
         """
-        self._meta = replace(self._meta, shapes=shapes)
+        self.meta = replace(self.meta, shapes=shapes)
         self._describe()
-        self._file = LockedFile(self._path, self.name)
-        kept = finished_first(r for r in self.found.records if not is_retried(r))
-        data = b"".join(as_line(record) for record in kept.values())
-        if self._file.read() != data:
-            self._file.replace(data)
+        self.start()
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write one answer so that it outlives a crash."""
-        if self._file is None:
-            raise RuntimeError("a cell is written between its begin() and its close()")
-        self._file.append(as_line(record))
-        self.answers[record["id"], record["sample"]] = record
+        """Write one answer soon.
+
+        Raises:
+            StorageError: an answer could not be written.
+        """
+        self.answers[key_of(record)] = record
+        super().append(record)
 
     def close(self, notes: Iterable[str] = ()) -> None:
-        """Let others write.
+        """Wait until all is on the disk.
 
         Args:
             notes: what the models noted (see `Meta`).
+
+        Raises:
+            StorageError: something could not be written.
         """
-        if self._file is None:
+        super().close()
+        if self._writer is None:
             return
-        if new := dict.fromkeys(notes) | dict.fromkeys(self._meta.notes):
-            self._meta = replace(self._meta, notes=tuple(sorted(new)))
+        if new := dict.fromkeys(notes) | dict.fromkeys(self.meta.notes):
+            self.meta = replace(self.meta, notes=tuple(sorted(new)))
             self._describe()
-        self._file.close()
 
     def _describe(self) -> None:
         """Write down what the cell is made with."""
-        _write_json(self._folder / f"{self._meta.name}.json", asdict(self._meta))
+        _write_json(self._description, asdict(self.meta))
 
-    def _others(self) -> list[Path]:
-        """The files of other shards of this cell, and of the whole."""
-        whole = replace(self._meta, shard=None).name
-        paths = {self._folder / f"{whole}.jsonl", *self._folder.glob(f"{whole}--*-of-*.jsonl")}
-        return sorted(path for path in paths - {self._path} if path.exists())
+
+def _lock_folder(folder: Path, shard: Shard | None, name: str) -> FileLock:
+    """Keep the whole folder, or a shard's part of it, to this process.
+
+    Whoever comes takes the folder's lock first. A run without shards keeps it, if no shard's lock
+    is held; a shard takes its own lock and gives the folder's back.
+    """
+    whole = FileLock(folder / ".lock", name, wait_s=LOCK_WAIT_S)
+    lock = whole
+    try:
+        if shard is not None:
+            lock = FileLock(folder / f".lock-{shard.suffix}", f"shard {shard} of {name}")
+        for path in folder.glob(".lock-*") if shard is None else ():
+            if re.fullmatch(r"\.lock-\d+-of-\d+", path.name):
+                FileLock(path, name).release()
+    except BaseException:
+        whole.release()
+        raise
+    if lock is not whole:
+        whole.release()
+    return lock
+
+
+def _other_shards(folder: Path, meta: Meta) -> list[Path]:
+    """The files of other shards of a cell, and of the whole."""
+    whole = replace(meta, shard=None).name
+    paths = {folder / f"{whole}.jsonl", *folder.glob(f"{whole}--*-of-*.jsonl")}
+    return sorted(path for path in paths - {folder / f"{meta.name}.jsonl"} if path.exists())
 
 
 def _widened(meta: Meta, before: Meta) -> Meta:
@@ -313,34 +310,6 @@ def _widened(meta: Meta, before: Meta) -> Meta:
     shapes = {**before.shapes, **meta.shapes}
     problems = max(before.problems, meta.problems)
     return replace(meta, shapes=shapes, problems=problems, notes=before.notes)
-
-
-def as_line(record: Mapping[str, Any]) -> bytes:
-    """A record and its checksum."""
-    body = json.dumps(record).encode("ascii")
-    return b'%s%s%08x"}\n' % (body[:-1], _CRC, zlib.crc32(body))
-
-
-def parse_lines(data: bytes) -> Lines:
-    """Read lines and check them. Whole lines survive whatever happened to the others."""
-    lines = data.split(b"\n")
-    records: list[dict[str, Any]] = []
-    damaged: list[int] = []
-    for number, line in enumerate(lines, start=1):
-        record = _parse_line(line)
-        if record is not None:
-            records.append(record)
-        elif line and number < len(lines):
-            damaged.append(number)
-    return Lines(records, damaged, torn=bool(lines[-1]) and _parse_line(lines[-1]) is None)
-
-
-def _parse_line(line: bytes) -> dict[str, Any] | None:
-    head, mark, tail = line.rpartition(_CRC)
-    body = head + b"}"
-    if not mark or tail != b'%08x"}' % zlib.crc32(body):
-        return None
-    return cast("dict[str, Any]", json.loads(body))
 
 
 def _read_cell(path: Path) -> ResultSet:
@@ -363,16 +332,7 @@ def _read_meta(path: Path) -> Meta:
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a whole file, or nothing."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with new.open("wb") as file:
-            file.write(json.dumps(value, indent=2).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+    replace_file(path, json.dumps(value, indent=2).encode() + b"\n", str(path))
 
 
 def _safe(name: str) -> str:

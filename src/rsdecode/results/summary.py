@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from rsdecode.core.cost import Flops, ModelShape, flops
 from rsdecode.core.types import FinishReason, Ledger, Role, Usage
+from rsdecode.results.lines import Key, is_retried
 from rsdecode.results.stats import Interval, bootstrap, mcnemar, percentile, wilson
-from rsdecode.results.store import Key, ResultSet, is_retried
+from rsdecode.results.store import ResultSet
 
 TRUNCATED = (FinishReason.LENGTH, FinishReason.MAX_STEPS)
 Record = Mapping[str, Any]

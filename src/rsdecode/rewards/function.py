@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import inspect
-import os
-import sys
 from collections.abc import Callable, Sequence
 from numbers import Real
-from types import ModuleType
 from typing import Any
 
-from rsdecode.core.errors import ConfigError, RequestError, RewardError
+from rsdecode.core.errors import RequestError, RewardError
 from rsdecode.core.requests import Failed, Score, Scored
 from rsdecode.core.types import Usage
 from rsdecode.rewards.requests import nothing_to_score
+from rsdecode.rewards.user_function import find_function
 
 
 class FunctionReward:
@@ -34,7 +31,8 @@ class FunctionReward:
 
     def __init__(self, function: str | Callable[..., Any]) -> None:
         if isinstance(function, str):
-            self._spec, self._function = function, _find(function)
+            self._spec = function
+            self._function = find_function(function, f"reward function {function!r}")
         else:
             self._function = function
             self._spec = getattr(function, "__qualname__", repr(function))
@@ -93,39 +91,3 @@ class FunctionReward:
 def _is_async(function: Callable[..., Any]) -> bool:
     call: Any = getattr(function, "__call__", None)  # noqa: B004 - an object with an async call
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-
-
-def _find(spec: str) -> Callable[..., Any]:
-    name, colon, attribute = spec.partition(":")
-    if not (name and colon and attribute):
-        raise ConfigError(f"reward function {spec!r} must be written module:function")
-    found: Any = _import(name, spec)
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            known = ", ".join([n for n in dir(found) if not n.startswith("_")][:10])
-            raise ConfigError(f"module {name!r} has no function {attribute!r}: it has {known}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise ConfigError(f"{spec!r} is {type(found).__name__}, not a function")
-    return found
-
-
-def _import(name: str, spec: str) -> ModuleType:
-    try:
-        package = name.partition(".")[0]
-        unknown = package not in sys.modules and importlib.util.find_spec(package) is None
-        if unknown and os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ConfigError(
-                f"there is no module {name!r} for the reward function {spec!r}: install it, or "
-                "run in the directory that holds it"
-            ) from None
-        raise ConfigError(f"module {name!r} of {spec!r} needs another module: {error}") from error
-    except Exception as error:  # the module's own code may raise anything while it is imported
-        raise ConfigError(
-            f"importing {name!r} for the reward function {spec!r} failed: "
-            f"{type(error).__name__}: {error}"
-        ) from error

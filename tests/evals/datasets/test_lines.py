@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rsdecode.core.errors import InputError
-from rsdecode.evals.datasets.lines import Question, read_question
+from rsdecode.evals.datasets.lines import Question, read_question, read_questions
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,13 @@ def test_what_is_no_question(line: bytes) -> None:
 def test_any_line_is_a_question_or_an_input_error(line: bytes) -> None:
     with suppress(InputError):  # and nothing else
         assert read_question(line, 1).text.strip()
+
+
+def test_a_file_is_read_as_far_as_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"question": "a"}\r\n\n{\n{"question": "b"}\n{\n')
+    questions, bad = read_questions(path, 2)
+    assert [(q.id, q.text) for q in questions] == [("1", "a"), ("4", "b")]
+    assert [line.number for line in bad] == [3]
+    assert [line.number for line in read_questions(path)[1]] == [3, 5]
+    assert read_questions(path, 3) == read_questions(path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,14 @@ import pytest
 
 from rsdecode.config.schema import STEP_BY_STEP
 from rsdecode.core.errors import ConfigError
-from rsdecode.evals.datasets import DATASETS, dataset_named, is_dataset, load_dataset
+from rsdecode.evals.datasets import (
+    DATASETS,
+    dataset_digest,
+    dataset_named,
+    is_dataset,
+    load_dataset,
+    load_shuffled,
+)
 from rsdecode.evals.grading import AnswerKind
 
 RawQuestion = dict[str, Any]
@@ -185,8 +193,12 @@ def test_without_the_hub_the_remedies_are_named(
     assert "\n" not in str(error.value)
 
 
-def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "datasets", None)
+@pytest.mark.parametrize("module", [None, ModuleType("datasets")])
+def test_without_the_library_the_extra_is_named(
+    module: ModuleType | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder `datasets/` on the Python path is not the library."""
+    monkeypatch.setitem(sys.modules, "datasets", module)
     with pytest.raises(ConfigError, match=r"rsdecode\[eval\].*gsm8k@PATH\.jsonl"):
         load_dataset("gsm8k")
 
@@ -229,3 +241,49 @@ def test_a_missing_file() -> None:
 def test_names_and_files() -> None:
     assert all(map(is_dataset, ["abacus:test", "gsm8k", "gsm8k@rows.jsonl"]))
     assert not any(map(is_dataset, ["abacus.jsonl", "rows.jsonl", "gsm8k.jsonl", "gsm8k/a.jsonl"]))
+
+
+def rows_file(folder: Path, count: int, *more: str) -> Path:
+    path = folder / "rows.jsonl"
+    rows = [json.dumps({"question": f"{n}?", "answer": str(n)}) for n in range(count)]
+    path.write_text("".join(f"{row}\n\n" for row in [*rows, *more]))
+    return path
+
+
+def test_no_more_lines_are_parsed_than_are_asked_for(tmp_path: Path) -> None:
+    path = rows_file(tmp_path, 5, "{", "[]")
+    assert [p.question for p in load_dataset(str(path), 5)] == [f"{n}?" for n in range(5)]
+    with pytest.raises(ConfigError, match="line 11: not JSON"):
+        load_dataset(str(path), 6)
+
+
+@pytest.mark.parametrize("limit", [None, 0, 1, 7, 50, 99])
+def test_a_part_in_random_order_is_the_beginning_of_the_whole(
+    tmp_path: Path, limit: int | None
+) -> None:
+    name = str(rows_file(tmp_path, 50))
+    whole = load_dataset(name)
+    assert load_shuffled(name, limit, 3) == random.Random(3).sample(whole, 50)[:limit]
+
+
+def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
+    path = rows_file(tmp_path, 5)
+    before = dataset_digest(str(path))
+    assert dataset_digest(str(path), shuffle_seed=1) == before
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(path.read_bytes())
+    assert dataset_digest(f"gsm8k@{copy}") == before
+    path.write_bytes(path.read_bytes().replace(b'"4"', b'"5"'))
+    assert dataset_digest(str(path)) != before
+    with pytest.raises(ConfigError, match="there is no such file"):
+        dataset_digest("missing.jsonl")
+
+
+@pytest.mark.parametrize("padding", [0, (1 << 20) - 40, (1 << 20) - 30])
+def test_the_order_of_choices_is_in_the_digest(tmp_path: Path, padding: int) -> None:
+    """Also where the word lies across two of the pieces that a file is read in."""
+    row = {"question": "q", "choices": ["a", "b"], "answer": "A"}
+    path = tmp_path / "rows.jsonl"
+    path.write_text(" " * padding + json.dumps(row) + "\n")
+    digests = {dataset_digest(str(path), shuffle_seed=seed) for seed in (None, 0, 1)}
+    assert len(digests) == 2  # no seed is seed 0

@@ -2,6 +2,21 @@
 
 from rsdecode.evals.datasets.catalogue import DATASETS
 from rsdecode.evals.datasets.entry import Dataset, HubSource
-from rsdecode.evals.datasets.load import dataset_named, is_dataset, load_dataset
+from rsdecode.evals.datasets.load import (
+    dataset_digest,
+    dataset_named,
+    is_dataset,
+    load_dataset,
+    load_shuffled,
+)
 
-__all__ = ["DATASETS", "Dataset", "HubSource", "dataset_named", "is_dataset", "load_dataset"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "HubSource",
+    "dataset_digest",
+    "dataset_named",
+    "is_dataset",
+    "load_dataset",
+    "load_shuffled",
+]

@@ -66,7 +66,13 @@ _ENTRIES = (
         HubSource("Idavidrein/gpqa", "gpqa_diamond", "train", gated=True),
         AnswerKind.CHOICE,
     ),
-    Dataset("mmlu_stem", choices(subjects=STEM), HubSource("cais/mmlu", "all"), AnswerKind.CHOICE),
+    Dataset(
+        "mmlu_stem",
+        choices(subjects=STEM),
+        HubSource("cais/mmlu", "all"),
+        AnswerKind.CHOICE,
+        partial=True,
+    ),
     Dataset(
         "minerva_math", fields(answer=("answer", "solution")), HubSource("math-ai/minervamath")
     ),

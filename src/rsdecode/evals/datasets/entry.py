@@ -65,6 +65,7 @@ class Dataset:
         answer_type: what its answers are, and so how they are graded.
         prompt: the system message that it is meant to be asked with; None for none. It is what
             `prompt.system: auto` stands for, unless only models of the embedded family write.
+        partial: some rows do not belong to it; its reader drops them.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Dataset:
     source: HubSource | None = None
     answer_type: AnswerKind = AnswerKind.MATH
     prompt: str | None = STEP_BY_STEP
+    partial: bool = False
 
 
 def fields(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -32,11 +34,15 @@ class BadLine:
     reason: str
 
 
-def read_questions(path: Path) -> tuple[list[Question], list[BadLine]]:
+def read_questions(path: Path, limit: int | None = None) -> tuple[list[Question], list[BadLine]]:
     """Read a file of `{"id"?, "question", "answer"?}` lines.
 
     The question may be called `problem`, or be `Body` and `Question` as in SVAMP (whose `ID` and
     `Answer` are read too). The id defaults to the line number. Empty lines are skipped.
+
+    Args:
+        path: of the file.
+        limit: read no further than the line of the last of so many questions; None for all.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -55,6 +61,8 @@ def read_questions(path: Path) -> tuple[list[Question], list[BadLine]]:
         else:
             questions[question.id] = question
             first_seen[question.id] = number
+            if len(questions) == limit:
+                break
     return list(questions.values()), bad
 
 
@@ -64,14 +72,36 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     Raises:
         ConfigError: the file cannot be read.
     """
+    with _readable(path), path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if text.strip():
+                yield number, text.rstrip(b"\n")
+
+
+def file_digest(path: Path, mark: bytes) -> tuple[str, bool]:
+    """Hex digits of a file's content, and whether it holds `mark`.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    found, marked, end = hashlib.sha256(), False, b""
+    with _readable(path), path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+            marked = marked or mark in end + chunk
+            end = chunk[-len(mark) :]
+    return found.hexdigest(), marked
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
     try:
-        data = path.read_bytes()
+        yield
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def read_question(line: bytes, number: int) -> Question:

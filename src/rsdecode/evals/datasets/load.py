@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -14,7 +17,8 @@ from rsdecode.core.types import Problem
 from rsdecode.evals.datasets.catalogue import DATASETS, own_file
 from rsdecode.evals.datasets.choices import lettered
 from rsdecode.evals.datasets.entry import Dataset, Item, RawQuestion
-from rsdecode.evals.datasets.lines import read_lines, read_object
+from rsdecode.evals.datasets.lines import file_digest, read_lines, read_object
+from rsdecode.evals.grading.verdict import AnswerKind
 from rsdecode.models.abacus import LEVELS, Split, problems
 
 _SUFFIXES = (".jsonl", ".json")
@@ -64,9 +68,68 @@ def load_dataset(
     entry = dataset_named(name)
     if entry.name == "abacus":
         return _abacus(name, limit)
-    path = name.partition("@")[2] if "@" in name else (name if entry.source is None else "")
-    rows = _rows_of_file(Path(path)) if path else _rows_of_hub(entry)
+    path = _path(name, entry)
+    rows = _rows_of_hub(entry) if path is None else _rows_of_file(path)
     return list(islice(_problems(entry, rows, shuffle_seed or 0), limit))
+
+
+def load_shuffled(name: str, limit: int | None, seed: int) -> list[Problem]:
+    """Problems of a data set in random order; of a file, only the lines that are needed are parsed.
+
+    Args:
+        name: as for `load_dataset`.
+        limit: how many at most; None for all.
+        seed: of their order, and of the order of choices.
+
+    Raises:
+        ConfigError: as `load_dataset`.
+    """
+    entry = dataset_named(name)
+    path = _path(name, entry)
+    if limit is None or path is None or entry.partial:
+        problems = load_dataset(name, shuffle_seed=seed)
+        if entry.name == "abacus" and limit is not None and limit > len(problems):
+            problems = load_dataset(name, limit, shuffle_seed=seed)
+        return random.Random(seed).sample(problems, len(problems))[:limit]
+    count = sum(1 for _ in read_lines(path))
+    order = random.Random(seed).sample(range(count), count)[:limit]
+    places = sorted(order)
+    found = list(_problems(entry, _rows_of_file(path, set(places)), seed))
+    by_place = dict(zip(places, found, strict=True))
+    return [by_place[place] for place in order]
+
+
+def dataset_digest(name: str, *, shuffle_seed: int | None = None) -> str:
+    """Hex digits for all problems of a data set, whatever part of it is loaded.
+
+    Of a file it is the content, read in one pass without parsing it: a million questions take less
+    than a second and no memory. The problems of abacus follow from its name.
+
+    Args:
+        name: as for `load_dataset`.
+        shuffle_seed: counts where the order of choices is drawn from it.
+
+    Raises:
+        ConfigError: as `load_dataset`.
+    """
+    entry = dataset_named(name)
+    if entry.name == "abacus":
+        return ""
+    if path := _path(name, entry):
+        content, choices = file_digest(path, b'"choices"')
+        choices = choices or entry.answer_type is AnswerKind.CHOICE
+        return f"{content}-{shuffle_seed or 0}" if choices else content
+    found = hashlib.sha256()
+    for problem in load_dataset(name, shuffle_seed=shuffle_seed):
+        found.update(json.dumps([problem.id, problem.question, problem.answer]).encode() + b"\n")
+    return found.hexdigest()
+
+
+def _path(name: str, entry: Dataset) -> Path | None:
+    """The local file that a name stands for."""
+    if "@" in name:
+        return Path(name.partition("@")[2])
+    return Path(name) if entry.source is None and entry.name != "abacus" else None
 
 
 def _problems(
@@ -97,9 +160,13 @@ def _id(entry: Dataset, item: Item, number: int) -> str:
     return f"{entry.name}-{item.id or number}"
 
 
-def _rows_of_file(path: Path) -> Iterator[tuple[str, int, RawQuestion]]:
-    """Where each row stands, its number from 0, and the row."""
-    for number, line in read_lines(path):
+def _rows_of_file(
+    path: Path, places: Container[int] | None = None
+) -> Iterator[tuple[str, int, RawQuestion]]:
+    """Where each row stands, its number from 0, and the row; all of them, or those at `places`."""
+    for at, (number, line) in enumerate(read_lines(path)):
+        if places is not None and at not in places:
+            continue
         place = f"{path}, line {number}"
         try:
             row = read_object(line)
@@ -114,16 +181,18 @@ def _rows_of_hub(entry: Dataset) -> Iterator[tuple[str, int, RawQuestion]]:
     file = f"or give a local file: {entry.name}@PATH.jsonl"
     try:
         import datasets
-    except ImportError:
+
+        library: Any = datasets
+        load, hide_bars = library.load_dataset, library.disable_progress_bars
+    except (ImportError, AttributeError):  # or a folder that happens to be called datasets
         raise ConfigError(
             f"{entry.name} comes from the Hugging Face hub, which needs pip install "
             f"'rsdecode[data]'; {file}"
         ) from None
-    library: Any = datasets
     if not sys.stderr.isatty():
-        library.disable_progress_bars()
+        hide_bars()
     try:
-        table = library.load_dataset(source.repo, source.config, split=source.split)
+        table = load(source.repo, source.config, split=source.split)
     except Exception as error:  # whatever the hub's client raises: the remedy is the same
         terms = f"accept its terms at https://huggingface.co/datasets/{source.repo} and log in "
         remedy = f"{terms}(hf auth login), " if source.gated else "check the network, "

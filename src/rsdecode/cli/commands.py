@@ -1,0 +1,73 @@
+"""The commands of `rsd`: listed at once, each imported when it is chosen."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+
+class CommandEntry(NamedTuple):
+    """A command that is not loaded yet.
+
+    Attributes:
+        module: of `rsdecode.cli`; it holds `command`, and `CONTEXT` for settings of its own.
+        help: the first line of the command's help.
+    """
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "solve": CommandEntry("solve", "Solve a question step by step, or every question of a file."),
+    "demo": CommandEntry(
+        "demo",
+        "Draft alone, target alone and RSD on problems of the embedded family, side by side.",
+    ),
+    "doctor": CommandEntry(
+        "doctor", "Load a configuration and say what it is made of and what would fail."
+    ),
+    "eval": CommandEntry("eval", "Run methods on data sets, grade every answer and keep it."),
+    "lm-eval": CommandEntry(
+        "lm_eval",
+        "Run lm_eval of the lm-evaluation-harness over RSD; its options are taken as they are.",
+    ),
+    "report": CommandEntry(
+        "report",
+        "Report the results of rsd eval: report.md, report.html, report.json and pictures.",
+    ),
+    "tune": CommandEntry(
+        "tune", "Find the threshold of RSD for a goal, and write a configuration with it."
+    ),
+}
+
+
+class CommandList(TyperGroup):
+    """A group whose commands are imported when one is run: `rsd --help` imports none of them."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, entry in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=entry.help))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments begin with, loaded."""
+        if args and args[0] in COMMANDS:
+            self.commands[args[0]] = load_command(args[0])
+        return super().resolve_command(ctx, args)
+
+
+def load_command(name: str) -> Any:
+    """Import a command and make typer's object of it."""
+    module = importlib.import_module(f"rsdecode.cli.{COMMANDS[name].module}")
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name, context_settings={**HELP_OPTIONS, **getattr(module, "CONTEXT", {})})(
+        module.command
+    )
+    return get_command(app)

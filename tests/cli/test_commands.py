@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from rsdecode.cli.commands import COMMANDS
+
+from .conftest import Rsd
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_what_the_command_says_of_itself(name: str, rsd: Rsd) -> None:
+    entry = COMMANDS[name]
+    module = importlib.import_module(f"rsdecode.cli.{entry.module}")
+    assert module.command.__doc__.splitlines()[0] == entry.help
+    assert entry.help.split()[0] in rsd("--help").out
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "lm-eval"])
+def test_every_command_has_a_help_of_its_own(name: str, rsd: Rsd) -> None:
+    for option in ("-h", "--help"):
+        result = rsd(name, option)
+        assert result.code == 0
+        assert f"rsd {name}" in result.out
