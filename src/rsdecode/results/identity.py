@@ -16,7 +16,6 @@ from typing import Any, cast
 from rsdecode.config import RunConfig
 from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
 from rsdecode.core.types import Role
-from rsdecode.evals.grading import AnswerKind
 from rsdecode.methods import Method
 from rsdecode.models.abacus import ModelName, model_path
 from rsdecode.results.code_version import code_version
@@ -37,7 +36,7 @@ def result_key(
     *,
     name: str,
     data: str,
-    kind: AnswerKind,
+    kind: str,
     content: str,
 ) -> str:
     """Sixteen hex digits for all that decides the answers of a method to a data set.
