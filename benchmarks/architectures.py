@@ -71,7 +71,7 @@ class Finding:
 
 def main() -> None:
     """Try the families and print, or write, the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("families", nargs="*", help="these alone")
     parser.add_argument("--write", type=Path, help="Markdown file for the table")
     parser.add_argument("--json", action="store_true")
@@ -115,7 +115,7 @@ def try_family(family: str) -> Finding:
             written = asyncio.run(_write(ours, expected))
         except RsdError as refused:
             return Finding(family, known.__name__, Verdict.REFUSED, reason=_reason(refused, folder))
-    attention: str = ours.config._attn_implementation
+    attention = str(getattr(ours.config, "_attn_implementation", ""))
     verdict = Verdict.EQUAL if written == expected else Verdict.DIFFERS
     return Finding(family, known.__name__, verdict, attention)
 

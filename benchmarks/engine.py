@@ -40,7 +40,7 @@ PROMPT = (
 
 def main() -> None:
     """Run both cases and print them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="abacus:target")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--new-tokens", type=int, default=128, help="of the equal requests")
@@ -121,8 +121,8 @@ def _serve(model: Any, tokenizer: Any, prompts: list[tuple[int, ...]], lengths: 
     replies = asyncio.run(engine.decode(jobs))
     seconds = time.perf_counter() - started
     engine.close()
-    assert not any(isinstance(reply, Failed) for reply in replies), replies
-    assert [len(reply.ids) for reply in replies] == lengths
+    written = [len(reply.ids) for reply in replies if not isinstance(reply, Failed)]
+    assert written == lengths, replies
     return seconds
 
 

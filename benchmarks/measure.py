@@ -147,9 +147,10 @@ def _answers(service: Service, addresses: dict[Role, str]) -> list[dict[str, Any
 
 
 def _prompt_lengths(folder: str, problems: list[Problem]) -> list[int]:
-    from transformers import AutoTokenizer
+    import transformers
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    auto: Any = transformers.AutoTokenizer
+    tokenizer: Any = auto.from_pretrained(folder)
     turns = [[{"role": m.role, "content": m.content} for m in p.messages] for p in problems]
     return [
         len(tokenizer.apply_chat_template(t, add_generation_prompt=True, return_dict=False))

@@ -94,7 +94,7 @@ def measure(count: int, share: float, seed: int) -> dict[str, float]:
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--problems", type=int, default=300)
     parser.add_argument("--share", type=float, default=0.7, help="of the capacity")
     parser.add_argument("--seed", type=int, default=0)

@@ -9,7 +9,7 @@ import tracemalloc
 from collections.abc import Sequence
 
 from rsdecode.core.protocols import Models
-from rsdecode.core.requests import Generate, Generated, Score, Scored
+from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
 from rsdecode.core.types import FinishReason, Problem, Segment, Tokens, Usage
 from rsdecode.methods import RSD
 from rsdecode.session.job import Job
@@ -28,11 +28,11 @@ class Instant:
     Each call lets all other problems run, as a real model would, so that all are in flight.
     """
 
-    async def generate(self, requests: Sequence[Generate]) -> list[Generated]:
+    async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         await asyncio.sleep(0)
         return [_written(request) for request in requests]
 
-    async def score(self, requests: Sequence[Score]) -> list[Scored]:
+    async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         await asyncio.sleep(0)
         usage = Usage(prefill_tokens=STEP_TOKENS, calls=1)
         return [Scored((float(len(r.context.answer) % 3 != 1),), usage) for r in requests]

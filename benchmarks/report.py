@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def alternate(
     }
 
 
-def show(cases: list[Mapping[str, Any]], *, as_json: bool) -> None:
+def show(cases: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """Print the cases, as JSON or as a table."""
     if as_json:
         print(json.dumps({"device": device_name(), "versions": versions(), "cases": cases}))

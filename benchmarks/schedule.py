@@ -47,7 +47,7 @@ Policy = Callable[[list[Problem], Models, Method], AsyncGenerator[Trajectory]]
 
 def main() -> None:
     """Run the cases that were asked for and print them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--case", choices=[*SIMULATED, "vllm", "overhead-2000"], help="this one")
     parser.add_argument("--overhead", action="store_true", help="the same as --case overhead-2000")
     parser.add_argument("--measure", action="store_true", help="print a new measured file")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rsdecode.core.protocols import Models
-from rsdecode.core.requests import Generate, Generated, Score, Scored
+from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
 from rsdecode.core.types import Context, FinishReason, Problem, Role, Segment, Tokens, Usage
 
 PREFILL_TOKENS = 2048
@@ -49,7 +49,8 @@ class Costs:
     def from_json(cls, data: dict[str, Any]) -> Costs:
         """From one entry of the measured file's "servers"."""
         decode = tuple((int(n), float(s)) for n, s in data["decode_s"])
-        return cls(**{**data, "decode_s": decode})
+        others: dict[str, Any] = {key: value for key, value in data.items() if key != "decode_s"}
+        return cls(decode_s=decode, **others)
 
     def iteration_s(self, requests: int, read_tokens: int) -> float:
         """Seconds of an iteration."""
@@ -231,7 +232,7 @@ class _Caching:
 
 
 class _Writer(_Caching):
-    async def generate(self, requests: Sequence[Generate]) -> list[Generated]:
+    async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         return list(await asyncio.gather(*map(self._write, requests)))
 
     async def _write(self, request: Generate) -> Generated:
@@ -249,7 +250,7 @@ class _Writer(_Caching):
 
 
 class _Reader(_Caching):
-    async def score(self, requests: Sequence[Score]) -> list[Scored]:
+    async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         return list(await asyncio.gather(*map(self._read, requests)))
 
     async def _read(self, request: Score) -> Scored:

@@ -122,11 +122,12 @@ def tiny_model(family: str, seed: int = 0) -> Any:
     """
     torch.manual_seed(seed)
     config = tiny_config(family)
+    auto: Any = AutoModelForCausalLM
     with torch.device("meta"):
-        size = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+        size = sum(p.numel() for p in auto.from_config(config).parameters())
     if size > MOST_PARAMETERS:
         raise ValueError(f"{size:,} parameters with the sizes that are known here")
-    model: Any = AutoModelForCausalLM.from_config(config)
+    model: Any = auto.from_config(config)
     for name, weight in model.named_parameters():
         if weight.dim() > 1:  # the default 0.02 leaves attention nearly uniform
             torch.nn.init.normal_(weight, std=0.3 if "embed" not in name else 1.0)

@@ -18,3 +18,5 @@ with rsdecode.load() as rsd:
                 print(f"step {index} is decided, by the {step.source}: {step.text.strip()}")
             case rsdecode.Finished(trajectory):
                 print(f"answer: {trajectory.answer}")
+            case _:  # Proposed: a candidate of the draft is complete
+                pass

@@ -37,14 +37,18 @@ def causal_attention(  # noqa: PLR0917 - the order is the one that transformers 
 def use_fast_attention(network: nn.Module) -> None:
     """Switches every transformers model inside ``network`` to this attention."""
     AttentionInterface.register(NAME, causal_attention)
-    AttentionMaskInterface.register(NAME, lambda *_, **__: None)
+    AttentionMaskInterface.register(NAME, _no_mask)
     for module in network.modules():
         if isinstance(module, PreTrainedModel):
-            module.config._attn_implementation = NAME
+            module.set_attn_implementation(NAME)
 
 
 def use_standard_attention(network: nn.Module) -> None:
     """Back to the implementation that also handles a cache and left padding."""
     for module in network.modules():
         if isinstance(module, PreTrainedModel):
-            module.config._attn_implementation = "sdpa"
+            module.set_attn_implementation("sdpa")
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """The attention here is causal by itself."""

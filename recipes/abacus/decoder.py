@@ -5,6 +5,8 @@ Axes: B rows, N new tokens, T cached tokens, G query heads that share a key head
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,7 +20,7 @@ class Decoder:
     """Reads tokens of many rows in step; rows are padded on the left."""
 
     def __init__(self, model: Qwen2ForCausalLM, rows: int, tokens: int) -> None:
-        config = model.config
+        config: Any = model.config
         self._model = model
         self._heads, self._shared = config.num_attention_heads, config.num_key_value_heads
         size = (config.num_hidden_layers, rows, self._shared, tokens, config.head_dim)
@@ -40,7 +42,7 @@ class Decoder:
         return torch.cat([self._read(part, tokens[part], positions[part]) for part in parts])
 
     def _read(self, rows: slice, tokens: Tensor, positions: Tensor) -> Tensor:
-        network = self._model.model
+        network: Any = self._model.model
         states = network.embed_tokens(tokens)
         turn = network.rotary_emb(states, positions)
         bias = self._bias(rows, tokens.shape[1])
@@ -67,7 +69,8 @@ class Decoder:
     def _attend(
         self, index: int, part: slice, states: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor
     ) -> Tensor:
-        attention = self._model.model.layers[index].self_attn
+        layer: Any = self._model.model.layers[index]
+        attention = layer.self_attn
         rows, new, _ = states.shape
         start, end = self._length - new, self._length
         query = _turned(attention.q_proj(states).view(rows, new, self._heads, -1), turn)

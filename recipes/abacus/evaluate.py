@@ -69,9 +69,11 @@ def _mean(values: Sequence[bool]) -> float:
 
 def load_family(folder: Path) -> Family:
     """The three exported models, computing in fp32."""
-    draft = AutoModelForCausalLM.from_pretrained(folder / "draft").float()
-    target = AutoModelForCausalLM.from_pretrained(folder / "target").float()
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "draft")
+    auto: Any = AutoModelForCausalLM
+    fast: Any = PreTrainedTokenizerFast
+    draft: Any = auto.from_pretrained(folder / "draft").float()
+    target: Any = auto.from_pretrained(folder / "target").float()
+    tokenizer: Any = fast.from_pretrained(folder / "draft")
     return Family(draft, target, load_exported_prm(folder / "prm"), tokenizer)
 
 

@@ -8,6 +8,8 @@ facts into the starting weights, and training does the rest.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -41,7 +43,8 @@ def look_back(network: RewardNetwork, first: int, *, pairs: int = 8, strength: f
     positions is largest at distance one do it.
     """
     frequencies = 10_000.0 ** (-torch.arange(pairs) / 32)
-    for layer in list(network.model.layers)[first:]:
+    layers: list[Any] = list(network.model.layers)
+    for layer in layers[first:]:
         query, key = layer.self_attn.q_proj.bias, layer.self_attn.k_proj.bias
         key[:pairs] = strength
         query[:pairs] = strength * frequencies.cos()
@@ -55,7 +58,8 @@ def pool_errors(network: RewardNetwork) -> None:
     Keys carry the value that the head would give a token, on the slowest rotary pair, which hardly
     depends on the distance; the found value goes back along the head's own direction.
     """
-    layer, head = network.model.layers[-1], network.v_head.summary.weight[0]
+    layer: Any = network.model.layers[-1]
+    head = network.v_head.summary.weight[0]
     attention, norm = layer.self_attn, network.model.norm.weight
     layer.input_layernorm.weight.copy_(norm)
     attention.k_proj.weight.zero_()

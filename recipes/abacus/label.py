@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any
 
 from recipes.abacus.data import prompt_text
 from recipes.abacus.sample import Sampling, Writer, continue_texts
@@ -87,7 +87,8 @@ def label_chunk(
     return samples
 
 
-class _Draft(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Draft:
     """A solution to be sampled: its problem and the gold steps that it starts with."""
 
     problem: AbacusProblem
@@ -120,8 +121,9 @@ def read_samples(path: Path) -> list[Sample]:
         return samples
     for line in path.read_text().splitlines(keepends=True):
         if line.endswith("\n"):
-            row = json.loads(line)
-            samples.append(Sample(**{**row, "steps": tuple(row["steps"])}))
+            row: dict[str, Any] = json.loads(line)
+            row["steps"] = tuple(row["steps"])
+            samples.append(Sample(**row))
     return samples
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -72,7 +72,7 @@ def continue_texts(
             lambda row, text, chosen=chosen: go_on(chosen[row], text),
         )
         for i, row in zip(chosen, rows, strict=True):
-            written[i] = tokenizer.decode(row)
+            written[i] = str(tokenizer.decode(row))
     return written
 
 
@@ -96,12 +96,13 @@ def _continue_rows(
     for _ in range(sampling.max_tokens):
         chosen = _choose(decoder.read(tokens, real), sampling.temperature, generator)
         going &= ~torch.isin(chosen, stops)
-        for i, (row, token) in enumerate(zip(live, chosen.tolist(), strict=True)):
+        drawn = cast("list[int]", chosen.tolist())
+        for i, (row, token) in enumerate(zip(live, drawn, strict=True)):
             rows[row].append(token)
             if (
                 token == step_end
                 and going[i]
-                and not go_on(row, writer.tokenizer.decode(rows[row]))
+                and not go_on(row, str(writer.tokenizer.decode(rows[row])))
             ):
                 going[i] = False
         if not going.any():
@@ -111,7 +112,8 @@ def _continue_rows(
             keep = going.nonzero()[:, 0]
             decoder.keep(keep)
             tokens = tokens[keep]
-            live = [live[i] for i in keep.tolist()]
+            places = cast("list[int]", keep.tolist())
+            live = [live[i] for i in places]
             going = going[keep]
         real = torch.ones_like(tokens, dtype=torch.bool)
     return [_cut(row, ends) for row in rows]

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from recipes.abacus.calibrate import calibrate
 from recipes.abacus.config import CONFIGS, Config
@@ -41,14 +41,16 @@ def _target(config: Config, out: Path) -> None:
 
 
 def _label_draft(config: Config, out: Path) -> None:
-    writer = Writer(load_trained("draft", config.draft, out).to(device()), build_tokenizer())
+    network: Any = load_trained("draft", config.draft, out)
+    writer = Writer(network.to(device()), build_tokenizer())
     label(writer, out / "draft-train.jsonl", "train", config.draft_samples, 1_000_000)
     held_out = out / "draft-validation.jsonl"
     label(writer, held_out, "validation", config.calibration_samples, 2_000_000)
 
 
 def _label_target(config: Config, out: Path) -> None:
-    writer = Writer(load_trained("target", config.target, out).to(device()), build_tokenizer())
+    network: Any = load_trained("target", config.target, out)
+    writer = Writer(network.to(device()), build_tokenizer())
     label(
         writer,
         out / "target-train.jsonl",

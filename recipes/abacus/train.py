@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -145,4 +146,5 @@ def train_language_model(
 
 def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
     """The id of the padding token."""
-    return tokenizer.convert_tokens_to_ids(tokenizer.pad_token)
+    padding: Any = tokenizer.pad_token
+    return int(cast("int", tokenizer.convert_tokens_to_ids(padding)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -143,7 +143,8 @@ def load_pretrained(
         if adapter is not None:
             missing = [name for name in missing if not given_by(adapter, name)]
             model = merge_adapter(model, adapter)
-        model = model.to(device)
+        placed: Any = model
+        model = placed.to(device)
         if not missing:
             require_equal_outputs(model, path_or_id)
         return model, missing
@@ -177,10 +178,10 @@ def _model_class(auto_class: Any, config: PreTrainedConfig) -> Any:
     """The class that `auto_class` would load; None where only loading tells."""
     mapping: Any = getattr(auto_class, "_model_mapping", {})
     try:
-        found = mapping[type(config)]
+        found: Any = mapping[type(config)]
     except KeyError:
         return None
-    return found[0] if isinstance(found, tuple) else found
+    return cast("tuple[Any, ...]", found)[0] if isinstance(found, tuple) else found
 
 
 def declared_shape(auto_class: Any, config: PreTrainedConfig, **sizes: int) -> ModelShape:
