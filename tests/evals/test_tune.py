@@ -25,6 +25,7 @@ from rsdecode.evals.tune import (
     shortest_between,
     tune,
 )
+from rsdecode.results.stats import clustered_share, wilson
 
 Problem = tuple[Sequence[float], bool, bool]
 """Rewards of the draft's steps; whether draft and target are right."""
@@ -133,12 +134,22 @@ def test_intervals_by_hand() -> None:
     point = Point(0.5, outcomes, [Outcome("0", False, 4, 4, 1.0), Outcome("1", False, 2, 2, 1.0)])
     calls = point.target_calls
     assert calls.estimate == 0.5
-    half = 1.959963984540054 * math.sqrt((1 + 1) * 2) / 6
-    assert calls.high - calls.estimate == pytest.approx(half)
+    assert calls == clustered_share([(1, 4), (2, 2)])
     assert point.relative_flops is None
     difference = point.difference(1.0)
     assert difference.estimate == 0.5
     assert difference.high - difference.low == pytest.approx(2 * math.sqrt(2 - 1 / 4) / 4)
+
+
+def test_samples_of_one_problem_are_one_cluster() -> None:
+    ours = [Outcome("0", True, 3, 0, 1.0)] * 8
+    point = Point(0.5, ours, [Outcome("0", False, 3, 3, 4.0)] * 8)
+    once = Point(0.5, ours[:1], point.target[:1])
+    assert point.accuracy == once.accuracy == wilson(1, 1)
+    assert point.difference() == once.difference()
+    assert point.target_calls == once.target_calls
+    assert point.target_calls.high > 0.5  # no step of one problem: hardly anything is known
+    assert point.relative_flops == once.relative_flops
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

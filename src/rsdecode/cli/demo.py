@@ -65,15 +65,16 @@ def command(
     data = "abacus:test:" + ",".join(map(str, level or LEVELS))
     names = (*METHODS, *(f"rsd@{delta:g}" for delta in THRESHOLDS if sweep))
     tasks = plan(config, EvalRequest((data,), names, problems))
-    cells = _solve(config, tasks)
+    result_sets = _solve(config, tasks)
     if json_output:
-        print(json.dumps(_record(cells)))
+        print(json.dumps(_record(result_sets)))
     else:
-        from rsdecode.cli.table import compared, print_compared
+        from rsdecode.cli.table import print_compared
+        from rsdecode.results.comparison import compare_methods
 
-        print_compared(data, compared(cells))
+        print_compared(data, compare_methods(result_sets))
     if sweep:
-        _draw(data, cells, picture)
+        _draw(data, result_sets, picture)
 
 
 def _solve(config: RunConfig, tasks: Sequence[EvalTask]) -> list[ResultSet]:
@@ -98,23 +99,23 @@ async def _run(tasks: Sequence[EvalTask], models: Models) -> list[ResultSet]:
     from rsdecode.results.store import ResultSet
 
     shared = remembering(models)
-    cells: list[ResultSet] = []
+    result_sets: list[ResultSet] = []
     with EvalProgress() as progress, GradingPool() as pool:
         for task in tasks:
-            cell = ResultSet(replace(task.meta, shapes=shapes_of(task.method, models)), [])
+            result_set = ResultSet(replace(task.meta, shapes=shapes_of(task.method, models)), [])
             watch = progress.start(task.meta.method, Tally(len(task.jobs)))
             await run_eval_task(
-                task, task.jobs, shared, cell.records.append, pool=pool, watch=watch
+                task, task.jobs, shared, result_set.records.append, pool=pool, watch=watch
             )
-            cells.append(cell)
-    return cells
+            result_sets.append(result_set)
+    return result_sets
 
 
-def _record(cells: Sequence[ResultSet]) -> dict[str, Any]:
+def _record(result_sets: Sequence[ResultSet]) -> dict[str, Any]:
     """As `rsd eval --json`, with RSD over the thresholds apart."""
-    from rsdecode.cli.table import compared
+    from rsdecode.results.comparison import compare_methods
 
-    records = [row.as_record() for row in compared(cells)]
+    records = [row.as_record() for row in compare_methods(result_sets)]
     sweep = [
         {"threshold": delta, **record}
         for delta, record in zip(THRESHOLDS, records[len(METHODS) :], strict=False)
@@ -124,13 +125,13 @@ def _record(cells: Sequence[ResultSet]) -> dict[str, Any]:
     return {"methods": records[: len(METHODS)], "sweep": sweep}
 
 
-def _draw(data: str, cells: Sequence[ResultSet], path: Path) -> None:
+def _draw(data: str, result_sets: Sequence[ResultSet], path: Path) -> None:
     from rsdecode.evals.report.content import compare_result_sets
     from rsdecode.evals.report.drawing import save
     from rsdecode.evals.report.pictures import frontier
 
     try:
-        save(frontier(compare_result_sets(data, cells)), path)
+        save(frontier(compare_result_sets(data, result_sets)), path)
     except ImportError:
         print_warning("no picture without matplotlib: pip install 'rsdecode[report]'")
     except (OSError, ValueError) as error:

@@ -17,10 +17,10 @@ from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rsdecode.cli.eval_progress import EvalProgress
-    from rsdecode.cli.table import Compared
     from rsdecode.config import RunConfig
     from rsdecode.core.protocols import Models
     from rsdecode.evals.plan import EvalRequest, EvalTask
+    from rsdecode.results.comparison import ComparedMethod
     from rsdecode.results.store import ResultFile, ResultSet, Store
 
 METHODS = "draft,target,rsd"
@@ -28,7 +28,7 @@ OUT = Path("runs/eval")
 
 
 class Opened(NamedTuple):
-    """A task and the file of its cell."""
+    """A task and the file of its result_set."""
 
     task: EvalTask
     file: ResultFile
@@ -72,8 +72,8 @@ def command(
     """Run methods on data sets, grade every answer and keep it.
 
     Each answer is stored as soon as it is there. The same command goes on where it was cut off, and
-    a higher --limit or --samples adds to what is there; anything that changes results starts a cell
-    of its own in the folder. `rsd report` makes pictures and pages of it.
+    a higher --limit or --samples adds to what is there; after anything that changes results, they
+    are kept apart in the same folder. `rsd report` makes pictures and pages of it.
 
     Exit code: 0 all were decoded; 1 some ended with an error; 2 the options, the configuration or a
     model are wrong; 130 interrupted (143 by SIGTERM).
@@ -95,11 +95,11 @@ def command(
         _tell_new_code(store, opened)
         print_note(f"results: {out}")
         failed = _run(config, opened)
-        cells = [_cell(task, file) for task, file in opened]
+        result_sets = [_asked_answers(task, file) for task, file in opened]
     if json_output:
-        print(json.dumps(_record(asked, out, cells)), flush=True)
+        print(json.dumps(_record(asked, out, result_sets)), flush=True)
     else:
-        _show(asked, cells)
+        _show(asked, result_sets)
     return 1 if failed else 0
 
 
@@ -202,7 +202,7 @@ def _tell_new_code(store: Store, opened: Sequence[Opened]) -> None:
             )
 
 
-def _cell(task: EvalTask, file: ResultFile) -> ResultSet:
+def _asked_answers(task: EvalTask, file: ResultFile) -> ResultSet:
     """The answers that were asked for, of all that are stored."""
     from rsdecode.results.store import ResultSet
 
@@ -210,28 +210,30 @@ def _cell(task: EvalTask, file: ResultFile) -> ResultSet:
     return ResultSet(file.meta, [answers[job.key] for job in task.jobs if job.key in answers])
 
 
-def _compared(asked: EvalRequest, cells: Sequence[ResultSet]) -> dict[str, list[Compared]]:
+def _compared(
+    asked: EvalRequest, result_sets: Sequence[ResultSet]
+) -> dict[str, list[ComparedMethod]]:
     """By data set: each method, and how it compares to the target if that is there too."""
-    from rsdecode.cli.table import compared
+    from rsdecode.results.comparison import compare_methods
 
-    groups: dict[str, list[Compared]] = {}
+    groups: dict[str, list[ComparedMethod]] = {}
     for data in asked.data:
-        own = [cell for cell in cells if cell.meta.data == data]
-        for cell in own:
-            if not cell.records:
-                print_warning(f"no answers of {cell.meta.method} to {data}")
-        groups[data] = compared([cell for cell in own if cell.records])
+        own = [result_set for result_set in result_sets if result_set.meta.data == data]
+        for result_set in own:
+            if not result_set.records:
+                print_warning(f"no answers of {result_set.meta.method} to {data}")
+        groups[data] = compare_methods([result_set for result_set in own if result_set.records])
     return groups
 
 
-def _record(asked: EvalRequest, out: Path, cells: Sequence[ResultSet]) -> dict[str, Any]:
-    methods = [row.as_record() for rows in _compared(asked, cells).values() for row in rows]
+def _record(asked: EvalRequest, out: Path, result_sets: Sequence[ResultSet]) -> dict[str, Any]:
+    methods = [row.as_record() for rows in _compared(asked, result_sets).values() for row in rows]
     return {"methods": methods, "sweep": [], "data": list(asked.data), "out": str(out)}
 
 
-def _show(asked: EvalRequest, cells: Sequence[ResultSet]) -> None:
+def _show(asked: EvalRequest, result_sets: Sequence[ResultSet]) -> None:
     from rsdecode.cli.table import print_compared
 
-    for data, rows in _compared(asked, cells).items():
+    for data, rows in _compared(asked, result_sets).items():
         if rows:
             print_compared(data, rows)

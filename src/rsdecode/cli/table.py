@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from rsdecode.core.cost import Flops
+from rsdecode.results.comparison import ComparedMethod
 from rsdecode.results.stats import Interval
-from rsdecode.results.store import ResultSet
-from rsdecode.results.summary import Comparison, Summary, compare, summarise
 
 LEGEND = (
     "accepted: steps by the draft; alone: right, and by the draft from start to end; "
@@ -17,32 +15,8 @@ LEGEND = (
 )
 
 
-class Compared(NamedTuple):
-    """A method's numbers, and how they compare to the target's; None for the target itself."""
-
-    summary: Summary
-    to_target: Comparison | None
-
-    def as_record(self) -> dict[str, Any]:
-        """A JSON object."""
-        other = None if self.to_target is None else self.to_target.as_record()
-        return {**self.summary.as_record(), "to_target": other}
-
-
-def compared(cells: Sequence[ResultSet]) -> list[Compared]:
-    """Methods on one data set, beside the target alone if it is one of them."""
-    target = next((cell for cell in cells if cell.meta.method == "target"), None)
-    return [
-        Compared(
-            summarise(cell), None if target is None or cell is target else compare(cell, target)
-        )
-        for cell in cells
-    ]
-
-
-def print_compared(title: str, rows: Sequence[Compared]) -> None:
+def print_compared(title: str, methods: Sequence[ComparedMethod]) -> None:
     """Accuracy, tokens, acceptance, FLOPs relative to the target: a row for each method."""
-    unit = next((s.flops for s, _ in rows if s.method == "target"), Flops(None, None))
     table = _table(
         "method",
         "accuracy [95 %]",
@@ -56,12 +30,13 @@ def print_compared(title: str, rows: Sequence[Compared]) -> None:
         "FLOPs",
         "exact",
     )
-    answers = max(summary.answers for summary, _ in rows)
+    answers = max(method.summary.answers for method in methods)
     table.title, table.title_justify = f"{title}: {answers:,} answers", "left"
     table.caption, table.caption_justify = LEGEND, "left"
     for column in table.columns[1:3]:
         column.no_wrap = True
-    for summary, to_target in rows:
+    for method in methods:
+        summary, to_target = method.summary, method.to_target
         table.add_row(
             summary.method,
             _accuracy(summary.accuracy),
@@ -70,8 +45,8 @@ def print_compared(title: str, rows: Sequence[Compared]) -> None:
             _percent(summary.draft_alone),
             _percent(summary.truncation_rate),
             *(_count_text(summary.tokens[role]) for role in ("draft", "target", "reward")),
-            _flops_text(summary.flops.paper, unit.paper),
-            _flops_text(summary.flops.exact, unit.exact),
+            _flops_text(summary.flops.paper, method.relative_flops["paper"]),
+            _flops_text(summary.flops.exact, method.relative_flops["exact"]),
         )
     _print(table)
 
@@ -83,11 +58,11 @@ def _count_text(count: int) -> str:
     return f"{count / 1e3:,.0f}k" if count < 10_000_000 else f"{count / 1e6:,.1f}M"
 
 
-def _flops_text(value: float | None, unit: float | None) -> str:
-    """Relative to the target where there is one."""
-    if unit or value is None:
-        return _relative(value, unit)
-    return f"{value:.2e}"
+def _flops_text(value: float | None, relative: float | None) -> str:
+    """`0.42x` of the target's where there is one, else the number; a dash where it is not known."""
+    if relative is not None:
+        return f"{relative:.2f}x"
+    return "-" if value is None else f"{value:.2e}"
 
 
 def _accuracy(accuracy: Interval) -> str:
@@ -100,11 +75,6 @@ def _difference(interval: Interval) -> str:
     """`+2.0 [+0.4, +3.6]`, in points."""
     difference, low, high = interval
     return f"{100 * difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-
-
-def _relative(value: float | None, unit: float | None) -> str:
-    """`0.42x`, or a dash where it is not known."""
-    return f"{value / unit:.2f}x" if value is not None and unit else "-"
 
 
 def _percent(share: float | None) -> str:

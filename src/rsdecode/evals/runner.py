@@ -79,7 +79,7 @@ async def run_eval_task(
 
 
 def shapes_of(method: Method, models: Models) -> dict[str, dict[str, Any] | None]:
-    """The shapes of the models that a method needs, as a cell keeps them."""
+    """The shapes of the models that a method needs, as results keep them."""
     needed = {role: shape for role, shape in models.shapes().items() if role in method.roles}
     return {role.value: asdict(shape) if (shape := needed.get(role)) else None for role in Role}
 

@@ -8,14 +8,21 @@ threshold that meets the goal and one that does not.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from rsdecode.core.cost import ModelShape, flops
 from rsdecode.core.types import Role, Trajectory
-from rsdecode.results.stats import Z_95, Interval, wilson
+from rsdecode.results.stats import (
+    Z_95,
+    Interval,
+    clustered_ratio,
+    clustered_share,
+    paired_difference,
+)
 
 GRID = 10
 """Parts of the observed rewards, of equal size, between the thresholds tried first."""
@@ -23,6 +30,7 @@ REFINEMENTS = 6
 """Thresholds tried afterwards, at most."""
 TESTS = GRID + 1 + REFINEMENTS
 """Thresholds tried in all, at most: what a confidence level is divided among."""
+Count = TypeVar("Count", int, float)
 TOLERANCE = 0.03
 """A share that is known less exactly is warned about."""
 
@@ -71,34 +79,36 @@ class Point:
 
     @property
     def accuracy(self) -> Interval:
-        """Share of right answers with Wilson's interval."""
-        return wilson(sum(o.correct for o in self.outcomes), len(self.outcomes))
+        """Share of right answers, with an interval by problem."""
+        return clustered_share(self._by_problem([(int(o.correct), 1) for o in self.outcomes]))
 
     @property
     def target_calls(self) -> Interval:
-        """Share of all steps that the target wrote."""
-        return _ratio([(o.by_target, o.steps) for o in self.outcomes])
+        """Share of all steps that the target wrote, with an interval by problem."""
+        return clustered_share(self._by_problem([(o.by_target, o.steps) for o in self.outcomes]))
 
     @property
     def relative_flops(self) -> Interval | None:
         """FLOPs relative to the target alone; None where they are not known."""
         pairs = [(o.flops, t.flops) for o, t in zip(self.outcomes, self.target, strict=True)]
         known = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs]
-        return _ratio(known) if len(known) == len(pairs) else None
+        return clustered_ratio(self._by_problem(known)) if len(known) == len(pairs) else None
 
     def difference(self, z: float = Z_95) -> Interval:
-        """Accuracy minus the target's, with the adjusted paired interval (Agresti and Min, 2005).
+        """Accuracy minus the target's, with the paired interval by problem."""
+        problems: defaultdict[str, list[int]] = defaultdict(list)
+        for ours, theirs in zip(self.outcomes, self.target, strict=True):
+            problems[ours.problem].append(ours.correct - theirs.correct)
+        return paired_difference(list(problems.values()), z)
 
-        Half a problem is added to each of the four outcomes of a pair, so that methods that never
-        disagree on a few problems are not taken to be the same.
-        """
-        pairs = [(o.correct, t.correct) for o, t in zip(self.outcomes, self.target, strict=True)]
-        won = sum(a and not b for a, b in pairs) + 0.5
-        lost = sum(b and not a for a, b in pairs) + 0.5
-        n = len(pairs) + 2
-        centre = (won - lost) / n
-        half = z * math.sqrt(won + lost - (won - lost) ** 2 / n) / n
-        return Interval((won - lost) / len(pairs), centre - half, centre + half)
+    def _by_problem(self, pairs: Sequence[tuple[Count, Count]]) -> list[tuple[Count, Count]]:
+        """Pairs of numbers, one for each outcome, added up by problem."""
+        sums: dict[str, tuple[Count, Count]] = {}
+        for outcome, (part, whole) in zip(self.outcomes, pairs, strict=True):
+            before = sums.get(outcome.problem)
+            new = (part, whole) if before is None else (before[0] + part, before[1] + whole)
+            sums[outcome.problem] = new
+        return list(sums.values())
 
     def as_record(self) -> dict[str, Any]:
         """A JSON object."""
@@ -288,17 +298,6 @@ def shortest_between(low: float, high: float) -> float:
         if low < rounded <= high:
             return rounded
     return high
-
-
-def _ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
-    """Sum over sum, with an interval that takes problems, not steps, as independent."""
-    n, total = len(pairs), math.fsum(whole for _, whole in pairs)
-    if not total:
-        return Interval(0.0, 0.0, 0.0)
-    ratio = math.fsum(part for part, _ in pairs) / total
-    spread = math.fsum((part - ratio * whole) ** 2 for part, whole in pairs)
-    half = Z_95 * math.sqrt(spread * n / max(n - 1, 1)) / total
-    return Interval(ratio, ratio - half, ratio + half)
 
 
 def _doubt(what: str, interval: Interval, point: Point) -> str | None:

@@ -1,9 +1,8 @@
-"""What the stored answers of a cell come to: accuracy, acceptance, cost, latency; two compared."""
+"""What the stored answers of a method come to: accuracy, acceptance, cost, latency."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from rsdecode.core.cost import Flops, ModelShape, flops
 from rsdecode.core.types import FinishReason, Ledger, Role, Usage
 from rsdecode.results.lines import Key, is_retried
-from rsdecode.results.stats import Interval, bootstrap, mcnemar, percentile, wilson
+from rsdecode.results.stats import Interval, clustered_share, percentile
 from rsdecode.results.store import ResultSet
 
 TRUNCATED = (FinishReason.LENGTH, FinishReason.MAX_STEPS)
@@ -28,14 +27,14 @@ class Latency(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The numbers of one cell. All come from its lines and from the shapes of its models.
+    """The numbers of one result set. All come from its lines and from its models' shapes.
 
     Attributes:
         problems: how many have an answer.
         answers: how many there are, all samples of a problem counted.
         correct: right ones among them.
-        accuracy: share of right answers with Wilson's interval. Several samples of one problem
-            count as one trial, as if they were all alike: the interval is never too narrow.
+        accuracy: share of right answers, with an interval by problem: Wilson's where each problem
+            has one sample, and for the effective number of trials where it has several.
         acceptance_rate: share of steps that the draft wrote, of those that were decided by a
             reward; None without such steps.
         token_acceptance_rate: the same share of the tokens of those steps; where the target
@@ -103,66 +102,31 @@ class Summary:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two methods on the problems that both have answered.
-
-    Attributes:
-        pairs: answers (problem and sample) that both have.
-        problems: how many they belong to.
-        won: pairs that only `ours` has right.
-        lost: pairs that only `theirs` has right.
-        difference: of the accuracies, ours minus theirs, with the paired bootstrap interval over
-            problems.
-        p_value: McNemar's exact one, over pairs.
-    """
-
-    ours: str
-    theirs: str
-    pairs: int
-    problems: int
-    won: int
-    lost: int
-    difference: Interval
-    p_value: float
-
-    def as_record(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {
-            "ours": self.ours,
-            "theirs": self.theirs,
-            "pairs": self.pairs,
-            "problems": self.problems,
-            "won": self.won,
-            "lost": self.lost,
-            "difference": self.difference._asdict(),
-            "p_value": self.p_value,
-        }
-
-
-def summarise(cell: ResultSet) -> Summary:
-    """Sum up a cell.
+def summarise(result_set: ResultSet) -> Summary:
+    """Sum up the answers of one method to one data set.
 
     Raises:
         ValueError: it has no answers yet.
     """
-    records = cell.records
+    records = result_set.records
     if not records:
-        raise ValueError(f"there are no answers of {cell.meta.method} to {cell.meta.data} yet")
+        raise ValueError(
+            f"there are no answers of {result_set.meta.method} to {result_set.meta.data} yet"
+        )
     right = [is_right(record) for record in records]
-    problems = len({record["id"] for record in records})
+    problems = count_by_problem(records, right)
     decided = [s for record in records for s in record["steps"] if s["weight"] is not None]
     usage = sum(map(read_ledger, records), Ledger())
-    shapes = read_shapes(cell.meta.shapes)
+    shapes = read_shapes(result_set.meta.shapes)
     seconds = sorted(float(record["seconds"]) for record in records)
     return Summary(
-        data=cell.meta.data,
-        method=cell.meta.method,
-        key=cell.meta.key,
-        problems=problems,
+        data=result_set.meta.data,
+        method=result_set.meta.method,
+        key=result_set.meta.key,
+        problems=len(problems),
         answers=len(records),
         correct=sum(right),
-        accuracy=wilson(sum(right) * problems / len(records), problems),
+        accuracy=clustered_share(problems),
         acceptance_rate=_share(decided, [1] * len(decided)),
         token_acceptance_rate=_token_acceptance(usage, decided),
         draft_alone=_mean(ok and by_draft(r) for ok, r in zip(right, records, strict=True)),
@@ -176,39 +140,18 @@ def summarise(cell: ResultSet) -> Summary:
     )
 
 
-def compare(a: ResultSet, b: ResultSet, *, seed: int = 0) -> Comparison | None:
-    """Compare two cells on the answers that both have; None if there are none.
-
-    Args:
-        a: ours.
-        b: theirs.
-        seed: of the bootstrap.
-    """
-    ours, theirs = verdicts(a), verdicts(b)
-    pairs = sorted(ours.keys() & theirs.keys())
-    if not pairs:
-        return None
-    differences: defaultdict[str, list[int]] = defaultdict(list)
-    for pair in pairs:
-        differences[pair[0]].append(ours[pair] - theirs[pair])
-    won = sum(ours[pair] and not theirs[pair] for pair in pairs)
-    lost = sum(theirs[pair] and not ours[pair] for pair in pairs)
-    means = [sum(values) / len(values) for values in differences.values()]
-    return Comparison(
-        ours=a.meta.method,
-        theirs=b.meta.method,
-        pairs=len(pairs),
-        problems=len(means),
-        won=won,
-        lost=lost,
-        difference=bootstrap(means, seed=seed),
-        p_value=mcnemar(won, lost),
-    )
+def count_by_problem(records: Sequence[Record], counted: Sequence[bool]) -> list[tuple[int, int]]:
+    """How many answers of each problem are counted, and how many there are."""
+    counts: dict[str, tuple[int, int]] = {}
+    for record, value in zip(records, counted, strict=True):
+        part, whole = counts.get(record["id"], (0, 0))
+        counts[record["id"]] = part + value, whole + 1
+    return list(counts.values())
 
 
-def verdicts(cell: ResultSet) -> dict[Key, bool]:
+def verdicts(result_set: ResultSet) -> dict[Key, bool]:
     """Whether each answer is right."""
-    return {(r["id"], r["sample"]): is_right(r) for r in cell.records}
+    return {(r["id"], r["sample"]): is_right(r) for r in result_set.records}
 
 
 def is_right(record: Record) -> bool:
@@ -232,7 +175,7 @@ def read_ledger(record: Record) -> Ledger:
 
 
 def read_shapes(shapes: Mapping[str, Record | None]) -> dict[Role, ModelShape | None]:
-    """The shapes of a cell's models."""
+    """The shapes of the models by role, as they are stored."""
     return {
         Role(role): None if shape is None else ModelShape(**shape) for role, shape in shapes.items()
     }

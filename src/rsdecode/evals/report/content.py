@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from rsdecode.config.method_names import parse_method_name
 from rsdecode.core.errors import ConfigError
 from rsdecode.evals.report.paper import PaperFigure, kind_of, paper_figures
 from rsdecode.evals.report.patterns import Patterns, patterns
+from rsdecode.results.comparison import ComparedMethod, Comparison, compare_methods
 from rsdecode.results.store import ResultSet, merge_result_sets, read_result_sets
-from rsdecode.results.summary import Comparison, Summary, compare, summarise
+from rsdecode.results.summary import Summary
 
 ORDER = ("draft", "target", "speculative", "majority", "best-of", "process-best-of", "beam", "rsd")
 """Kinds of methods, as tables show them; others follow."""
@@ -25,28 +27,46 @@ class MethodRow:
 
     Attributes:
         label: the method's name; with its key where a name stands for several runs.
-        to_target: against the target alone; None where there is nothing to compare.
+        compared: its answers, their numbers, and the target's beside them.
+        patterns: what its steps show.
         paper: what the paper's Table 2 has for it.
     """
 
     label: str
-    cell: ResultSet
-    summary: Summary
+    compared: ComparedMethod
     patterns: Patterns
-    to_target: Comparison | None
-    relative_flops: Mapping[str, float | None]
     paper: Sequence[PaperFigure]
+
+    @property
+    def result_set(self) -> ResultSet:
+        """The answers."""
+        return self.compared.result_set
+
+    @property
+    def summary(self) -> Summary:
+        """The numbers."""
+        return self.compared.summary
+
+    @property
+    def to_target(self) -> Comparison | None:
+        """Against the target alone; None where there is nothing to compare."""
+        return self.compared.to_target
+
+    @property
+    def relative_flops(self) -> Mapping[str, float | None]:
+        """Per answer, by rule, in units of the target's."""
+        return self.compared.relative_flops
 
     @property
     def expected(self) -> int:
         """Answers that the run was asked for."""
-        samples = self.cell.meta.config.get("run", {}).get("samples", 1)
-        return self.cell.meta.problems * samples
+        samples = self.result_set.meta.config.get("run", {}).get("samples", 1)
+        return self.result_set.meta.problems * samples
 
     @property
     def threshold(self) -> float | None:
         """Of RSD with the step weighting; None for any other method."""
-        name, config = self.cell.meta.method, self.cell.meta.config
+        name, config = self.result_set.meta.method, self.result_set.meta.config
         if kind_of(name) != "rsd":
             return None
         named = parse_method_name(name)
@@ -60,13 +80,11 @@ class MethodRow:
     def as_record(self) -> dict[str, Any]:
         """A JSON object."""
         return {
-            **self.summary.as_record(),
+            **self.compared.as_record(),
             "label": self.label,
             "expected_answers": self.expected,
-            "damaged_lines": self.cell.damaged,
+            "damaged_lines": self.result_set.damaged,
             "threshold": self.threshold,
-            "to_target": None if self.to_target is None else self.to_target.as_record(),
-            "relative_flops": dict(self.relative_flops),
             "patterns": self.patterns.as_record(),
         }
 
@@ -98,9 +116,9 @@ class Report:
     warnings: Sequence[str]
 
     @property
-    def cells(self) -> list[ResultSet]:
-        """All cells, in the order of the tables."""
-        return [row.cell for group in self.groups for row in group.rows]
+    def result_sets(self) -> list[ResultSet]:
+        """All results, in the order of the tables."""
+        return [row.result_set for group in self.groups for row in group.rows]
 
     def as_record(self, *, paper: bool = False) -> dict[str, Any]:
         """A JSON object with every number.
@@ -127,23 +145,25 @@ class Report:
 
 
 def read_report(folders: Sequence[Path]) -> Report:
-    """Read the results of `rsd eval`; parts of one cell in several folders are put together.
+    """Read the results of `rsd eval`; parts of one result set in several folders are put together.
 
     Raises:
         ConfigError: a folder holds no results, or nothing is finished yet.
     """
     parts: dict[tuple[str, str, str], list[ResultSet]] = {}
     for folder in folders:
-        for cell in read_result_sets(folder):
-            parts.setdefault((cell.meta.data, cell.meta.method, cell.meta.key), []).append(cell)
-    cells = [merge_result_sets(same) if len(same) > 1 else same[0] for same in parts.values()]
-    begun = [cell for cell in cells if cell.records]
+        for result_set in read_result_sets(folder):
+            parts.setdefault(
+                (result_set.meta.data, result_set.meta.method, result_set.meta.key), []
+            ).append(result_set)
+    result_sets = [merge_result_sets(same) if len(same) > 1 else same[0] for same in parts.values()]
+    begun = [result_set for result_set in result_sets if result_set.records]
     if not begun:
         raise ConfigError(f"{', '.join(map(str, folders))}: no answer is finished yet")
     warnings = [
-        f"{cell.meta.method} on {cell.meta.data}: no answer is finished yet; left out"
-        for cell in cells
-        if not cell.records
+        f"{result_set.meta.method} on {result_set.meta.data}: no answer is finished yet; left out"
+        for result_set in result_sets
+        if not result_set.records
     ]
     groups = [
         compare_result_sets(data, [c for c in begun if c.meta.data == data])
@@ -154,56 +174,32 @@ def read_report(folders: Sequence[Path]) -> Report:
     return Report(list(folders), groups, warnings)
 
 
-def _datasets(cells: Iterable[ResultSet]) -> list[str]:
-    return list(dict.fromkeys(cell.meta.data for cell in cells))
+def _datasets(result_sets: Iterable[ResultSet]) -> list[str]:
+    return list(dict.fromkeys(result_set.meta.data for result_set in result_sets))
 
 
-def compare_result_sets(data: str, cells: Sequence[ResultSet]) -> DataSetTable:
-    """The methods on one data set side by side; each cell has answers."""
-    ordered = sorted(cells, key=_place)
-    target = next((cell for cell in ordered if cell.meta.method == "target"), None)
-    unit = None if target is None else summarise(target)
-    rows = [_row(cell, ordered, target, unit) for cell in ordered]
-    return DataSetTable(data, rows, next((row for row in rows if row.cell is target), None))
+def compare_result_sets(data: str, result_sets: Sequence[ResultSet]) -> DataSetTable:
+    """The methods on one data set side by side; each has answers."""
+    ordered = compare_methods(sorted(result_sets, key=_place))
+    names = Counter(method.summary.method for method in ordered)
+    rows = [_row(method, alone=names[method.summary.method] == 1) for method in ordered]
+    return DataSetTable(data, rows, next((r for r in rows if r.summary.method == "target"), None))
 
 
-def _place(cell: ResultSet) -> tuple[int, str, str]:
-    kind = kind_of(cell.meta.method)
+def _place(result_set: ResultSet) -> tuple[int, str, str]:
+    kind = kind_of(result_set.meta.method)
     place = ORDER.index(kind) if kind in ORDER else len(ORDER)
-    return place, cell.meta.method, cell.meta.key
+    return place, result_set.meta.method, result_set.meta.key
 
 
-def _row(
-    cell: ResultSet, cells: Sequence[ResultSet], target: ResultSet | None, unit: Summary | None
-) -> MethodRow:
-    name = cell.meta.method
-    alone = sum(other.meta.method == name for other in cells) == 1
-    summary = summarise(cell)
-    per_answer = _per_answer(summary)
-    unit_per_answer = _per_answer(unit) if unit is not None else {}
+def _row(method: ComparedMethod, *, alone: bool) -> MethodRow:
+    name, key = method.summary.method, method.summary.key
     return MethodRow(
-        label=name if alone else f"{name} ({cell.meta.key[:6]})",
-        cell=cell,
-        summary=summary,
-        patterns=patterns(cell.records),
-        to_target=None if target is None or cell is target else compare(cell, target),
-        relative_flops={
-            rule: _ratio(flops, unit_per_answer.get(rule)) for rule, flops in per_answer.items()
-        },
-        paper=paper_figures(cell.meta.data, name),
+        label=name if alone else f"{name} ({key[:6]})",
+        compared=method,
+        patterns=patterns(method.result_set.records),
+        paper=paper_figures(method.summary.data, name),
     )
-
-
-def _per_answer(summary: Summary) -> dict[str, float | None]:
-    """So that a cell of which some answers are missing can still be compared."""
-    flops = {"paper": summary.flops.paper, "exact": summary.flops.exact}
-    return {
-        rule: None if value is None else value / summary.answers for rule, value in flops.items()
-    }
-
-
-def _ratio(value: float | None, unit: float | None) -> float | None:
-    return value / unit if value is not None and unit else None
 
 
 def _warnings(group: DataSetTable) -> list[str]:
@@ -217,13 +213,13 @@ def _warnings(group: DataSetTable) -> list[str]:
     ]
     if group.target is None:
         found.append(f"{group.data}: without the method target nothing can be compared with it")
-    elif sum(row.cell.meta.method == "target" for row in group.rows) > 1:
+    elif sum(row.result_set.meta.method == "target" for row in group.rows) > 1:
         found.append(f"{group.data}: several targets; the others are compared with the first")
     return found
 
 
 def _troubles(row: MethodRow) -> Iterator[str]:
-    answers, damaged = row.summary.answers, row.cell.damaged
+    answers, damaged = row.summary.answers, row.result_set.damaged
     failed = round(row.summary.failure_rate * answers)
     if answers < row.expected:
         yield f"{answers} of {row.expected} answers; the same rsd eval goes on with it"

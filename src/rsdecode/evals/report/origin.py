@@ -23,7 +23,7 @@ class Origin(NamedTuple):
 
 def made(report: Report) -> list[tuple[str, str]]:
     """The short facts: a name and a value each."""
-    metas = [cell.meta for cell in report.cells]
+    metas = [result_set.meta for result_set in report.result_sets]
     shapes = {
         role: shape["parameters"]
         for meta in metas
@@ -57,16 +57,19 @@ def origins(report: Report) -> list[Origin]:
         if (asked := _asked(folder)) is not None
     ]
     users: dict[str, list[ResultSet]] = {}
-    for cell in report.cells:
-        users.setdefault(_yaml(cell.meta.config), []).append(cell)
+    for result_set in report.result_sets:
+        users.setdefault(_yaml(result_set.meta.config), []).append(result_set)
     found += [
-        Origin(f"configuration of {_listed(cell.meta.method for cell in cells)}", text)
-        for text, cells in users.items()
+        Origin(
+            f"configuration of {_listed(result_set.meta.method for result_set in result_sets)}",
+            text,
+        )
+        for text, result_sets in users.items()
     ]
-    keys = [[c.meta.data, c.meta.method, c.meta.key, c.meta.problems] for c in report.cells]
+    keys = [[c.meta.data, c.meta.method, c.meta.key, c.meta.problems] for c in report.result_sets]
     found.append(
         Origin(
-            "cells: data set, method, key, problems asked for",
+            "results: data set, method, key, problems asked for",
             "\n".join("  ".join(map(str, key)) for key in keys),
         )
     )

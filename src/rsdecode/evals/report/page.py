@@ -86,7 +86,7 @@ def title(report: Report) -> str:
 def lead(report: Report) -> str:
     """What the results are of, in one sentence."""
     answers = sum(row.summary.answers for group in report.groups for row in group.rows)
-    methods = {row.cell.meta.method for group in report.groups for row in group.rows}
+    methods = {row.result_set.meta.method for group in report.groups for row in group.rows}
     return (
         f"{len(methods)} {'method' if len(methods) == 1 else 'methods'}, "
         f"{answers:,} graded answers. Reward-guided speculative decoding: the draft proposes each "

@@ -1,4 +1,4 @@
-"""What the stored steps of a cell show: rewards by outcome, acceptance by step, who wrote where.
+"""What the stored steps of a method show: rewards by outcome, acceptance by step, who wrote where.
 
 Everything is counted from the stored records; nothing is drawn here.
 """
@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rsdecode.core.types import Role
+from rsdecode.results.stats import Interval, clustered_share
 
 REWARD_BINS = 20
 POSITION_BINS = 20
@@ -37,12 +38,14 @@ class Rewards:
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """What the steps of one cell show.
+    """What the steps of one method show.
 
     Attributes:
         rewards: None where no reward model scored a step.
         steps: for each step index, how many answers had such a step that was decided on.
         accepted: for each step index, in how many of them the draft's step was kept.
+        acceptance: for each step index, the share of drafts that were kept (estimate, low and high)
+            with an interval by problem; None for an index without a decision.
         draft_share: along the answer (`POSITION_BINS` equal parts by characters), the share that
             the draft wrote, averaged over the answers; empty where no answer has any text.
     """
@@ -50,6 +53,7 @@ class Patterns:
     rewards: Rewards | None
     steps: tuple[int, ...]
     accepted: tuple[int, ...]
+    acceptance: tuple[Interval | None, ...]
     draft_share: tuple[float, ...]
 
     def as_record(self) -> dict[str, Any]:
@@ -59,8 +63,14 @@ class Patterns:
 
 def patterns(records: Sequence[Record]) -> Patterns:
     """Count them."""
-    steps, accepted = _acceptance(records)
-    return Patterns(_rewards(records), steps, accepted, _draft_share(records))
+    by_step = _decisions(records)
+    return Patterns(
+        rewards=_rewards(records),
+        steps=tuple(sum(whole for _, whole in clusters) for clusters in by_step),
+        accepted=tuple(sum(part for part, _ in clusters) for clusters in by_step),
+        acceptance=tuple(clustered_share(clusters) if clusters else None for clusters in by_step),
+        draft_share=_draft_share(records),
+    )
 
 
 def reward_bin(reward: float) -> int:
@@ -89,15 +99,16 @@ def _rewards(records: Sequence[Record]) -> Rewards | None:
     return Rewards(**{name: tuple(counts) for name, counts in outcomes.items()})
 
 
-def _acceptance(records: Sequence[Record]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    steps, accepted = [0] * MAX_STEPS_SHOWN, [0] * MAX_STEPS_SHOWN
+def _decisions(records: Sequence[Record]) -> list[list[tuple[int, int]]]:
+    """For each step index, by problem: drafts that were kept, and drafts that were decided on."""
+    by_step: list[dict[str, tuple[int, int]]] = [{} for _ in range(MAX_STEPS_SHOWN)]
     for record in records:
-        for index, step in enumerate(record["steps"][:MAX_STEPS_SHOWN]):
+        for step, problems in zip(record["steps"], by_step, strict=False):
             if step["weight"] is not None:
-                steps[index] += 1
-                accepted[index] += step["accepted"]
-    length = max((i + 1 for i, count in enumerate(steps) if count), default=0)
-    return tuple(steps[:length]), tuple(accepted[:length])
+                kept, all_ = problems.get(record["id"], (0, 0))
+                problems[record["id"]] = kept + bool(step["accepted"]), all_ + 1
+    length = max((i + 1 for i, problems in enumerate(by_step) if problems), default=0)
+    return [list(problems.values()) for problems in by_step[:length]]
 
 
 def _draft_share(records: Sequence[Record]) -> tuple[float, ...]:

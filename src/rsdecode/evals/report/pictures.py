@@ -19,7 +19,6 @@ from rsdecode.evals.report.drawing import (
     draw,
 )
 from rsdecode.evals.report.patterns import POSITION_BINS, REWARD_BINS
-from rsdecode.results.stats import wilson
 
 FIXED_COLOURS = {"draft": DRAFT, "target": TARGET, "rsd": RSD}
 
@@ -51,7 +50,7 @@ def pictures(group: DataSetTable) -> list[Picture]:
 def featured(group: DataSetTable) -> MethodRow | None:
     """The method whose steps are shown: plain `rsd`, else the first in which a draft was judged."""
     judged = [row for row in group.rows if row.patterns.steps]
-    plain = [row for row in judged if row.cell.meta.method == "rsd"]
+    plain = [row for row in judged if row.result_set.meta.method == "rsd"]
     return next(iter([*plain, *judged]), None)
 
 
@@ -76,7 +75,7 @@ def frontier(group: DataSetTable) -> Plot:
         others = iter(OTHERS * len(rows))
         by_cost = [row.label for row in sorted(rows, key=_cost)]
         for row in rows:
-            fixed = FIXED_COLOURS.get("rsd" if row in line else row.cell.meta.method)
+            fixed = FIXED_COLOURS.get("rsd" if row in line else row.result_set.meta.method)
             left = by_cost.index(row.label) % 2 == 1  # neighbours' labels would overlap
             label = row.label.rpartition("@")[2] if row in line else row.label
             _point(axes, row, fixed or next(others), label, left=left)
@@ -208,9 +207,10 @@ def _rewards(row: MethodRow) -> Picture | None:
 
 
 def _acceptance(row: MethodRow) -> Picture:
-    counts, kept = row.patterns.steps, row.patterns.accepted
-    places = [place + 1 for place, count in enumerate(counts) if count]
-    intervals = [wilson(kept[place - 1], counts[place - 1]) for place in places]
+    counts = row.patterns.steps
+    by_place = enumerate(row.patterns.acceptance, start=1)
+    known = [(place, interval) for place, interval in by_place if interval is not None]
+    places, intervals = [place for place, _ in known], [interval for _, interval in known]
 
     def plot(axes: Any) -> None:
         shares = [100 * interval.estimate for interval in intervals]
@@ -230,7 +230,7 @@ def _acceptance(row: MethodRow) -> Picture:
 
     text = (
         f"Share of drafts that {row.label} accepted, by the step's place in the answer, with 95 % "
-        "intervals; the small numbers count the answers that have such a step."
+        "intervals by problem; the small numbers count the answers that have such a step."
     )
     return Picture("acceptance", "Acceptance by step", text, draw(plot, height=3.0))
 

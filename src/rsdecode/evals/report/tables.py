@@ -30,11 +30,13 @@ def results_table(group: DataSetTable) -> Table:
     """What each method reached."""
     return Table(
         "Results",
-        "Accuracy in percent with Wilson's 95 % interval. Difference to the target alone in points "
-        "on the answers that both have, with the paired bootstrap 95 % interval over problems, and "
-        "McNemar's exact p. Accepted: share of the drafts' steps, and of the tokens of all "
-        "decided steps, that entered the answer. Draft alone: share of answers that are right and "
-        "that the draft wrote from start to end. Truncated: a limit ended the answer; never right. "
+        "Accuracy in percent with its 95 % interval (Wilson's). Difference to the target alone in "
+        "points on the answers that both have, with its paired 95 % interval (Agresti and Min's), "
+        "and the exact p that neither is better (McNemar's; with several samples, of sign flips). "
+        "Several samples of one problem count as one cluster. Accepted: share of the drafts' "
+        "steps, and of the tokens of all decided steps, that entered the answer. Draft alone: "
+        "share of answers that are right and that the draft wrote from start to end. Truncated: a "
+        "limit ended the answer; never right. "
         "Seconds of single answers, many of them in flight together.",
         (
             "method",

@@ -47,7 +47,7 @@ def write_report(report: Report, folder: Path, options: ReportOptions) -> list[P
         require_matplotlib()
     sections = [_section(group, options) for group in report.groups]
     sources = [
-        ExcerptSource(group.data, row.label, row.cell.records)
+        ExcerptSource(group.data, row.label, row.result_set.records)
         for group in report.groups
         for row in group.rows
     ]
