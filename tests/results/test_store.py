@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,3 +225,33 @@ def test_folders_that_hold_no_results(tmp_path: Path) -> None:
 
 def by_id(record: dict[str, Any]) -> str:
     return str(record["id"])
+
+
+def test_without_flock_too_only_one_process_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with Store(tmp_path) as store:
+        assert store.warning is not None
+        for shard in (None, Shard(1, 2)):
+            with pytest.raises(ConfigError, match="being written by another rsd, process"):
+                Store(tmp_path, shard)
+    with Store(tmp_path, Shard(1, 2)), Store(tmp_path, Shard(2, 2)):
+        for shard in (None, Shard(1, 2)):
+            with pytest.raises(ConfigError, match="being written by another rsd, process"):
+                Store(tmp_path, shard)
+    assert run(tmp_path) == set()
+    assert run(tmp_path) == set(IDS)
+
+
+def test_shards_that_begin_at_the_same_moment_all_run(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        stores = list(pool.map(lambda i: Store(tmp_path, Shard(i, 8)), range(1, 9)))
+    with pytest.raises(ConfigError, match="being written"):
+        Store(tmp_path)
+    for store in stores:
+        store.close()
+    Store(tmp_path).close()

@@ -199,7 +199,7 @@ def test_without_the_library_the_extra_is_named(
 ) -> None:
     """A folder `datasets/` on the Python path is not the library."""
     monkeypatch.setitem(sys.modules, "datasets", module)
-    with pytest.raises(ConfigError, match=r"rsdecode\[eval\].*gsm8k@PATH\.jsonl"):
+    with pytest.raises(ConfigError, match=r"rsdecode\[data\].*gsm8k@PATH\.jsonl"):
         load_dataset("gsm8k")
 
 
