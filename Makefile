@@ -33,7 +33,7 @@ test-vllm: install
 # Real llama.cpp servers.
 test-llama: install
 	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,llamacpp]'
-	$(BIN)/python -m pytest -n 0 tests/integration/llama_cpp
+	RSD_TEST_LLAMA_CPP=1 $(BIN)/python -m pytest -n 0 tests/integration/llama_cpp
 
 lint: install
 	$(BIN)/ruff check .
