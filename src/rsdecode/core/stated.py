@@ -49,6 +49,7 @@ _MATHEMATICS = re.compile(
 )
 _SIGNS = re.compile(r"[\d^_*/+\-=().,√π∞%\\{}<>≤≥|!:∪°]")
 _FUNCTIONS = {"pi", "sqrt", "log", "ln", "sin", "cos", "tan", "x", "or"}
+_OPEN_BOX = re.compile(r"\\boxed\s*\{(?=[^}]*$|[^{}]*\{[^{}]*\}[^}]*$)")
 _LONGEST = 400
 
 
@@ -193,7 +194,7 @@ def _with_unit(number: re.Match[str], text: str) -> str:
 
 def _last_mathematics(text: str) -> str | None:
     """The last number of a text, or the formula that it belongs to."""
-    text = _REMARK.sub("", text.rstrip())
+    text = _OPEN_BOX.sub("", _REMARK.sub("", text.rstrip()))
     formulas = [found for found in _DISPLAY.finditer(text) if _says_something(found.group())]
     start = formulas[-1].end() if formulas else 0
     rest = _DISPLAY.sub(lambda found: " " * len(found.group()), text[start:])

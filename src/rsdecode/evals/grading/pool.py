@@ -13,8 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+from rsdecode.core.answer import extract_answer
 from rsdecode.core.errors import ConfigError
-from rsdecode.evals.grading.grade import TAIL, grade_at_once, sides
+from rsdecode.core.thoughts import THOUGHTS, Thoughts
+from rsdecode.evals.grading.grade import grade_at_once
+from rsdecode.evals.grading.notation import final_answer
 from rsdecode.evals.grading.verdict import AnswerKind, Rule, Verdict
 
 START_LIMIT_S = 120.0
@@ -33,14 +36,22 @@ class GradingPool:
     Args:
         workers: processes; by default as many as cores, four at most.
         timeout_s: for one answer.
+        thoughts: the marks that a model's thoughts end with.
     """
 
-    def __init__(self, workers: int | None = None, *, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        timeout_s: float = 10.0,
+        thoughts: Thoughts = THOUGHTS,
+    ) -> None:
         if timeout_s <= 0 or (workers is not None and workers < 1):
             raise ConfigError(
                 f"grading needs a time limit above 0 and a process at least, "
                 f"not {timeout_s!r} s and {workers!r}"
             )
+        self._thoughts = thoughts
         count = workers or min(4, os.cpu_count() or 1)
         self._workers = [_Worker(timeout_s) for _ in range(count)]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -55,11 +66,12 @@ class GradingPool:
             ConfigError: a formula is to be compared, and math-verify is not installed.
             RuntimeError: the pool is closed.
         """
-        verdict = grade_at_once(text, reference, kind)
+        verdict = grade_at_once(text, reference, kind, self._thoughts)
         if verdict is not None:
             return verdict
+        answer, wanted = extract_answer(text, self._thoughts) or "", final_answer(reference)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._compare, text[-TAIL:], reference)
+        return await loop.run_in_executor(self._threads, self._compare, answer, wanted)
 
     def close(self) -> None:
         """End all processes; what is being compared fails."""
@@ -75,10 +87,10 @@ class GradingPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _compare(self, text: str, reference: str) -> Verdict:
+    def _compare(self, answer: str, reference: str) -> Verdict:
         worker = self._idle.get()
         try:
-            return worker.compare(text, reference)
+            return worker.compare(answer, reference)
         finally:
             self._idle.put(worker)
 
@@ -92,18 +104,17 @@ class _Worker:
         self._lock = threading.Lock()
         self._closed = False
 
-    def compare(self, text: str, reference: str) -> Verdict:
+    def compare(self, answer: str, reference: str) -> Verdict:
         """Ask the process; a dead one makes a wrong verdict."""
         process = self._started()
-        line = json.dumps({"text": text, "reference": reference})
+        line = json.dumps({"answer": answer, "reference": reference})
         reply, timed_out = _ask(process, line, self._timeout_s)
         if reply is not None:
             return Verdict(**reply)
         self.release()
         if self._closed:
             raise RuntimeError("the grading pool was closed while it compared an answer")
-        extracted, wanted = sides(text, reference)
-        return Verdict(False, extracted, wanted, Rule.TIMEOUT if timed_out else Rule.CRASH)
+        return Verdict(False, answer, reference, Rule.TIMEOUT if timed_out else Rule.CRASH)
 
     def stop(self) -> None:
         """Kill the process and start no other; from any thread."""

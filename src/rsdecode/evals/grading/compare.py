@@ -1,0 +1,340 @@
+"""Compares an answer with a reference, part by part, and says which rule decided."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from rsdecode.core.numbers import read_number
+from rsdecode.core.units import Unit, read_unit, same_kind
+from rsdecode.evals.grading.choice import letter_of, letter_reference, letter_with_value
+from rsdecode.evals.grading.families import are_families, read_family
+from rsdecode.evals.grading.figures import same_figure
+from rsdecode.evals.grading.notation import (
+    compact,
+    digits_in_base,
+    is_prose,
+    tidy,
+    unwrapped,
+    without_announcement,
+    words_of,
+)
+from rsdecode.evals.grading.quantity import (
+    assigned,
+    pair_of_numbers,
+    quantity,
+    same_quantity,
+    units_agree,
+)
+from rsdecode.evals.grading.ratios import is_ratio, same_ratio
+from rsdecode.evals.grading.regions import read_region, same_region
+from rsdecode.evals.grading.structure import Parts, Shape, parts_of, prepared, strip_outer
+from rsdecode.evals.grading.verdict import Rule
+from rsdecode.evals.grading.words import SIGNS_ALONE, meaning, same_words
+
+LONGEST_ANSWER = 1_000
+"""Characters of the longest answer that is compared as a formula."""
+_NAME = re.compile(
+    r"\s*(?P<name>\([A-Za-z](?:\s*,\s*[A-Za-z])+\)|(?:m\s*)?\\angle\s*[A-Za-z_{}\d\s]+?"
+    r"|\\?[A-Za-z]+(?:_\{?\w+\}?)?(?:\s*\([A-Za-z]\))?|\\(?:vec|overrightarrow|mathbf)\s*\{?[A-Za-z]+\}?)"
+    r"\s*=\s*(?P<value>[^=].*)",
+    re.DOTALL,
+)
+_UNIT = re.compile(
+    r"\s*\\(?:text(?:rm|normal)?|mathrm|mbox|operatorname)\s*\{\s*(?P<words>[A-Za-z][A-Za-z\s./^\d-]*)\}"
+    r"(?P<power>\s*\^\s*(?:\d|\{\s*-?\d\s*\}))?\s*$"
+)
+_TIGHT_UNIT = re.compile(r"(?<=[\d}a-z)])\s*(?<![A-Za-z])(?<![A-Za-z]\s)((?:[mck]m|ft|kg|in|yd)|(?<=\s)m)(\s*\^\s*(?:\d|\{\s*\d\s*\}))?\s*$")
+
+
+class Formulas(Protocol):
+    """What single formulas are worth (`symbolic.SympyFormulas`)."""
+
+    def same(self, answer: str, reference: str) -> bool:
+        """Whether two formulas are equal."""
+        ...
+
+    def value(self, text: str) -> float | None:
+        """The value of a real constant."""
+        ...
+
+    def progressions(self, items: tuple[str, ...], letter: str) -> list[tuple[Any, Any]] | None:
+        """Period and offset of each formula."""
+        ...
+
+    def same_families(self, a: list[tuple[Any, Any]], b: list[tuple[Any, Any]]) -> bool:
+        """Whether unions of progressions are the same."""
+        ...
+
+
+class FormulaNeeded(Exception):
+    """A formula must be compared, for which sympy must be loaded."""
+
+
+class NoFormulas:
+    """Compares no formulas: says that one is needed."""
+
+    def same(self, answer: str, reference: str) -> bool:
+        raise FormulaNeeded
+
+    def value(self, text: str) -> float | None:
+        number = read_number(text)
+        if number is None:
+            raise FormulaNeeded
+        return float(number.value)
+
+    def progressions(self, items: tuple[str, ...], letter: str) -> list[tuple[Any, Any]] | None:
+        raise FormulaNeeded
+
+    def same_families(self, a: list[tuple[Any, Any]], b: list[tuple[Any, Any]]) -> bool:
+        raise FormulaNeeded
+
+
+class Decision(NamedTuple):
+    """Whether an answer is right, and the rule that says so."""
+
+    rule: Rule
+    correct: bool
+
+
+def compare(answer: str, reference: str, formulas: Formulas) -> Decision:
+    """Whether an answer is the reference.
+
+    Raises:
+        FormulaNeeded: `formulas` compares none, and one must be compared.
+        symbolic.UnreadableError: a formula cannot be read.
+    """
+    if compact(answer) == compact(reference):
+        return Decision(Rule.IDENTICAL, True)
+    if len(answer) > LONGEST_ANSWER:
+        return Decision(Rule.TOO_LONG, False)
+    answer, reference = without_announcement(answer), without_announcement(reference)
+    if decision := _letters(answer, reference, formulas):
+        return decision
+    if decision := _words(answer, reference):
+        return decision
+    if decision := _numbers(answer, reference):
+        return decision
+    a, b = prepared(answer), prepared(reference)
+    if is_ratio(a) or is_ratio(b):
+        return Decision(Rule.RATIO, same_ratio(a, b, formulas.same))
+    if (same := same_figure(a, b)) is not None:
+        return Decision(Rule.IDENTICAL, same)
+    if (base := digits_in_base(reference)) and (number := digits_in_base(answer)):
+        return Decision(Rule.NUMERIC, number == base)
+    if decision := _families(a, b, formulas):
+        return decision
+    if decision := _regions(a, b, formulas):
+        return decision
+    return _parts(a, b, formulas)
+
+
+def _letters(answer: str, reference: str, formulas: Formulas) -> Decision | None:
+    """Letters of choices, alone or with the value of the choice."""
+    if letter := letter_reference(reference):
+        given = letter_of(answer)
+        return Decision(Rule.CHOICE, given == letter) if given else None
+    asked, given = letter_with_value(reference), letter_with_value(answer)
+    if asked and (letter := letter_of(answer)) and (given is None or given[0] != asked[0]):
+        return Decision(Rule.CHOICE, letter == asked[0])
+    if asked or given:
+        value = given[1] if given else answer
+        return compare(value, asked[1] if asked else reference, formulas)
+    return None
+
+
+def _words(answer: str, reference: str) -> Decision | None:
+    """What words, and signs that stand for words, say."""
+    a, b = meaning(answer), meaning(reference)
+    if a and b:
+        return Decision(Rule.TEXT, a == b)
+    if (a or b) and (a or b) not in SIGNS_ALONE:
+        return Decision(Rule.TEXT, a is None and b is None)
+    if (words := words_of(reference)) is not None and quantity(reference) is None and b is None:
+        return Decision(Rule.TEXT, same_words(answer, words))
+    if is_prose(answer) and a is None and quantity(answer) is None and not _is_declaration(answer):
+        return Decision(Rule.TEXT, False)
+    return None
+
+
+def _is_declaration(answer: str) -> bool:
+    return re.search(r"\d|\\|[<>=]", answer) is not None
+
+
+def _numbers(answer: str, reference: str) -> Decision | None:
+    pair = pair_of_numbers(answer, reference)
+    if pair is None:
+        return None
+    if not units_agree(*pair):
+        return Decision(Rule.UNITS, False)
+    return Decision(Rule.NUMERIC, same_quantity(*pair))
+
+
+def _families(a: str, b: str, formulas: Formulas) -> Decision | None:
+    """Formulas in which a letter stands for every integer."""
+    given, wanted = read_family(a), read_family(b)
+    if not are_families(given, wanted):
+        return None
+    if given.domain and wanted.domain and given.domain != wanted.domain:
+        return Decision(Rule.FAMILY, False)
+    if {given.domain, wanted.domain} <= {"", "Z"}:
+        one = formulas.progressions(given.items, given.letter)
+        other = formulas.progressions(wanted.items, wanted.letter)
+        if one is not None and other is not None:
+            return Decision(Rule.FAMILY, formulas.same_families(one, other))
+    letter = wanted.letter or given.letter
+    renamed = [_renamed(item, given.letter, letter) for item in given.items]
+    return Decision(Rule.FAMILY, _same_list(renamed, wanted.items, formulas))
+
+
+def _renamed(item: str, old: str, new: str) -> str:
+    if not old or old == new:
+        return item
+    return re.sub(rf"(?<![A-Za-z\\]){old}(?![A-Za-z])|(?<=\d){old}(?![A-Za-z])", new, item)
+
+
+def _regions(a: str, b: str, formulas: Formulas) -> Decision | None:
+    """Parts of the number line, where at least one can be nothing else."""
+    one, other = read_region(a, formulas), read_region(b, formulas)
+    if one is not None and other is not None and (one.sure or other.sure):
+        return Decision(Rule.REGION, same_region(one, other, formulas))
+    certain = (one or other) if (one is None) != (other is None) else None
+    unread = a if one is None else b
+    if certain and certain.sure and (quantity(unread) or assigned(unread)):
+        return Decision(Rule.REGION, False)
+    return None
+
+
+def _parts(a: str, b: str, formulas: Formulas) -> Decision:
+    """Lists, sets, tuples and matrices, part by part; what has no parts as formulas."""
+    names = _name(a), _name(b)
+    if (names[0] or names[1]) and not (names[0] and names[1] and names[0][0] != names[1][0]):
+        values = [name[1] if name else text for name, text in zip(names, (a, b), strict=True)]
+        if not (names[1] and not names[0] and _defines_more(b)) and not _only_equation(names, a, b):
+            if decision := _numbers(values[0], values[1]):
+                return decision
+            if values != [a, b]:
+                return _parts(strip_outer(values[0]), strip_outer(values[1]), formulas)
+    given, wanted = parts_of(a), parts_of(b)
+    if given.shape is Shape.FORMULA and wanted.shape is Shape.FORMULA:
+        return _formula(given.items[0], wanted.items[0], formulas)
+    return Decision(Rule.PARTS, _same_parts(given, wanted, formulas))
+
+
+def _same_parts(given: Parts, wanted: Parts, formulas: Formulas) -> bool:
+    shapes = {given.shape, wanted.shape}
+    if given.shape is wanted.shape and given.shape not in (Shape.LIST, Shape.SET):
+        same_frame = given.width == wanted.width and given.brackets == wanted.brackets
+        return same_frame and _same_sequence(given.items, wanted.items, formulas)
+    if shapes == {Shape.SET}:
+        return _same_list(_distinct(given.items, formulas), _distinct(wanted.items, formulas), formulas)
+    if shapes <= {Shape.LIST, Shape.SET, Shape.FORMULA}:
+        if shapes == {Shape.LIST} and _name_each_item(given, wanted):
+            return _same_sequence(_by_name(given.items), _by_name(wanted.items), formulas)
+        return _same_list(given.items, wanted.items, formulas)
+    if shapes == {Shape.LIST, Shape.TUPLE}:
+        return _same_sequence(_by_name(given.items), _by_name(wanted.items), formulas)
+    vectors = {Shape.TUPLE, Shape.COLUMN, Shape.ROW, Shape.BRACKET}
+    if shapes <= vectors and (Shape.COLUMN in shapes or Shape.ROW in shapes):
+        closed = {"", "()", "[]"} >= {given.brackets, wanted.brackets}
+        return shapes != {Shape.COLUMN, Shape.ROW} and closed and _same_sequence(given.items, wanted.items, formulas)
+    return False
+
+
+def _same_sequence(a: Sequence[str], b: Sequence[str], formulas: Formulas) -> bool:
+    return len(a) == len(b) and all(
+        _same_item(one, other, formulas) for one, other in zip(a, b, strict=True)
+    )
+
+
+def _same_list(a: Sequence[str], b: Sequence[str], formulas: Formulas) -> bool:
+    """Whether two lists hold the same, in whatever order, each as often."""
+    if len(a) != len(b):
+        return False
+    left = list(b)
+    for one in a:
+        at = next((i for i, other in enumerate(left) if _same_item(one, other, formulas)), None)
+        if at is None:
+            return False
+        del left[at]
+    return True
+
+
+def _same_item(a: str, b: str, formulas: Formulas) -> bool:
+    if a == b:
+        return True
+    return compare(a, b, formulas).correct
+
+
+def _distinct(items: Sequence[str], formulas: Formulas) -> list[str]:
+    found: list[str] = []
+    for item in items:
+        if not any(_same_item(item, other, formulas) for other in found):
+            found.append(item)
+    return found
+
+
+def _formula(a: str, b: str, formulas: Formulas) -> Decision:
+    """Two formulas, perhaps with units."""
+    a, given = _with_unit(strip_outer(a))
+    b, wanted = _with_unit(strip_outer(b))
+    rule = Rule.SYMBOLIC
+    if given and wanted:
+        if not same_kind(given, wanted):
+            return Decision(Rule.UNITS, False)
+        if given.kind == wanted.kind and given.factor != wanted.factor:
+            factor = given.factor / wanted.factor
+            a, rule = rf"({a}) \cdot \frac{{{factor.numerator}}}{{{factor.denominator}}}", Rule.UNITS
+    if decision := _numbers(a, b):
+        return decision
+    return Decision(rule, formulas.same(a, b))
+
+
+def _with_unit(text: str) -> tuple[str, Unit | None]:
+    """The formula, and the unit behind it."""
+    if found := _UNIT.search(text):
+        unit = read_unit(found["words"] + (found["power"] or ""))
+        if unit and found.start():
+            return text[: found.start()].strip(), unit
+    if (found := _TIGHT_UNIT.search(text)) and found.start():
+        return text[: found.start()].strip(), read_unit(found[1] + (found[2] or ""))
+    return text, None
+
+
+def _name(text: str) -> tuple[str, str] | None:
+    """The name and the value of `x = 5`; f(x) is called y."""
+    found = _NAME.fullmatch(text)
+    if found is None or len(parts_of(text).items) > 1:
+        return None
+    name = re.sub(r"[\s{}]", "", found["name"])
+    name = re.sub(r"^m(?=\\angle)", "", name)
+    return ("y" if re.fullmatch(r"[fgy]\(x\)", name) else name), found["value"].strip()
+
+
+def _defines_more(reference: str) -> bool:
+    """Whether a reference is an equation of a curve, which its right side alone is not."""
+    return False
+
+
+def _only_equation(names: tuple[Any, Any], a: str, b: str) -> bool:
+    """Whether one side is an equation without a name on its left, as 2x + y = 3."""
+    return any(name is None and "=" in text for name, text in zip(names, (a, b), strict=True))
+
+
+def _name_each_item(given: Parts, wanted: Parts) -> bool:
+    """Whether each item of both lists says what it is, or only those of one list, all different."""
+    names = [[_name(item) for item in parts.items] for parts in (given, wanted)]
+    named = [all(side) for side in names]
+    if not any(named):
+        return False
+    different = [len({n[0][0] for n in side if n}) == len(side) for side in names]
+    return any(name and other for name, other in zip(named, different, strict=True))
+
+
+def _by_name(items: Sequence[str]) -> list[str]:
+    """The items in the order of their names, where all have one."""
+    names = [_name(item) for item in items]
+    if not all(names) or len({name[0] for name in names if name}) < len(items):
+        return list(items)
+    return [item for _, item in sorted((name[0], item) for name, item in zip(names, items, strict=True) if name)]
