@@ -17,6 +17,7 @@ _JOINED = re.compile(
     re.IGNORECASE,
 )
 _NOT_JOINED = re.compile(r"\b(?:so|then|thus|hence|therefore|but|not|which|that|equivalently)\b")
+_OR = re.compile(r"\bor\b")
 _LONGEST_GAP = 80
 
 
@@ -40,6 +41,7 @@ def boxed_answer(text: str) -> str | None:
     if not boxes:
         return None
     last = max(boxes, key=lambda box: box.inside)
+    joiners: list[str] = []
     contents = [text[last.inside : last.outside].strip()]
     before = sorted((box for box in boxes if box.end <= last.start), key=lambda box: -box.end)
     for box in before:
@@ -49,8 +51,9 @@ def boxed_answer(text: str) -> str | None:
         content = text[box.inside : box.outside].strip()
         if gap.strip(" \n\t$.") or content != contents[0]:  # a box that is only repeated
             contents.insert(0, content)
+            joiners.insert(0, " or " if _OR.search(gap) else ", ")
         last = box
-    return ", ".join(contents)
+    return contents[0] + "".join(map("".join, zip(joiners, contents[1:], strict=True)))
 
 
 def _joined(gap: str) -> bool:

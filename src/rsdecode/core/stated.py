@@ -16,8 +16,8 @@ _MARKER = re.compile(
             |comes\ (?:out\ )?to|turns\ out\ to\ be)\b (?!\s+(?:not|n't)\b)
           (?:\s+(?:therefore|thus|then|hence|simply|just|also|now|exactly|equal\s+to|given\s+by
                   |as\s+follows)\b)*
-          \s*[*_`]{0,3}\s*[::]?
-        | [::=] | [—–]\s | (?P<cell>\|) | (?P<heading>(?=\r?\n))
+          \s*[*_]{0,3}\s*[::]?
+        | [::]|=(?!=) | [—–]\s | (?P<cell>\|) | (?P<heading>(?=\r?\n))
       )""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -50,6 +50,7 @@ _MATHEMATICS = re.compile(
 _SIGNS = re.compile(r"[\d^_*/+\-=().,√π∞%\\{}<>≤≥|!:∪°]")
 _FUNCTIONS = {"pi", "sqrt", "log", "ln", "sin", "cos", "tan", "x", "or"}
 _OPEN_BOX = re.compile(r"\\boxed\s*\{(?=[^}]*$|[^{}]*\{[^{}]*\}[^}]*$)")
+_UNDERLINE = re.compile(r"\A\s*\n[=-]{3,}[ \t]*\n")
 _LONGEST = 400
 
 
@@ -75,6 +76,7 @@ def _after(text: str, marker: re.Match[str]) -> str | None:
     if marker["cell"]:
         return _cell(text, marker)
     rest = text[marker.end() : marker.end() + 4 * _LONGEST]
+    rest = _UNDERLINE.sub("\n", rest)
     gap = rest[: len(rest) - len(rest.lstrip(" \t\r\n*_:>"))]
     rest = rest[len(gap) :]
     if fence := _FENCE.match(rest):
@@ -162,7 +164,7 @@ def _trim(line: str) -> str | None:
         return _trim(quoted["inside"]) if len(quoted["inside"]) < len(line) else None
     formula = _DISPLAY.match(line)
     if formula:
-        after = _cut(line[formula.end() :])
+        after = " " * line[formula.end() :].startswith((" ", "-")) + _cut(line[formula.end() :])
         if not _DISPLAY.search(after):
             return _formula(formula, after)
     answer = _cut(line)

@@ -14,8 +14,11 @@ _LETTER = re.compile(
 _STATED = re.compile(
     r"(?:answer|option|choice)(?:\s+is)?\s*:?\s*(?:option\s+|choice\s+)?[*\s]*\(?([A-Z])\)?(?![\w'])"
 )
-_WRAPPED_LETTER = re.compile(r"\\(?:text(?:bf|rm|it)?|mathrm|mathbf|mbox|bf)\s*\{(\s*\(?[A-H]\)?[.):]?\s*)\}")
+_WRAPPED_LETTER = re.compile(
+    r"\\(?:text(?:bf|rm|it)?|mathrm|mathbf|mbox|bf)\s*\{(\s*\(?[A-H]\)?[.):]?\s*)\}"
+)
 _WITH_VALUE = re.compile(r"(?:\(([A-H])\)\s*[.:]?|([A-H])(?:[.)]|:\s))\s*([^.)\s].*)", re.DOTALL)
+_BRACKETED = re.compile(r"\(([A-H])\)")
 _ALONE = re.compile(r"[\s*(]*([A-Z])[\s*).]*")
 _REFERENCE = re.compile(r"\(([A-Za-z])\)|([A-KA-k])")
 
@@ -31,6 +34,11 @@ def letter_with_value(answer: str) -> tuple[str, str] | None:
     text = _WRAPPED_LETTER.sub(r"\1 ", tidy(answer)).strip()
     found = _WITH_VALUE.fullmatch(text)
     return ((found[1] or found[2]).upper(), found[3].strip()) if found else None
+
+
+def letters_named(answer: str) -> frozenset[str]:
+    """All letters in brackets: an answer that names several chooses none."""
+    return frozenset(_BRACKETED.findall(unwrapped(tidy(answer))))
 
 
 def letter_stated(text: str) -> str | None:

@@ -8,7 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 from rsdecode.core.numbers import read_number
 from rsdecode.core.units import Unit, read_unit, same_kind
-from rsdecode.evals.grading.choice import letter_of, letter_reference, letter_with_value
+from rsdecode.evals.grading.choice import (
+    letter_of,
+    letter_reference,
+    letter_with_value,
+    letters_named,
+)
 from rsdecode.evals.grading.families import are_families, read_family
 from rsdecode.evals.grading.figures import same_figure
 from rsdecode.evals.grading.notation import (
@@ -29,7 +34,7 @@ from rsdecode.evals.grading.quantity import (
 )
 from rsdecode.evals.grading.ratios import is_ratio, same_ratio
 from rsdecode.evals.grading.regions import read_region, same_region
-from rsdecode.evals.grading.structure import Parts, Shape, parts_of, prepared, strip_outer
+from rsdecode.evals.grading.structure import Parts, Shape, parts_of, prepared, split_at, strip_outer
 from rsdecode.evals.grading.verdict import Rule
 from rsdecode.evals.grading.words import SIGNS_ALONE, meaning, same_words
 
@@ -45,7 +50,20 @@ _UNIT = re.compile(
     r"\s*\\(?:text(?:rm|normal)?|mathrm|mbox|operatorname)\s*\{\s*(?P<words>[A-Za-z][A-Za-z\s./^\d-]*)\}"
     r"(?P<power>\s*\^\s*(?:\d|\{\s*-?\d\s*\}))?\s*$"
 )
-_TIGHT_UNIT = re.compile(r"(?<=[\d}a-z)])\s*(?<![A-Za-z])(?<![A-Za-z]\s)((?:[mck]m|ft|kg|in|yd)|(?<=\s)m)(\s*\^\s*(?:\d|\{\s*\d\s*\}))?\s*$")
+_TIGHT_UNIT = re.compile(
+    r"(?<=[\d}a-z)])\s*(?<![A-Za-z])(?<![A-Za-z]\s)((?:[mck]m|ft|kg|in|yd)|(?<=\s)m)(\s*\^\s*(?:\d|\{\s*\d\s*\}))?\s*$"
+)
+
+_MEMBER = re.compile(r"^\s*[A-Za-z](?:_\{?\w+\}?)?\s*\\in(?![A-Za-z])\s*")
+_MODULUS = re.compile(r"\s*(?:\\pmod\s*\{?\w+\}?|(?:\\text\s*\{)?\s*\(\s*mod\s+\d+\s*\)\s*\}?)\s*$")
+_MATRICES = {Shape.COLUMN, Shape.ROW, Shape.MATRIX}
+_EITHER = re.compile(r"(?<![A-Za-z\\])or(?![A-Za-z])|\\lor(?![A-Za-z])")
+_CHAIN = re.compile(
+    r"(\\le(?![A-Za-z])|\\ge(?![A-Za-z])|\\lt(?![A-Za-z])|\\gt(?![A-Za-z])|<=|>=|<|>)"
+)
+_CHAIN_SIGNS = {
+    r"\le": "<=", r"\ge": ">=", r"\lt": "<", r"\gt": ">", "<=": "<=", ">=": ">=", "<": "<", ">": ">",
+}  # fmt: skip
 
 
 class Formulas(Protocol):
@@ -105,7 +123,7 @@ def compare(answer: str, reference: str, formulas: Formulas) -> Decision:
         FormulaNeeded: `formulas` compares none, and one must be compared.
         symbolic.UnreadableError: a formula cannot be read.
     """
-    if compact(answer) == compact(reference):
+    if compact(strip_outer(tidy(answer))) == compact(strip_outer(tidy(reference))):
         return Decision(Rule.IDENTICAL, True)
     if len(answer) > LONGEST_ANSWER:
         return Decision(Rule.TOO_LONG, False)
@@ -117,22 +135,23 @@ def compare(answer: str, reference: str, formulas: Formulas) -> Decision:
     if decision := _numbers(answer, reference):
         return decision
     a, b = prepared(answer), prepared(reference)
-    if is_ratio(a) or is_ratio(b):
-        return Decision(Rule.RATIO, same_ratio(a, b, formulas.same))
+    ratios = [text.rpartition("=")[2] for text in (a, b)]
+    if any(map(is_ratio, ratios)):
+        return Decision(Rule.RATIO, same_ratio(*ratios, formulas.same))
     if (same := same_figure(a, b)) is not None:
         return Decision(Rule.IDENTICAL, same)
     if (base := digits_in_base(reference)) and (number := digits_in_base(answer)):
         return Decision(Rule.NUMERIC, number == base)
     if decision := _families(a, b, formulas):
         return decision
-    if decision := _regions(a, b, formulas):
-        return decision
-    return _parts(a, b, formulas)
+    return _regions(a, b, formulas) or _parts(a, b, formulas)
 
 
 def _letters(answer: str, reference: str, formulas: Formulas) -> Decision | None:
     """Letters of choices, alone or with the value of the choice."""
     if letter := letter_reference(reference):
+        if len(letters_named(answer)) > 1:
+            return Decision(Rule.CHOICE, False)
         given = letter_of(answer)
         return Decision(Rule.CHOICE, given == letter) if given else None
     asked, given = letter_with_value(reference), letter_with_value(answer)
@@ -184,8 +203,10 @@ def _families(a: str, b: str, formulas: Formulas) -> Decision | None:
         if one is not None and other is not None:
             return Decision(Rule.FAMILY, formulas.same_families(one, other))
     letter = wanted.letter or given.letter
-    renamed = [_renamed(item, given.letter, letter) for item in given.items]
-    return Decision(Rule.FAMILY, _same_list(renamed, wanted.items, formulas))
+    renamed = ", ".join(_renamed(item, given.letter, letter) for item in given.items)
+    listed = ", ".join(wanted.items)
+    decision = _regions(renamed, listed, formulas) or _parts(renamed, listed, formulas)
+    return Decision(Rule.FAMILY, decision.correct)
 
 
 def _renamed(item: str, old: str, new: str) -> str:
@@ -211,12 +232,21 @@ def _parts(a: str, b: str, formulas: Formulas) -> Decision:
     names = _name(a), _name(b)
     if (names[0] or names[1]) and not (names[0] and names[1] and names[0][0] != names[1][0]):
         values = [name[1] if name else text for name, text in zip(names, (a, b), strict=True)]
-        if not (names[1] and not names[0] and _defines_more(b)) and not _only_equation(names, a, b):
+        if not _only_equation(names, a, b):
             if decision := _numbers(values[0], values[1]):
                 return decision
             if values != [a, b]:
                 return _parts(strip_outer(values[0]), strip_outer(values[1]), formulas)
+    if (order := _order(a)) and (wanted_order := _order(b)):
+        same = order[1] == wanted_order[1] and _same_sequence(order[0], wanted_order[0], formulas)
+        return Decision(Rule.PARTS, same)
+    a, b = _MEMBER.sub("", a), _MEMBER.sub("", b)
+    if _MODULUS.search(a) is None or _MODULUS.search(b) is None:
+        a, b = _MODULUS.sub("", a), _MODULUS.sub("", b)
+    a, b = _one_of_equals(a, formulas), _one_of_equals(b, formulas)
     given, wanted = parts_of(a), parts_of(b)
+    if _MATRICES & {given.shape, wanted.shape} and Shape.FORMULA in (given.shape, wanted.shape):
+        return Decision(Rule.SYMBOLIC, formulas.same(a, b))
     if given.shape is Shape.FORMULA and wanted.shape is Shape.FORMULA:
         return _formula(given.items[0], wanted.items[0], formulas)
     return Decision(Rule.PARTS, _same_parts(given, wanted, formulas))
@@ -228,7 +258,9 @@ def _same_parts(given: Parts, wanted: Parts, formulas: Formulas) -> bool:
         same_frame = given.width == wanted.width and given.brackets == wanted.brackets
         return same_frame and _same_sequence(given.items, wanted.items, formulas)
     if shapes == {Shape.SET}:
-        return _same_list(_distinct(given.items, formulas), _distinct(wanted.items, formulas), formulas)
+        return _same_list(
+            _distinct(given.items, formulas), _distinct(wanted.items, formulas), formulas
+        )
     if shapes <= {Shape.LIST, Shape.SET, Shape.FORMULA}:
         if shapes == {Shape.LIST} and _name_each_item(given, wanted):
             return _same_sequence(_by_name(given.items), _by_name(wanted.items), formulas)
@@ -238,7 +270,11 @@ def _same_parts(given: Parts, wanted: Parts, formulas: Formulas) -> bool:
     vectors = {Shape.TUPLE, Shape.COLUMN, Shape.ROW, Shape.BRACKET}
     if shapes <= vectors and (Shape.COLUMN in shapes or Shape.ROW in shapes):
         closed = {"", "()", "[]"} >= {given.brackets, wanted.brackets}
-        return shapes != {Shape.COLUMN, Shape.ROW} and closed and _same_sequence(given.items, wanted.items, formulas)
+        return (
+            shapes != {Shape.COLUMN, Shape.ROW}
+            and closed
+            and _same_sequence(given.items, wanted.items, formulas)
+        )
     return False
 
 
@@ -285,7 +321,10 @@ def _formula(a: str, b: str, formulas: Formulas) -> Decision:
             return Decision(Rule.UNITS, False)
         if given.kind == wanted.kind and given.factor != wanted.factor:
             factor = given.factor / wanted.factor
-            a, rule = rf"({a}) \cdot \frac{{{factor.numerator}}}{{{factor.denominator}}}", Rule.UNITS
+            a, rule = (
+                rf"({a}) \cdot \frac{{{factor.numerator}}}{{{factor.denominator}}}",
+                Rule.UNITS,
+            )
     if decision := _numbers(a, b):
         return decision
     return Decision(rule, formulas.same(a, b))
@@ -305,16 +344,33 @@ def _with_unit(text: str) -> tuple[str, Unit | None]:
 def _name(text: str) -> tuple[str, str] | None:
     """The name and the value of `x = 5`; f(x) is called y."""
     found = _NAME.fullmatch(text)
-    if found is None or len(parts_of(text).items) > 1:
+    if found is None or found["name"].count("{") != found["name"].count("}"):
+        return None
+    if len(parts_of(text).items) > 1:
         return None
     name = re.sub(r"[\s{}]", "", found["name"])
     name = re.sub(r"^m(?=\\angle)", "", name)
     return ("y" if re.fullmatch(r"[fgy]\(x\)", name) else name), found["value"].strip()
 
 
-def _defines_more(reference: str) -> bool:
-    """Whether a reference is an equation of a curve, which its right side alone is not."""
-    return False
+def _one_of_equals(text: str, formulas: Formulas) -> str:
+    """The first of several ways to write one value: `1.5 or 3/2`."""
+    ways = split_at(text, _EITHER) if "or" in text else [text]
+    first = ways[0]
+    return first if all(_same_item(way, first, formulas) for way in ways[1:]) else text
+
+
+def _order(text: str) -> tuple[list[str], list[str]] | None:
+    """Terms and signs of a chain such as a < b < c, from the least on."""
+    pieces = [piece.strip() for piece in _CHAIN.split(text)]
+    terms, signs = pieces[::2], [_CHAIN_SIGNS[sign] for sign in pieces[1::2]]
+    if len(signs) < 2 or not all(terms):
+        return None
+    if all(sign.startswith("<") for sign in signs):
+        return terms, signs
+    if all(sign.startswith(">") for sign in signs):
+        return terms[::-1], [sign.replace(">", "<") for sign in signs[::-1]]
+    return None
 
 
 def _only_equation(names: tuple[Any, Any], a: str, b: str) -> bool:
@@ -337,4 +393,9 @@ def _by_name(items: Sequence[str]) -> list[str]:
     names = [_name(item) for item in items]
     if not all(names) or len({name[0] for name in names if name}) < len(items):
         return list(items)
-    return [item for _, item in sorted((name[0], item) for name, item in zip(names, items, strict=True) if name)]
+    return [
+        item
+        for _, item in sorted(
+            (name[0], item) for name, item in zip(names, items, strict=True) if name
+        )
+    ]

@@ -24,6 +24,7 @@ _REWRITTEN = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
         (r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|displaystyle|limits)(?![A-Za-z])\.?", ""),
+        (r"(?<=\d)\.\.\.", r"\\ldots "),
         (r"(?<!\\)\\[()\[\]]", ""),  # delimiters of formulas, not brackets
         (r"(?<!\\)\\!\s*", ""),
         (r"(?<!\\)\\(?:[,;:> ]|q?quad(?![A-Za-z]))|~", " "),
@@ -63,15 +64,17 @@ _WRAPPER = re.compile(
 _BRACE = re.compile(r"\\.|[{}]")
 _SPACE = re.compile(r"\s+")
 _EMPHASIS = re.compile(r"^(\*\*|\*|__|`)(.*)\1$", re.DOTALL)
-_ARTICLES = re.compile(r"\b(?:the|a|an)\b")
-_WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*|\d{1,2}:\d\d\s*[ap]\.?\s?m\.?", re.IGNORECASE)
+_ARTICLES = re.compile(r"\b(?:the|an?)\s+(?=\w{2})")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*|\d{1,2}(?::\d\d)?\s*[ap]\.?\s?m\.?", re.IGNORECASE)
 _LONG_WORD = re.compile(r"(?!sqrt|infinity|alpha|beta|theta|and\b|log\b)[A-Za-z]{3,}")
 _ANNOUNCED = re.compile(
     r"^\s*(?:\\(?:text|mbox|textbf)\s*\{)?\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+|correct\s+)?"
     r"(?:answer|solution|result|value)s?\s*(?:(?:is|are)(?:\s*:)?|:|=)\s*\}?\s*(?=\S)",
     re.IGNORECASE,
 )
-_REMARK = re.compile(r"(?<=[\d})$%])\s*(?:\\text\s*\{)?\s*\((?!mod)[A-Za-z][A-Za-z ]{2,}\)\s*\}?\s*$")
+_REMARK = re.compile(
+    r"(?<=[\d})$%])\s*(?:\\text\s*\{)?\s*\((?!mod)[A-Za-z][A-Za-z ]{2,}\)\s*\}?\s*$"
+)
 _BASE = re.compile(r"([0-9A-F]+)_\{?(\d{1,2})\}?")
 
 
@@ -119,7 +122,7 @@ def words_of(reference: str) -> str | None:
     """
     tidied = tidy(reference)
     plain = unwrapped(tidied).strip()
-    if not _WORDS.fullmatch(plain):
+    if not _WORDS.fullmatch(plain) or ("," in plain and not re.search(r"[A-Za-z]{3}", plain)):
         return None
     if plain == tidied and " " not in plain and len(plain) < 4:
         return None

@@ -36,22 +36,14 @@ class GradingPool:
     Args:
         workers: processes; by default as many as cores, four at most.
         timeout_s: for one answer.
-        thoughts: the marks that a model's thoughts end with.
     """
 
-    def __init__(
-        self,
-        workers: int | None = None,
-        *,
-        timeout_s: float = 10.0,
-        thoughts: Thoughts = THOUGHTS,
-    ) -> None:
+    def __init__(self, workers: int | None = None, *, timeout_s: float = 10.0) -> None:
         if timeout_s <= 0 or (workers is not None and workers < 1):
             raise ConfigError(
                 f"grading needs a time limit above 0 and a process at least, "
                 f"not {timeout_s!r} s and {workers!r}"
             )
-        self._thoughts = thoughts
         count = workers or min(4, os.cpu_count() or 1)
         self._workers = [_Worker(timeout_s) for _ in range(count)]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -59,17 +51,23 @@ class GradingPool:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="rsd-grading")
 
-    async def grade(self, text: str, reference: str, kind: AnswerKind = AnswerKind.MATH) -> Verdict:
-        """Whether the final answer of a text is the reference, and why.
+    async def grade(
+        self,
+        text: str,
+        reference: str,
+        kind: AnswerKind = AnswerKind.MATH,
+        thoughts: Thoughts = THOUGHTS,
+    ) -> Verdict:
+        """Whether the final answer of a text is the reference, and why (see `grade`).
 
         Raises:
             ConfigError: a formula is to be compared, and math-verify is not installed.
             RuntimeError: the pool is closed.
         """
-        verdict = grade_at_once(text, reference, kind, self._thoughts)
+        verdict = grade_at_once(text, reference, kind, thoughts)
         if verdict is not None:
             return verdict
-        answer, wanted = extract_answer(text, self._thoughts) or "", final_answer(reference)
+        answer, wanted = extract_answer(text, thoughts) or "", final_answer(reference)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._compare, answer, wanted)
 

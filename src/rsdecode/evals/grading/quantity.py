@@ -40,7 +40,11 @@ _WORDS = dict(
     )
 )
 _TENS = dict(
-    zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True)
+    zip(
+        "twenty thirty forty fifty sixty seventy eighty ninety".split(),
+        range(20, 100, 10),
+        strict=True,
+    )
 )
 _ARC = re.compile(
     r"(?P<sign>-?)(?P<degrees>\d+(?:\.\d+)?)\s*\^\\circ\s*(?:(?P<minutes>\d+(?:\.\d+)?)\s*(?:'|\^\\prime|\^\{\\prime\})\s*)"

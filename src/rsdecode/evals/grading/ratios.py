@@ -8,7 +8,9 @@ from collections.abc import Callable
 from rsdecode.core.numbers import read_number
 from rsdecode.evals.grading.notation import unwrapped
 
-_CLOCK = re.compile(r"0?(\d{1,2}):([0-5]\d)(?::([0-5]\d))?\s*(?P<half>[ap]\.?\s*m\.?)?", re.IGNORECASE)
+_CLOCK = re.compile(
+    r"0?(\d{1,2}):([0-5]\d)(?::([0-5]\d))?\s*(?P<half>[ap]\.?\s*m\.?)?", re.IGNORECASE
+)
 _TO = re.compile(r"(\d+)\s+to\s+(\d+)(?:\s+to\s+(\d+))?")
 _PARTS = re.compile(r"[^:|<>=,;]{1,60}(?::[^:|<>=,;]{1,60}){1,4}")
 
@@ -46,11 +48,20 @@ def _parts(text: str) -> list[str] | None:
     text = unwrapped(text).strip()
     if to := _TO.fullmatch(text):
         return [part for part in to.groups() if part]
-    if not _PARTS.fullmatch(text) or "{" in text.replace(r"\sqrt{", "").replace(r"\frac{", "").partition(":")[0][-1:]:
+    if (
+        not _PARTS.fullmatch(text)
+        or "{" in text.replace(r"\sqrt{", "").replace(r"\frac{", "").partition(":")[0][-1:]
+    ):
         return None
     parts = [part.strip() for part in text.split(":")]
     balanced = all(part.count("{") == part.count("}") for part in parts)
-    return parts if balanced and all(parts) and not re.search(r"[A-Za-z]{4,}", re.sub(r"\\[A-Za-z]+", "", text)) else None
+    return (
+        parts
+        if balanced
+        and all(parts)
+        and not re.search(r"[A-Za-z]{4,}", re.sub(r"\\[A-Za-z]+", "", text))
+        else None
+    )
 
 
 def _as_ratio(text: str) -> list[str] | None:

@@ -12,21 +12,37 @@ from itertools import pairwise
 from typing import Protocol
 
 from rsdecode.core.numbers import read_number
+from rsdecode.evals.grading.notation import unwrapped
 from rsdecode.evals.grading.structure import enclosed, split, split_at
 
-_OR = re.compile(r"\\cup(?![A-Za-z])|(?<![A-Za-z\\])or(?![A-Za-z])|\\lor(?![A-Za-z])|(?<=[\])])\s*U\s*(?=[\[(])")
+_OR = re.compile(
+    r"\\cup(?![A-Za-z])|(?<![A-Za-z\\])or(?![A-Za-z])|\\lor(?![A-Za-z])|(?<=[\])])\s*U\s*(?=[\[(])"
+)
 _AND = re.compile(r"\\cap(?![A-Za-z])|(?<![A-Za-z\\])and(?![A-Za-z])|\\land(?![A-Za-z])|[,;]")
-_WITHOUT = re.compile(r"\\(?:setminus|backslash)(?![A-Za-z])|(?<=\})\s*-\s*(?=\\\{)|(?<=[\])])\s*\\\s*(?=\\\{)")
+_WITHOUT = re.compile(
+    r"\\(?:setminus|backslash)(?![A-Za-z])|(?<=\})\s*-\s*(?=\\\{)|(?<=[\])])\s*\\\s*(?=\\\{)"
+)
 _IN = re.compile(r"^\s*(?P<name>[A-Za-z](?:_\{?\w+\}?)?(?:\([a-z]\))?)\s*\\in(?![A-Za-z])\s*")
 _BUILDER = re.compile(
     r"^\s*(?P<name>[A-Za-z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid|\\vert|\||:)\s*(?:(?P=name)\s*\\in\s*\\mathbb\{R\}\s*,)?(?P<rest>.*)$"
 )
-_RELATION = re.compile(r"\s*(\\le(?![A-Za-z])|\\ge(?![A-Za-z])|\\lt(?![A-Za-z])|\\gt(?![A-Za-z])|\\ne(?![A-Za-z])|<=|>=|!=|<|>|=)\s*")
+_RELATION = re.compile(
+    r"\s*(\\le(?![A-Za-z])|\\ge(?![A-Za-z])|\\lt(?![A-Za-z])|\\gt(?![A-Za-z])|\\ne(?![A-Za-z])|<=|>=|!=|<|>|=)\s*"
+)
 _PLAIN = {r"\le": "<=", r"\ge": ">=", r"\lt": "<", r"\gt": ">", r"\ne": "!="}
-_NAME = re.compile(r"[A-Za-z](?:_\{?\w+\}?)?(?:\([a-z]\))?|\\(?:theta|alpha|beta|lambda|mu|phi|varphi)")
+_NAME = re.compile(
+    r"[A-Za-z](?:_\{?\w+\}?)?(?:\([a-z]\))?|\\(?:theta|alpha|beta|lambda|mu|phi|varphi)"
+)
 _VARIABLE = re.compile(r"(?<![A-Za-z\\])[a-df-hj-zA-Z](?![A-Za-z])")
 _ABSOLUTE = re.compile(r"\|(?P<name>[A-Za-z])\s*(?:(?P<sign>[-+])\s*(?P<middle>[^|]+))?\|")
 _INFINITE = re.compile(r"([-+]?)\s*(?:\\infty|\\inf|oo|infinity|inf)")
+
+
+_ALL_BUT = re.compile(
+    r"\s*(?:all|any|every|the)?\s*(?:set of )?(?:all )?real(?: number)?s?(?: x)?,?\s*(?:except|other than|but|excluding|not equal to)"
+    r"(?: for| x\s*=)?\s*(?P<points>.+)",
+    re.IGNORECASE,
+)
 
 
 class Values(Protocol):
@@ -134,6 +150,11 @@ def _single(text: str, values: Values) -> Region | None:
         inner = read_region(text, values) if _OR.search(text) else _single(text, values)
         return inner and Region(inner.pieces, inner.name or name)
     text = text.strip()
+    if found := _ALL_BUT.match(unwrapped(text)):
+        without = _single(rf"x \ne {found['points']}", values) or _conjunction(
+            rf"x \ne {found['points']}", values
+        )
+        return without and Region(without.pieces)
     if text in (r"\mathbb{R}", r"\R", r"\Reals"):
         return Region(_EVERYTHING)
     if text == r"\emptyset":
@@ -166,7 +187,10 @@ def _bracketed(opening: str, content: str, closing: str, values: Values) -> Regi
         return read_region(items[0], values)
     if len(items) != 2:
         return None
-    low, high = (_end(item, values, bracket in "[]") for item, bracket in zip(items, (opening, closing), strict=True))
+    low, high = (
+        _end(item, values, bracket in "[]")
+        for item, bracket in zip(items, (opening, closing), strict=True)
+    )
     if low is None or high is None or low.value > high.value:
         return None
     sure = opening + closing in ("[)", "(]", "[]") or float("inf") in (-low.value, high.value)
@@ -205,7 +229,8 @@ def _absolute(terms: list[str], sign: str, values: Values) -> Region | None:
         return None
     centre = 0 if middle is None else middle.value if found["sign"] == "-" else -middle.value
     ends = [
-        End(str(value), float(value), "=" in sign) for value in (centre - radius.value, centre + radius.value)
+        End(str(value), float(value), "=" in sign)
+        for value in (centre - radius.value, centre + radius.value)
     ]
     inside = (Piece(ends[0], ends[1]),)
     if sign[0] == "<":

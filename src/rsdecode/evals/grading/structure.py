@@ -9,7 +9,9 @@ from enum import StrEnum
 from rsdecode.evals.grading.notation import tidy, without_braces
 
 _SEPARATOR = re.compile(r"\\(?:text|mbox|textrm|mathrm)\s*\{\s*(,?\s*(?:and|or|&)\s*)\}")
-_CONJUNCTION = re.compile(r"(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|\\(?:lor)(?![A-Za-z])|[,;]|(?<!\\)&")
+_CONJUNCTION = re.compile(
+    r"(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|\\(?:lor)(?![A-Za-z])|[,;]|(?<!\\)&"
+)
 _BRACKETS = re.compile(
     r"\\(?:begin|end)\{|\\[{}]|\\(?:langle|lfloor|lceil|rangle|rfloor|rceil)(?![A-Za-z])|\\.|[()\[\]{}]"
 )
@@ -72,6 +74,8 @@ def parts_of(text: str) -> Parts:
         return Parts(Shape.LIST, tuple(row for row in rows if row))
     if vector := _unit_vectors(text):
         return Parts(Shape.TUPLE, vector, brackets="()")
+    if text.startswith("(") and _SIGNS.search(text) and enclosed(text):
+        return Parts(Shape.LIST, tuple(_both_signs([text])))
     if inside := enclosed(text):
         opening, content, closing = inside
         items = tuple(split(content))
@@ -136,7 +140,10 @@ def enclosed(text: str) -> tuple[str, str, str] | None:
 def _split_at(text: str, pattern: re.Pattern[str]) -> list[str]:
     depth, start, pieces = 0, 0, list[str]()
     marks = sorted(
-        [*((m.start(), 0, m) for m in _BRACKETS.finditer(text)), *((m.start(), 1, m) for m in pattern.finditer(text))],
+        [
+            *((m.start(), 0, m) for m in _BRACKETS.finditer(text)),
+            *((m.start(), 1, m) for m in pattern.finditer(text)),
+        ],
         key=lambda mark: mark[:2],
     )
     for _, kind, found in marks:
