@@ -10,7 +10,10 @@ _FORMATTING = re.compile(
     r"\\(?:text|textbf|mathrm|mbox)\s*\{|\\q?quad(?![A-Za-z])|\\[()\[\],;:! ]|\\\\|[$&}*~]"
 )
 _NAME = r"[A-Za-z](?:_\{?\w{1,3}\}?)?(?:\([A-Za-z]\))?\s*(?:=|is|:)"
-_PHRASE = r"(?:the\s+)?(?:(?!(?:answer|total|sum|final|result|product|area)\b)[a-z]+\s+){1,3}(?:is|are|=|:)"
+_PHRASE = (
+    r"(?:the\s+)?(?:(?!(?:answer|total|sum|final|result|product|area)\b)[a-z]+\s+){1,3}"
+    r"(?:is|are|=|:)"
+)
 _JOINED = re.compile(
     rf"\s*(?:[,;]\s*)?(?:(?:and|or)(?:\s+also)?\s+(?:{_PHRASE}|{_NAME})?|(?:and|or)"
     rf"|(?:\n\s*(?:[-•]|\(?[a-z\d]{{1,2}}[.)]))?\s*(?:{_NAME})?)\s*",

@@ -52,7 +52,8 @@ _NUMBER = re.compile(
       | (?:(?P<whole>\d{{1,60}})\s*)?\\frac\s*(?:\{{\s*(?P<top>-?{DECIMAL})\s*\}}|(?P<top1>\d))
             \s*(?:\{{\s*(?P<bottom>-?{DECIMAL})\s*\}}|(?P<bottom1>\d))
       | (?P<wholes>\d{{0,60}})\s?(?P<vulgar>[{_VULGAR}])
-      | (?:(?P<units>\d{{1,60}})\s+(?=\d{{1,60}}\s*/))?(?P<over>{DECIMAL})\s*/\s*(?P<under>{DECIMAL})(?!\d)
+      | (?:(?P<units>\d{{1,60}})\s+(?=\d{{1,60}}\s*/))?(?P<over>{DECIMAL})
+            \s*/\s*(?P<under>{DECIMAL})(?!\d)
       | {_POWER.replace("P<", "P<lone_")}(?!\d)
       | (?P<decimal>{DECIMAL}\.?)(?:[eE](?P<exponent>[-+]?\d{{1,3}})(?![\w.])
             |\s*(?:\\times|\\cdot|\*|·|x)\s*{_POWER})?

@@ -30,7 +30,7 @@ def letter_of(answer: str) -> str | None:
 
 
 def letter_with_value(answer: str) -> tuple[str, str] | None:
-    r"""The letter and the value of `\textbf{(D)}\ 12`, `(D) 12` or `D. 12`; None of anything else."""
+    r"""The letter and the value of `\textbf{(D)}\ 12`, `(D) 12` or `D. 12`, if it has both."""
     text = _WRAPPED_LETTER.sub(r"\1 ", tidy(answer)).strip()
     found = _WITH_VALUE.fullmatch(text)
     return ((found[1] or found[2]).upper(), found[3].strip()) if found else None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from rsdecode.core.numbers import read_number
 from rsdecode.core.units import Unit, read_unit, same_kind
 from rsdecode.evals.grading.choice import (
     letter_of,
@@ -16,12 +15,13 @@ from rsdecode.evals.grading.choice import (
 )
 from rsdecode.evals.grading.families import are_families, read_family
 from rsdecode.evals.grading.figures import same_figure
+from rsdecode.evals.grading.formulas import Formulas
+from rsdecode.evals.grading.names import chain_of, in_order_of_names, name_and_value, named_alike
 from rsdecode.evals.grading.notation import (
     compact,
     digits_in_base,
     is_prose,
     tidy,
-    unwrapped,
     without_announcement,
     words_of,
 )
@@ -40,12 +40,6 @@ from rsdecode.evals.grading.words import SIGNS_ALONE, meaning, same_words
 
 LONGEST_ANSWER = 1_000
 """Characters of the longest answer that is compared as a formula."""
-_NAME = re.compile(
-    r"\s*(?P<name>\([A-Za-z](?:\s*,\s*[A-Za-z])+\)|(?:m\s*)?\\angle\s*[A-Za-z_{}\d\s]+?"
-    r"|\\?[A-Za-z]+(?:_\{?\w+\}?)?(?:\s*\([A-Za-z]\))?|\\(?:vec|overrightarrow|mathbf)\s*\{?[A-Za-z]+\}?)"
-    r"\s*=\s*(?P<value>[^=].*)",
-    re.DOTALL,
-)
 _UNIT = re.compile(
     r"\s*\\(?:text(?:rm|normal)?|mathrm|mbox|operatorname)\s*\{\s*(?P<words>[A-Za-z][A-Za-z\s./^\d-]*)\}"
     r"(?P<power>\s*\^\s*(?:\d|\{\s*-?\d\s*\}))?\s*$"
@@ -58,55 +52,6 @@ _MEMBER = re.compile(r"^\s*[A-Za-z](?:_\{?\w+\}?)?\s*\\in(?![A-Za-z])\s*")
 _MODULUS = re.compile(r"\s*(?:\\pmod\s*\{?\w+\}?|(?:\\text\s*\{)?\s*\(\s*mod\s+\d+\s*\)\s*\}?)\s*$")
 _MATRICES = {Shape.COLUMN, Shape.ROW, Shape.MATRIX}
 _EITHER = re.compile(r"(?<![A-Za-z\\])or(?![A-Za-z])|\\lor(?![A-Za-z])")
-_CHAIN = re.compile(
-    r"(\\le(?![A-Za-z])|\\ge(?![A-Za-z])|\\lt(?![A-Za-z])|\\gt(?![A-Za-z])|<=|>=|<|>)"
-)
-_CHAIN_SIGNS = {
-    r"\le": "<=", r"\ge": ">=", r"\lt": "<", r"\gt": ">", "<=": "<=", ">=": ">=", "<": "<", ">": ">",
-}  # fmt: skip
-
-
-class Formulas(Protocol):
-    """What single formulas are worth (`symbolic.SympyFormulas`)."""
-
-    def same(self, answer: str, reference: str) -> bool:
-        """Whether two formulas are equal."""
-        ...
-
-    def value(self, text: str) -> float | None:
-        """The value of a real constant."""
-        ...
-
-    def progressions(self, items: tuple[str, ...], letter: str) -> list[tuple[Any, Any]] | None:
-        """Period and offset of each formula."""
-        ...
-
-    def same_families(self, a: list[tuple[Any, Any]], b: list[tuple[Any, Any]]) -> bool:
-        """Whether unions of progressions are the same."""
-        ...
-
-
-class FormulaNeeded(Exception):
-    """A formula must be compared, for which sympy must be loaded."""
-
-
-class NoFormulas:
-    """Compares no formulas: says that one is needed."""
-
-    def same(self, answer: str, reference: str) -> bool:
-        raise FormulaNeeded
-
-    def value(self, text: str) -> float | None:
-        number = read_number(text)
-        if number is None:
-            raise FormulaNeeded
-        return float(number.value)
-
-    def progressions(self, items: tuple[str, ...], letter: str) -> list[tuple[Any, Any]] | None:
-        raise FormulaNeeded
-
-    def same_families(self, a: list[tuple[Any, Any]], b: list[tuple[Any, Any]]) -> bool:
-        raise FormulaNeeded
 
 
 class Decision(NamedTuple):
@@ -137,7 +82,7 @@ def compare(answer: str, reference: str, formulas: Formulas) -> Decision:
     a, b = prepared(answer), prepared(reference)
     ratios = [text.rpartition("=")[2] for text in (a, b)]
     if any(map(is_ratio, ratios)):
-        return Decision(Rule.RATIO, same_ratio(*ratios, formulas.same))
+        return Decision(Rule.RATIO, same_ratio(ratios[0], ratios[1], formulas.same))
     if (same := same_figure(a, b)) is not None:
         return Decision(Rule.IDENTICAL, same)
     if (base := digits_in_base(reference)) and (number := digits_in_base(answer)):
@@ -229,7 +174,7 @@ def _regions(a: str, b: str, formulas: Formulas) -> Decision | None:
 
 def _parts(a: str, b: str, formulas: Formulas) -> Decision:
     """Lists, sets, tuples and matrices, part by part; what has no parts as formulas."""
-    names = _name(a), _name(b)
+    names = name_and_value(a), name_and_value(b)
     if (names[0] or names[1]) and not (names[0] and names[1] and names[0][0] != names[1][0]):
         values = [name[1] if name else text for name, text in zip(names, (a, b), strict=True)]
         if not _only_equation(names, a, b):
@@ -237,7 +182,7 @@ def _parts(a: str, b: str, formulas: Formulas) -> Decision:
                 return decision
             if values != [a, b]:
                 return _parts(strip_outer(values[0]), strip_outer(values[1]), formulas)
-    if (order := _order(a)) and (wanted_order := _order(b)):
+    if (order := chain_of(a)) and (wanted_order := chain_of(b)):
         same = order[1] == wanted_order[1] and _same_sequence(order[0], wanted_order[0], formulas)
         return Decision(Rule.PARTS, same)
     a, b = _MEMBER.sub("", a), _MEMBER.sub("", b)
@@ -262,11 +207,11 @@ def _same_parts(given: Parts, wanted: Parts, formulas: Formulas) -> bool:
             _distinct(given.items, formulas), _distinct(wanted.items, formulas), formulas
         )
     if shapes <= {Shape.LIST, Shape.SET, Shape.FORMULA}:
-        if shapes == {Shape.LIST} and _name_each_item(given, wanted):
-            return _same_sequence(_by_name(given.items), _by_name(wanted.items), formulas)
+        if shapes == {Shape.LIST} and named_alike(given, wanted):
+            return _same_named(given, wanted, formulas)
         return _same_list(given.items, wanted.items, formulas)
     if shapes == {Shape.LIST, Shape.TUPLE}:
-        return _same_sequence(_by_name(given.items), _by_name(wanted.items), formulas)
+        return _same_named(given, wanted, formulas)
     vectors = {Shape.TUPLE, Shape.COLUMN, Shape.ROW, Shape.BRACKET}
     if shapes <= vectors and (Shape.COLUMN in shapes or Shape.ROW in shapes):
         closed = {"", "()", "[]"} >= {given.brackets, wanted.brackets}
@@ -282,6 +227,11 @@ def _same_sequence(a: Sequence[str], b: Sequence[str], formulas: Formulas) -> bo
     return len(a) == len(b) and all(
         _same_item(one, other, formulas) for one, other in zip(a, b, strict=True)
     )
+
+
+def _same_named(a: Parts, b: Parts, formulas: Formulas) -> bool:
+    """Whether items that say what they are, as x = 1, y = 2, are the same in that order."""
+    return _same_sequence(in_order_of_names(a.items), in_order_of_names(b.items), formulas)
 
 
 def _same_list(a: Sequence[str], b: Sequence[str], formulas: Formulas) -> bool:
@@ -341,18 +291,6 @@ def _with_unit(text: str) -> tuple[str, Unit | None]:
     return text, None
 
 
-def _name(text: str) -> tuple[str, str] | None:
-    """The name and the value of `x = 5`; f(x) is called y."""
-    found = _NAME.fullmatch(text)
-    if found is None or found["name"].count("{") != found["name"].count("}"):
-        return None
-    if len(parts_of(text).items) > 1:
-        return None
-    name = re.sub(r"[\s{}]", "", found["name"])
-    name = re.sub(r"^m(?=\\angle)", "", name)
-    return ("y" if re.fullmatch(r"[fgy]\(x\)", name) else name), found["value"].strip()
-
-
 def _one_of_equals(text: str, formulas: Formulas) -> str:
     """The first of several ways to write one value: `1.5 or 3/2`."""
     ways = split_at(text, _EITHER) if "or" in text else [text]
@@ -360,42 +298,6 @@ def _one_of_equals(text: str, formulas: Formulas) -> str:
     return first if all(_same_item(way, first, formulas) for way in ways[1:]) else text
 
 
-def _order(text: str) -> tuple[list[str], list[str]] | None:
-    """Terms and signs of a chain such as a < b < c, from the least on."""
-    pieces = [piece.strip() for piece in _CHAIN.split(text)]
-    terms, signs = pieces[::2], [_CHAIN_SIGNS[sign] for sign in pieces[1::2]]
-    if len(signs) < 2 or not all(terms):
-        return None
-    if all(sign.startswith("<") for sign in signs):
-        return terms, signs
-    if all(sign.startswith(">") for sign in signs):
-        return terms[::-1], [sign.replace(">", "<") for sign in signs[::-1]]
-    return None
-
-
 def _only_equation(names: tuple[Any, Any], a: str, b: str) -> bool:
     """Whether one side is an equation without a name on its left, as 2x + y = 3."""
     return any(name is None and "=" in text for name, text in zip(names, (a, b), strict=True))
-
-
-def _name_each_item(given: Parts, wanted: Parts) -> bool:
-    """Whether each item of both lists says what it is, or only those of one list, all different."""
-    names = [[_name(item) for item in parts.items] for parts in (given, wanted)]
-    named = [all(side) for side in names]
-    if not any(named):
-        return False
-    different = [len({n[0][0] for n in side if n}) == len(side) for side in names]
-    return any(name and other for name, other in zip(named, different, strict=True))
-
-
-def _by_name(items: Sequence[str]) -> list[str]:
-    """The items in the order of their names, where all have one."""
-    names = [_name(item) for item in items]
-    if not all(names) or len({name[0] for name in names if name}) < len(items):
-        return list(items)
-    return [
-        item
-        for _, item in sorted(
-            (name[0], item) for name, item in zip(names, items, strict=True) if name
-        )
-    ]

@@ -9,14 +9,20 @@ from rsdecode.evals.grading.structure import Shape, enclosed, parts_of
 
 _LETTER = r"(?P<letter>[jklmnpt])"
 _INTEGERS = r"(?:\\mathbb\{Z\}|\\Z|Z)"
-_NATURALS = r"(?:\\mathbb\{(?:N|Z)\}\s*(?:_\{?\s*(?:\+|0|>0|\\ge\s*\d)\s*\}?|\^\{?\s*[+*]\s*\}?)|\\mathbb\{N\}|N)"
+_NATURALS = (
+    r"(?:\\mathbb\{(?:N|Z)\}\s*(?:_\{?\s*(?:\+|0|>0|\\ge\s*\d)\s*\}?|\^\{?\s*[+*]\s*\}?)"
+    r"|\\mathbb\{N\}|N)"
+)
+_KINDS = r"(?:positive|non-?negative|natural|negative|odd|even)"
 _IS = r"(?:is|are|being)?\s*(?:an?y?|all|arbitrary|some|every)?\s*(?:arbitrary\s+)?"
 _BEFORE = r"[,;:]?\s*\(?\s*(?:,?\s*(?:where|for|with|and|when)\s+)?(?:all|any|some|every|each)?\s*"
 _DECLARED = re.compile(
     rf"(?P<before>{_BEFORE})(?:"
     rf"{_LETTER}\s*\\in\s*(?:(?P<naturals>{_NATURALS})|{_INTEGERS})"
-    rf"|{_LETTER.replace('letter', 'letter2')}\s*{_IS}(?P<positive>(?:positive|non-?negative|natural|negative|odd|even)\s*)?(?:integers?|numbers?)"
-    rf"|(?:an?y?\s+)?(?P<positive2>(?:positive|non-?negative|natural|negative|odd|even)\s+)?(?:integers?|numbers?)\s*(?:values?\s*(?:of)?)?\s*{_LETTER.replace('letter', 'letter3')}"
+    rf"|{_LETTER.replace('letter', 'letter2')}\s*{_IS}(?P<positive>{_KINDS}\s*)?"
+    r"(?:integers?|numbers?)"
+    rf"|(?:an?y?\s+)?(?P<positive2>{_KINDS}\s+)?(?:integers?|numbers?)"
+    rf"\s*(?:values?\s*(?:of)?)?\s*{_LETTER.replace('letter', 'letter3')}"
     r")\s*\)?\s*\.?\s*$"
 )
 _WRAPPED = re.compile(r"\\(?:text|mbox|textrm|mathrm)\s*\{([^{}]*)\}")
@@ -66,7 +72,7 @@ def read_family(text: str) -> Family:
 
 
 def are_families(a: Family, b: Family) -> bool:
-    """Whether the letters of both are integers: said of one of them, or plain from multiples of pi."""
+    """Whether letters are integers: one text says so, or both hold multiples of pi or degrees."""
     if a.domain or b.domain:
         return bool(a.letter or b.letter)
     if not (a.letter and b.letter):

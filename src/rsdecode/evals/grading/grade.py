@@ -8,7 +8,8 @@ from rsdecode.core.answer import TAIL, extract_answer
 from rsdecode.core.thoughts import THOUGHTS, Thoughts
 from rsdecode.core.types import Trajectory
 from rsdecode.evals.grading.choice import letter_of, letter_stated
-from rsdecode.evals.grading.compare import FormulaNeeded, Formulas, NoFormulas, compare
+from rsdecode.evals.grading.compare import compare
+from rsdecode.evals.grading.formulas import FormulaNeeded, Formulas, NoFormulas
 from rsdecode.evals.grading.notation import final_answer
 from rsdecode.evals.grading.verdict import AnswerKind, Rule, Verdict
 
@@ -61,6 +62,8 @@ def grade_at_once(
         if kind is not AnswerKind.NUMBER:
             return None
         rule, correct = Rule.UNREADABLE, False
+    except RecursionError:  # brackets in brackets, hundreds of them
+        rule, correct = Rule.UNREADABLE, False
     return Verdict(correct, extracted, wanted, rule)
 
 
@@ -74,7 +77,7 @@ def grade_formula(answer: str, reference: str) -> Verdict:
 
     try:
         rule, correct = compare(answer, reference, _formulas())
-    except UnreadableError:
+    except (UnreadableError, RecursionError):
         rule, correct = Rule.UNREADABLE, False
     return Verdict(correct, answer, reference, rule)
 

@@ -105,7 +105,7 @@ def without_braces(text: str) -> str:
 
 
 def without_announcement(text: str) -> str:
-    r"""The text without "the answer is" in front of it, and without a remark in brackets behind it."""
+    r"""The text without "the answer is" in front of it and a remark in brackets behind it."""
     text = _ANNOUNCED.sub("", text, count=1)
     return _REMARK.sub("", text).strip() or text
 

@@ -19,7 +19,8 @@ _AFTER = re.compile(
       | \s*\^\\circ\s*(?P<degree>[CFK]?)
       | \s*-?(?P<tight>(?:mm|cm|dm|km|kg|mg|ml|mL|lbs?|ft|mph|ms|nm|hrs?|mins?)\b
             (?:[A-Za-z\s./]|\^\s*\{?-?\d\}?)*)
-      | \s+(?P<phrase>(?:[A-Za-z]{2,}|[mgsLhKJWNtlCF](?=\s*[\^/]|$))(?:[A-Za-z\s./·*-]|\^\s*\{?-?\d\}?)*)
+      | \s+(?P<phrase>(?:[A-Za-z]{2,}|[mgsLhKJWNtlCF](?=\s*[\^/]|$))
+            (?:[A-Za-z\s./·*-]|\^\s*\{?-?\d\}?)*)
     )?\s*""",
     re.VERBOSE,
 )
@@ -31,21 +32,15 @@ _SCALES = {
     "dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9,
     "trillion": 10**12,
 }  # fmt: skip
-_WORDS = dict(
-    zip(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen".split(),
-        range(20),
-        strict=True,
-    )
-)
-_TENS = dict(
-    zip(
-        "twenty thirty forty fifty sixty seventy eighty ninety".split(),
-        range(20, 100, 10),
-        strict=True,
-    )
-)
+_WORDS = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
+    "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14,
+    "fifteen": 15, "sixteen": 16, "seventeen": 17, "eighteen": 18, "nineteen": 19,
+}  # fmt: skip
+_TENS = {
+    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70,
+    "eighty": 80, "ninety": 90,
+}  # fmt: skip
 _ARC = re.compile(
     r"(?P<sign>-?)(?P<degrees>\d+(?:\.\d+)?)\s*\^\\circ\s*(?:(?P<minutes>\d+(?:\.\d+)?)\s*(?:'|\^\\prime|\^\{\\prime\})\s*)"
     r"(?:(?P<seconds>\d+(?:\.\d+)?)\s*(?:''|\"|\^\{?\\prime\\prime\}?)\s*)?"
@@ -175,7 +170,7 @@ def _in_parts(text: str) -> Quantity | None:
     """The sum of 5 hours 30 minutes, or of degrees, minutes and seconds, in its first unit."""
     if arc := _ARC.fullmatch(text):
         parts = (Fraction(arc[name] or 0) for name in ("degrees", "minutes", "seconds"))
-        value = sum(part / 60**place for place, part in enumerate(parts))
+        value = sum((part / 60**place for place, part in enumerate(parts)), Fraction(0))
         return Quantity(-value if arc["sign"] else value, unit=read_unit("degrees"))
     found = list(_PARTS.finditer(text))
     if len(found) < 2 or "".join(part.group() for part in found) != text:

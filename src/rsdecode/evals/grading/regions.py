@@ -39,7 +39,8 @@ _INFINITE = re.compile(r"([-+]?)\s*(?:\\infty|\\inf|oo|infinity|inf)")
 
 
 _ALL_BUT = re.compile(
-    r"\s*(?:all|any|every|the)?\s*(?:set of )?(?:all )?real(?: number)?s?(?: x)?,?\s*(?:except|other than|but|excluding|not equal to)"
+    r"\s*(?:all|any|every|the)?\s*(?:set of )?(?:all )?real(?: number)?s?(?: x)?,?\s*"
+    r"(?:except|other than|but|excluding|not equal to)"
     r"(?: for| x\s*=)?\s*(?P<points>.+)",
     re.IGNORECASE,
 )
@@ -198,7 +199,7 @@ def _bracketed(opening: str, content: str, closing: str, values: Values) -> Regi
 
 
 def _relation(text: str, values: Values) -> Region | None:
-    """A chain of relations of one variable: -3 < x \\le 2, x \\ne 1, |x| > 2, x = 5."""
+    r"""A chain of relations of one variable: -3 < x \le 2, x \ne 1, |x| > 2, x = 5."""
     sides = [side.strip() for side in _RELATION.split(text)]
     terms, signs = sides[::2], [_PLAIN.get(sign, sign) for sign in sides[1::2]]
     if not signs or any(not term for term in terms):

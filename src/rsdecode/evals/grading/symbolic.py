@@ -12,6 +12,7 @@ math-verify 0.9.0 and latex2sympy2_extended 1.11.0, what is read here goes aroun
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 from contextlib import suppress
@@ -22,17 +23,18 @@ from rsdecode.core.errors import ConfigError
 from rsdecode.core.numbers import match_number
 from rsdecode.evals.grading.notation import without_braces
 
+_FUNCTIONS = "sqrt|pi|infty|sin|cos|tan|cot|sec|csc|log|ln|arcsin|arccos|arctan"
 _REWRITTEN = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
         (r"_\{\s*\\(?:max|min)\s*\}", ""),
         (r"\*\*", "^"),
         (r"(?<![A-Za-z])\\?sqrt\s*\(((?:[^()]|\([^()]*\))*)\)", r"\\sqrt{\1}"),
-        (r"(?<![A-Za-z\\])(sqrt|pi|infty|sin|cos|tan|cot|sec|csc|log|ln|arcsin|arccos|arctan)(?![A-Za-z])", r"\\\1"),
+        (rf"(?<![A-Za-z\\])({_FUNCTIONS})(?![A-Za-z])", r"\\\1"),
         (r"(?<![A-Za-z\\])(?:infinity|inf|oo)(?![A-Za-z])", r"\\infty"),
         (r"\\mathrm\{C\}|\\text\{C\}", "C"),
         (r"(?<![A-Za-z\\])C_\{?(\w+)\}?\^\{?(\w+)\}?", r"\\binom{\1}{\2}"),
-        (r"\{\}?_\{?(\w+)\}?C_\{?(\w+)\}?|(?<![A-Za-z\\\d])\{\}\^\{?(\w+)\}?C_\{?(\w+)\}?", r"\\binom{\1\3}{\2\4}"),
+        (r"\{\}\s*[_^]\{?(\w+)\}?C_\{?(\w+)\}?", r"\\binom{\1}{\2}"),
         (r"\\ldotp|\\cdotp", r"\\cdot"),
         (r"\\lvert|\\rvert", "|"),
         (r"\\(?:text|mathrm|textrm|mathit)\s*\{\s*([A-Za-z])\s*\}", r"\1"),
@@ -97,8 +99,7 @@ class SympyFormulas:
 
     def progressions(self, items: tuple[str, ...], letter: str) -> list[tuple[Any, Any]] | None:
         """Period and offset of each `a n + b`; None where one of them is no such formula."""
-        import sympy
-
+        sympy = _sympy()
         found: list[tuple[Any, Any]] = []
         for item in items:
             try:
@@ -115,8 +116,7 @@ class SympyFormulas:
 
     def same_families(self, a: list[tuple[Any, Any]], b: list[tuple[Any, Any]]) -> bool:
         """Whether two unions of progressions hold the same numbers."""
-        import sympy
-
+        sympy = _sympy()
         periods = [period for period, _ in (*a, *b) if period != 0]
         if not periods:
             return False
@@ -174,11 +174,7 @@ def _readings(answer: str, reference: str) -> list[tuple[str, str]]:
 def _in_radians(latex: str) -> str:
     def radians(found: re.Match[str]) -> str:
         angle = found[1]
-        return (
-            rf"}} \cdot \frac{{\pi}}{{180}}"
-            if angle == "}"
-            else rf"({angle}\cdot\frac{{\pi}}{{180}})"
-        )
+        return r"} \cdot \frac{\pi}{180}" if angle == "}" else rf"({angle}\cdot\frac{{\pi}}{{180}})"
 
     return _DEGREES.sub(radians, latex)
 
@@ -202,21 +198,20 @@ def _parsed(latex: str) -> Any:
     Raises:
         UnreadableError: it cannot be read.
     """
-    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy, normalize_latex
-    from math_verify.grader import should_treat_as_complex
-
+    library: Any = importlib.import_module("latex2sympy2_extended.latex2sympy2")
+    grader: Any = importlib.import_module("math_verify.grader")
     if not latex or latex.count("{") - latex.count(r"\{") != latex.count("}") - latex.count(r"\}"):
         raise UnreadableError(latex)
     named = re.sub(r"\\gamma(?![A-Za-z])", r"g_{amma}", latex)
     named = re.sub(r"\\Gamma(?![A-Za-z])(?!\s*\()", r"G_{amma}", named)
     try:
-        formula = latex2sympy(
-            normalize_latex(named, _normalization()),
-            is_real=not should_treat_as_complex(latex),
+        formula: Any = library.latex2sympy(
+            library.normalize_latex(named, _normalization()),
+            is_real=not grader.should_treat_as_complex(latex),
             normalization_config=None,
-            conversion_config=ConversionConfig(lowercase_symbols=False),
+            conversion_config=library.ConversionConfig(lowercase_symbols=False),
         )
-    except Exception as error:  # noqa: BLE001 - antlr and sympy raise anything for what is no formula
+    except Exception as error:
         raise UnreadableError(latex) from error
     if formula is None:
         raise UnreadableError(latex)
@@ -225,10 +220,11 @@ def _parsed(latex: str) -> Any:
 
 def _with_plain_symbols(formula: Any, *, imaginary: bool) -> Any:
     """All symbols real, whatever the other formula is, and `i` the imaginary unit."""
-    import sympy
-
-    symbols = getattr(formula, "free_symbols", set())
-    new = {s: sympy.Symbol(s.name, real=True) for s in symbols if isinstance(s, sympy.Symbol)}
+    sympy = _sympy()
+    symbols: set[Any] = getattr(formula, "free_symbols", set[Any]())
+    new: dict[Any, Any] = {
+        s: sympy.Symbol(s.name, real=True) for s in symbols if isinstance(s, sympy.Symbol)
+    }
     if imaginary:
         new.update({s: sympy.I for s in new if s.name == "i"})
     changed = {old: value for old, value in new.items() if old != value}
@@ -241,8 +237,7 @@ def _with_plain_symbols(formula: Any, *, imaginary: bool) -> Any:
 
 def _residues(progressions: list[tuple[Any, Any]], unit: Any, common: Any) -> set[Any]:
     """The offsets of progressions, each as several of the common period, in one period."""
-    import sympy
-
+    sympy = _sympy()
     found: set[Any] = set()
     for period, offset in progressions:
         start = sympy.nsimplify(sympy.simplify(offset / unit), rational=None)
@@ -253,6 +248,10 @@ def _residues(progressions: list[tuple[Any, Any]], unit: Any, common: Any) -> se
         for times in range(int(common / step)):
             found.add(sympy.simplify(sympy.Mod(start + times * step, common)))
     return found
+
+
+def _sympy() -> Any:
+    return importlib.import_module("sympy")
 
 
 @lru_cache(maxsize=1)

@@ -15,13 +15,15 @@ _MEANINGS = {
         rf" {_THINGS}(?: exists?| of x| for x)?|none|empty set|no such x(?: exists?)?"
         rf"|{_THINGS} (?:do not|does not|dont|doesnt) exist|no {_THINGS} in reals|null set|void set"
         r"|(?:equation|system|inequality|it|there) has no(?: real)? solutions?|unsolvable",
-        "reals": r"(?:x (?:is|can be) |for |true for |x in )?(?:set of )?(?:all|any|every)(?: of)?(?: possible)? reals?"
+        "reals": r"(?:x (?:is|can be) |for |true for |x in )?(?:set of )?(?:all|any|every)(?: of)?"
+        r"(?: possible)? reals?"
         r"(?: (?:numbers?|values?)(?: of x| x)?| x)?|(?:x (?:is|in) )?(?:set of )?real numbers?"
         r"|reals|(?:for )?(?:all|any|every) x|x in reals|all values of x",
         "integers": r"(?:set of )?(?:all|any|every) (?:integers?|whole numbers|integer values)"
         r"(?: x)?|integers|set of integers",
         "positive reals": r"(?:all|any|every) positive (?:reals?|real numbers?)",
-        "infinitely many": r"(?:there (?:is|are) )?(?:infinitely many|infinite(?: number of)?|infinity|an infinite"
+        "infinitely many": r"(?:there (?:is|are) )?"
+        r"(?:infinitely many|infinite(?: number of)?|infinity|an infinite"
         rf" number of)(?: {_THINGS})?",
         "undefined": r"undefined|dne|not defined|(?:it |limit |value )?(?:does not|doesnt) exist"
         r"|(?:limit )?nonexistent|indeterminate",
