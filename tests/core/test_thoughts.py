@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rsdecode.core.answer import extract_answer
+from rsdecode.core.requests import Generated, Sampling
 from rsdecode.core.thoughts import THOUGHTS, Thoughts
-from rsdecode.core.types import FinishReason, Problem
+from rsdecode.core.types import FinishReason, Problem, Segment, Trajectory, Usage
 from rsdecode.evals.grading import grade
+from rsdecode.methods import Majority
 
 
 @pytest.mark.parametrize(
@@ -47,10 +51,6 @@ def test_long_thoughts_do_not_hide_that_they_never_close() -> None:
 
 
 def test_votes_are_the_answers_after_the_thoughts() -> None:
-    from rsdecode.core.requests import Generated, Sampling
-    from rsdecode.core.types import Segment, Usage
-    from rsdecode.methods import Majority
-
     texts = [
         r"<think>\boxed{1}</think> \boxed{2}",
         r"<think>\boxed{1}</think> \boxed{2}",
@@ -60,11 +60,16 @@ def test_votes_are_the_answers_after_the_thoughts() -> None:
     decoding = method(Problem.ask("?"))
     next(decoding)
     replies = [Generated(Segment(text), FinishReason.EOS, Usage(calls=1)) for text in texts]
-    reply: object = replies
-    with pytest.raises(StopIteration) as ended:
-        while True:
-            decoding.send(reply)  # type: ignore[arg-type]
-            reply = None
-    trajectory = ended.value.value
+    trajectory = ended(decoding, replies)
     assert trajectory.text == texts[0]
     assert sorted(other.votes or 0 for other in trajectory.alternatives) == [1, 2]
+
+
+def ended(decoding: Any, replies: list[Generated]) -> Trajectory:
+    """What a method ends with that asks once."""
+    try:
+        decoding.send(replies)
+        while True:
+            decoding.send(None)
+    except StopIteration as end:
+        return end.value

@@ -13,6 +13,7 @@ from rsdecode.evals.grading.choice import (
     letter_with_value,
     letters_named,
 )
+from rsdecode.evals.grading.congruences import same_congruence
 from rsdecode.evals.grading.families import are_families, read_family
 from rsdecode.evals.grading.figures import same_figure
 from rsdecode.evals.grading.formulas import Formulas
@@ -83,10 +84,14 @@ def compare(answer: str, reference: str, formulas: Formulas) -> Decision:
     ratios = [text.rpartition("=")[2] for text in (a, b)]
     if any(map(is_ratio, ratios)):
         return Decision(Rule.RATIO, same_ratio(ratios[0], ratios[1], formulas.same))
+    if (same := same_congruence(a, b)) is not None:
+        return Decision(Rule.NUMERIC, same)
     if (same := same_figure(a, b)) is not None:
         return Decision(Rule.IDENTICAL, same)
-    if (base := digits_in_base(reference)) and (number := digits_in_base(answer)):
-        return Decision(Rule.NUMERIC, number == base)
+    if (number := digits_in_base(answer)) and number[1] != "10":  # math-verify drops the base
+        return Decision(Rule.NUMERIC, number == digits_in_base(reference))
+    if base := digits_in_base(reference):
+        return Decision(Rule.NUMERIC, compact(answer) in (base[0], f"{base[0]}_{base[1]}"))
     if decision := _families(a, b, formulas):
         return decision
     return _regions(a, b, formulas) or _parts(a, b, formulas)

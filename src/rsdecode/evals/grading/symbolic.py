@@ -7,7 +7,8 @@ math-verify 0.9.0 and latex2sympy2_extended 1.11.0, what is read here goes aroun
 - capitals are made small (`N^2` equals `n^2`): `lowercase_symbols` is off;
 - `i` is a variable: it is replaced by the imaginary unit;
 - `\gamma` is Euler's constant: it stays a letter;
-- degrees are dropped: they are turned into radians.
+- degrees are dropped: they are turned into radians;
+- decimals are equal if six places after the point are: six digits must be.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _REWRITTEN = [
     for pattern, replacement in [
         (r"_\{\s*\\(?:max|min)\s*\}", ""),
         (r"\*\*", "^"),
+        (r"(?<=\d)[eE]([-+]?\d{1,3})(?![\w.])", r" \\cdot 10^{\1}"),
         (r"(?<![A-Za-z])\\?sqrt\s*\(((?:[^()]|\([^()]*\))*)\)", r"\\sqrt{\1}"),
         (rf"(?<![A-Za-z\\])({_FUNCTIONS})(?![A-Za-z])", r"\\\1"),
         (r"(?<![A-Za-z\\])(?:infinity|inf|oo)(?![A-Za-z])", r"\\infty"),
@@ -55,6 +57,7 @@ _DEGREES = re.compile(
     r"(\d+(?:\.\d+)?|\\frac\s*\{[^{}]*\}\s*\{[^{}]*\}|\([^()]*\)|[A-Za-z]|\})\s*\^\s*\\circ(?![A-Za-z])"
 )
 _TRIGONOMETRY = re.compile(r"\\(?:arc)?(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_TOLERANCE = 1e-6
 _INDEX = re.compile(r"\\(?:sum|prod)(?![A-Za-z])")
 
 
@@ -93,7 +96,7 @@ class SympyFormulas:
         """The value of a real constant; None of anything else."""
         try:
             value = complex(_parsed(_in_radians(as_latex(text))).evalf())
-        except (UnreadableError, TypeError, ValueError, AttributeError):
+        except (UnreadableError, TypeError, ValueError, AttributeError, RecursionError):
             return None
         return value.real if abs(value.imag) < 1e-12 else None
 
@@ -139,9 +142,10 @@ class SympyFormulas:
             return False
         if names[0] != names[1] and {n.lower() for n in names[0]} == {n.lower() for n in names[1]}:
             return False
-        return self._library.verify(
+        same = self._library.verify(
             [wanted], [given], allow_set_relation_comp=True, timeout_seconds=None
         )
+        return same and _close(given, wanted)
 
 
 class UnreadableError(ValueError):
@@ -233,6 +237,15 @@ def _with_plain_symbols(formula: Any, *, imaginary: bool) -> Any:
     with suppress(TypeError, ValueError, AttributeError):
         return formula.subs(changed)
     return formula
+
+
+def _close(a: Any, b: Any) -> bool:
+    """False where two numbers are only equal to six decimals, but not to six digits."""
+    try:
+        one, other = complex(a.evalf()), complex(b.evalf())
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+        return True  # they are no numbers, as sympy found out in one way or another
+    return abs(one - other) <= _TOLERANCE * max(abs(one), abs(other))
 
 
 def _residues(progressions: list[tuple[Any, Any]], unit: Any, common: Any) -> set[Any]:
