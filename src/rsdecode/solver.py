@@ -219,7 +219,9 @@ class Solver:
     def record(self, trajectory: Trajectory) -> dict[str, Any]:
         """A trajectory as plain JSON, with its cost in FLOPs, as `rsd solve --json` prints it."""
         shapes, name = self.models.shapes(), config_hash(self.config)
-        return trajectory_to_record(trajectory, shapes=shapes, config_hash=name)
+        return trajectory_to_record(
+            trajectory, shapes=shapes, config_hash=name, thoughts=self.config.answer.marks
+        )
 
     def _open(self) -> LoopThread:
         if not self._finalizer.alive:

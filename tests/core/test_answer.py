@@ -54,3 +54,54 @@ def test_a_megabyte_of_open_boxes_takes_linear_time(junk: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "None"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"\boxed{4} and \boxed{5}", "4, 5"),
+        (r"\boxed{4}, \boxed{5}, and \boxed{6}", "4, 5, 6"),
+        (r"$\boxed{x=4}$ or $\boxed{x=5}$", "x=4 or x=5"),
+        (r"$x = \boxed{1}$ and $y = \boxed{2}$", "1, 2"),
+        (r"The smaller is \boxed{4} and the larger is \boxed{5}.", "4, 5"),
+        (r"First \boxed{3}, but in fact \boxed{4}.", "4"),
+        (r"\boxed{3}, and the answer is \boxed{4}", "4"),
+        (r"\boxed{4}. So it is \boxed{5}", "5"),
+        ("\\boxed{5}\n\n\\boxed{5}", "5"),
+    ],
+)
+def test_boxes_that_together_are_the_answer(text: str, answer: str) -> None:
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answer is .5", ".5"),
+        ("The answer is −5.", "-5"),
+        ("The answer is 3,4", "3,4"),
+        ("The answer is 3 miles.", "3 miles"),
+        ("The answer is 5 (five) apples", "5"),
+        ("The answer is 5, not 6.", "5"),
+        ("The answer is not 5. The answer is 6.", "6"),
+        ("**Answer**: 4. (2 methods)", "4"),
+        ("The answer, therefore, is 17 (3 steps).", "17"),
+        ("The answer is:\n\n$$\n42\n$$", "42"),
+        ("The final answer is:\n\\[\nx = 5\n\\]", "x = 5"),
+        ("The answer is\n```text\n42\n```\nIn 2 steps.", "42"),
+        ("The answer is\n\n> 42", "42"),
+        ('The answer is "42".', "42"),
+        ("The answer is:\n- 5\n- 6", "5, 6"),
+        ("## Final Answer\n\n7", "7"),
+        ("| Answer | 42 |", "42"),
+        ("| x | Answer |\n|---|---|\n| 3 | 9 |", "9"),
+        (r"So it is $\frac12$.", r"\frac12"),
+        ("So we get 2^10.", "2^10"),
+        ("So the interval is (2, 5).", "(2, 5)"),
+        ("She pays $5 + $3 = $8.", "8"),
+        ("We use $x$ for it. It is 7.", "7"),
+        ("It is 10 000 dollars.", "10000"),
+    ],
+)
+def test_answers_without_a_box(text: str, answer: str) -> None:
+    assert extract_answer(text) == answer

@@ -17,6 +17,13 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(not FOLDER.is_dir(), reason="RSD_DATA names no folder of data sets"),
 ]
+SETS = ["gsm8k", "math500", "olympiadbench", "gaokao2023en", "mmlu_stem", "svamp"]
+JUDGED = {
+    ("crossed", r"\boxed{5}", "x=5"),
+    ("crossed", r"\boxed{$-2$}", r"$\{-2\}$"),
+    ("announced", r"\boxed{\text{The answer is } $t(0,4]$}", "$t(0,4]$"),  # a misprint: t in (0,4]
+}
+"""What is not as expected, and rightly so."""
 
 
 def path_of(name: str) -> Path:
@@ -35,11 +42,17 @@ def test_every_set_loads(name: str) -> None:
     assert sum(not problem.answer for problem in problems) < 0.01 * len(problems)
 
 
-@pytest.mark.parametrize("name", ["gsm8k", "math500"])
-def test_references_are_right(name: str) -> None:
-    todo = [check for check in checks(name, path_of(name)) if check.expected]
-    assert {check.form for check in todo} == {"answer", "solution", "braced"}
+@pytest.mark.parametrize("name", SETS)
+def test_references_are_right_and_those_of_other_problems_wrong(name: str) -> None:
+    todo = list(checks(name, path_of(name)))
+    solutions = {"solution"} if name in ("gsm8k", "math500") else set[str]()
+    assert {check.form for check in todo} == {"answer", "announced", "crossed"} | solutions
     with GradingPool(1) as pool:
         graded = asyncio.run(grade_all(todo, dataset_named(name).answer_type, pool))
-    wrong = [(check, verdict) for check, verdict in graded if not verdict.correct]
-    assert len(wrong) <= 0.01 * len(graded), wrong
+    faults = [
+        (check, verdict)
+        for check, verdict in graded
+        if verdict.correct is not check.expected
+        and (check.form, check.text, check.reference) not in JUDGED
+    ]
+    assert not faults

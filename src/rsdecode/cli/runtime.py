@@ -54,7 +54,9 @@ class Runtime:
     def record(self, trajectory: Trajectory) -> dict[str, Any]:
         """The JSON object of a trajectory."""
         shapes, name = self.models.shapes(), config_hash(self.config)
-        return trajectory_to_record(trajectory, shapes=shapes, config_hash=name)
+        return trajectory_to_record(
+            trajectory, shapes=shapes, config_hash=name, thoughts=self.config.answer.marks
+        )
 
 
 @contextmanager

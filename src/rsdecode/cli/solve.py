@@ -75,7 +75,7 @@ def solve_question(config: RunConfig, text: str, *, to_stdout: bool) -> int:
     from rsdecode.cli.trace import open_trace
 
     async def run(runtime: Runtime) -> int:
-        trace = None if to_stdout else open_trace()
+        trace = None if to_stdout else open_trace(config.answer.marks)
         failed = 0
         async with aclosing(_solved(runtime, text, trace)) as trajectories:
             async for trajectory in trajectories:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from rsdecode.core.answer import extract_answer
 from rsdecode.core.cost import ModelShape, flops
+from rsdecode.core.thoughts import THOUGHTS, Thoughts
 from rsdecode.core.types import FinishReason, Ledger, Proposal, Role, Step, Trajectory
 
 Shapes = Mapping[Role, ModelShape | None]
@@ -35,9 +36,9 @@ class Trace(Protocol):
         ...
 
 
-def open_trace() -> Trace:
-    """Colours on a terminal, plain text elsewhere."""
-    return TerminalTrace() if sys.stdout.isatty() else PlainTrace()
+def open_trace(thoughts: Thoughts = THOUGHTS) -> Trace:
+    """Colours on a terminal, plain text elsewhere; the answer is what follows the thoughts."""
+    return TerminalTrace(thoughts) if sys.stdout.isatty() else PlainTrace(thoughts)
 
 
 class PlainTrace:
@@ -45,6 +46,9 @@ class PlainTrace:
 
     Rejected drafts have a "-" before their margin.
     """
+
+    def __init__(self, thoughts: Thoughts = THOUGHTS) -> None:
+        self._thoughts = thoughts
 
     def step(self, step: Step) -> None:
         """Print the step and what it replaced."""
@@ -54,15 +58,19 @@ class PlainTrace:
 
     def end(self, trajectory: Trajectory, shapes: Shapes) -> None:
         """Print the answer and the cost line."""
-        print(f"\n{answer_line(trajectory)}\n{cost_line(trajectory, shapes)}", flush=True)
+        print(
+            f"\n{answer_line(trajectory, self._thoughts)}\n{cost_line(trajectory, shapes)}",
+            flush=True,
+        )
 
 
 class TerminalTrace:
     """The text in the colour of its writer, reward and weight at the side."""
 
-    def __init__(self) -> None:
+    def __init__(self, thoughts: Thoughts = THOUGHTS) -> None:
         from rich.console import Console
 
+        self._thoughts = thoughts
         self._console = Console(highlight=False)
 
     def step(self, step: Step) -> None:
@@ -85,7 +93,7 @@ class TerminalTrace:
         from rich.text import Text
 
         style = "bold" if trajectory.finished else "bold red"
-        self._console.print(Text(answer_line(trajectory), style=style))
+        self._console.print(Text(answer_line(trajectory, self._thoughts), style=style))
         self._console.print(Text(cost_line(trajectory, shapes), style="dim"))
 
 
@@ -105,10 +113,10 @@ def rejected_label(draft: Proposal) -> str:
     return "draft cut" if cut else "draft empty"
 
 
-def answer_line(trajectory: Trajectory) -> str:
+def answer_line(trajectory: Trajectory, thoughts: Thoughts = THOUGHTS) -> str:
     """The answer, or why there is none."""
     if trajectory.finished:
-        found = extract_answer(trajectory.text)
+        found = extract_answer(trajectory.text, thoughts)
         return "answer: " + (printable(found) if found else "none found in the text")
     why = trajectory.error or STOPPED.get(trajectory.stop_reason, "")
     return f"no answer: {trajectory.stop_reason}: {printable(why)}"

@@ -90,7 +90,7 @@ def _build(name: MethodName, config: RunConfig) -> Method:
                 target_sampling=target,
             )
         case "majority":
-            return Majority(name.count, boundary, limits, draft)
+            return Majority(name.count, boundary, limits, draft, config.answer.marks)
         case "best-of":
             return BestOfN(name.count, aggregation, boundary, limits, draft)
         case "process-best-of":

@@ -21,6 +21,7 @@ from rsdecode.config.specs import (
 )
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.segment import parse_boundary
+from rsdecode.core.thoughts import THOUGHTS, Thoughts
 from rsdecode.core.types import Role
 
 STEP_BY_STEP = (
@@ -177,6 +178,25 @@ class PromptConfig(_Part):
         return value
 
 
+class AnswerConfig(_Part):
+    """Where a model's answer is looked for.
+
+    Attributes:
+        thoughts: pairs of marks that a model's thoughts begin and end with; the answer is what
+            follows them. By default those of the usual models; an empty list for none.
+    """
+
+    thoughts: (
+        tuple[tuple[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]], ...]
+        | None
+    ) = None
+
+    @property
+    def marks(self) -> Thoughts:
+        """The marks that are looked for."""
+        return THOUGHTS if self.thoughts is None else Thoughts(self.thoughts)
+
+
 class EngineConfig(_Part):
     """The in-process engine."""
 
@@ -273,6 +293,7 @@ class RunConfig(_Part):
     limits: LimitsConfig = LimitsConfig()
     sampling: RolesSampling = RolesSampling()
     prompt: PromptConfig = PromptConfig()
+    answer: AnswerConfig = AnswerConfig()
     engine: EngineConfig = EngineConfig()
     vllm: VllmConfig = VllmConfig()
     http: HttpConfig = HttpConfig()

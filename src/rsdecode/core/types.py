@@ -279,7 +279,7 @@ class Trajectory:
 
     @property
     def answer(self) -> str | None:
-        """The final answer found in the text; None unless the model ended its answer itself."""
+        """The final answer after the usual marks of thoughts; None unless the model ended it."""
         return extract_answer(self.text) if self.finished else None
 
     @property

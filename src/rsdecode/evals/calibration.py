@@ -65,7 +65,9 @@ class Calibration:
             async for trajectory in trajectories:
                 if trajectory.error is not None:
                     raise ConfigError(f"problem {trajectory.problem.id}: {trajectory.error}")
-                verdict = await judge(trajectory, self._pool, self._rsd.kind)
+                verdict = await judge(
+                    trajectory, self._pool, self._rsd.kind, self._rsd.config.answer.marks
+                )
                 found[trajectory.problem.id] = outcome(trajectory, shapes, correct=verdict.correct)
         return [found[problem.id] for problem in problems]
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rsdecode.core.protocols import Models
+from rsdecode.core.thoughts import THOUGHTS, Thoughts
 from rsdecode.core.types import FinishReason, Role, Trajectory
 from rsdecode.evals.grading import AnswerKind, GradingPool, Verdict
 from rsdecode.evals.plan import EvalTask
@@ -54,14 +55,19 @@ async def run_eval_task(
     async def finish(trajectory: Trajectory) -> None:
         nonlocal written
         try:
-            verdict = await judge(trajectory, pool, task.kind)
+            verdict = await judge(trajectory, pool, task.kind, task.config.answer.marks)
         finally:
             room.release()
         now = time.perf_counter()
         record = {
             "question": trajectory.problem.question,
             "reference": trajectory.problem.answer,
-            **trajectory_to_record(trajectory, shapes=shapes, config_hash=config_hash),
+            **trajectory_to_record(
+                trajectory,
+                shapes=shapes,
+                config_hash=config_hash,
+                thoughts=task.config.answer.marks,
+            ),
             "grade": asdict(verdict),
             "elapsed": now - written,
         }
@@ -84,10 +90,12 @@ def shapes_of(method: Method, models: Models) -> dict[str, dict[str, Any] | None
     return {role.value: asdict(shape) if (shape := needed.get(role)) else None for role in Role}
 
 
-async def judge(trajectory: Trajectory, pool: GradingPool, kind: AnswerKind) -> Verdict:
+async def judge(
+    trajectory: Trajectory, pool: GradingPool, kind: AnswerKind, thoughts: Thoughts = THOUGHTS
+) -> Verdict:
     """Whether an answer is right. One that did not end by itself never is."""
     reference = trajectory.problem.answer or ""
     if trajectory.finished:
-        return await pool.grade(trajectory.text, reference, kind)
+        return await pool.grade(trajectory.text, reference, kind, thoughts)
     failed = trajectory.stop_reason in (FinishReason.ERROR, FinishReason.CANCELLED)
     return Verdict(False, None, reference, "failed" if failed else "truncated")

@@ -10,6 +10,7 @@ from rsdecode.core.errors import RsdError
 from rsdecode.core.limits import Limits
 from rsdecode.core.requests import Decoding, Generated, Sampling, tell
 from rsdecode.core.segment import PARAGRAPH, Boundary
+from rsdecode.core.thoughts import THOUGHTS, Thoughts
 from rsdecode.core.types import Alternative, Problem, Role
 from rsdecode.core.votes import tally
 from rsdecode.methods.answers import (
@@ -36,6 +37,7 @@ class Majority:
         boundary: where a step ends, for reading.
         limits: `max_tokens` holds for each sample; there is no other limit.
         sampling: how the draft draws tokens.
+        thoughts: the marks that its thoughts end with; the answer is looked for after them.
 
     Raises:
         ValueError: several samples of a greedy draft, which would all be the same.
@@ -45,6 +47,7 @@ class Majority:
     boundary: Boundary = PARAGRAPH
     limits: Limits = Limits()
     sampling: Sampling = SAMPLED
+    thoughts: Thoughts = THOUGHTS
 
     def __post_init__(self) -> None:
         check_samples(self.samples, self.sampling)
@@ -59,7 +62,10 @@ class Majority:
         trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
         try:
             written = yield from draft_answers(trajectory, self.samples, self.sampling)
-            answers = [extract_answer(w.segment.text) if is_answer(w) else None for w in written]
+            answers = [
+                extract_answer(w.segment.text, self.thoughts) if is_answer(w) else None
+                for w in written
+            ]
             votes = tally(answers)
             chosen = _winner(written, votes)
             trajectory.alternatives = tuple(

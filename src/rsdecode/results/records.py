@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from rsdecode.core.answer import extract_answer
 from rsdecode.core.cost import ModelShape, flops
+from rsdecode.core.thoughts import THOUGHTS, Thoughts
 from rsdecode.core.types import Alternative, Ledger, Proposal, Role, Step, Trajectory
 
 Shapes = Mapping[Role, ModelShape | None]
 
 
 def trajectory_to_record(
-    trajectory: Trajectory, *, shapes: Shapes, config_hash: str
+    trajectory: Trajectory, *, shapes: Shapes, config_hash: str, thoughts: Thoughts = THOUGHTS
 ) -> dict[str, Any]:
     """One trajectory as a JSON object.
 
@@ -21,6 +23,7 @@ def trajectory_to_record(
         trajectory: a finished answer, or what there was of it.
         shapes: of the models, for the FLOPs (`Models.shapes()`).
         config_hash: of the configuration that it was made with.
+        thoughts: the marks that the model's thoughts end with.
 
     Returns:
         Only JSON types. `answer` is None unless the model ended its answer itself; `flops` holds
@@ -30,7 +33,7 @@ def trajectory_to_record(
     return {
         "id": trajectory.problem.id,
         "sample": trajectory.sample,
-        "answer": trajectory.answer,
+        "answer": extract_answer(trajectory.text, thoughts) if trajectory.finished else None,
         "text": trajectory.text,
         "stop_reason": trajectory.stop_reason.value,
         "error": trajectory.error,

@@ -14,6 +14,11 @@ _LETTER = re.compile(
 _STATED = re.compile(
     r"(?:answer|option|choice)(?:\s+is)?\s*:?\s*(?:option\s+|choice\s+)?[*\s]*\(?([A-Z])\)?(?![\w'])"
 )
+_WRAPPED_LETTER = re.compile(
+    r"\\(?:text(?:bf|rm|it)?|mathrm|mathbf|mbox|bf)\s*\{(\s*\(?[A-H]\)?[.):]?\s*)\}"
+)
+_WITH_VALUE = re.compile(r"(?:\(([A-H])\)\s*[.:]?|([A-H])(?:[.)]|:\s))\s*([^.)\s].*)", re.DOTALL)
+_BRACKETED = re.compile(r"\(([A-H])\)")
 _ALONE = re.compile(r"[\s*(]*([A-Z])[\s*).]*")
 _REFERENCE = re.compile(r"\(([A-Za-z])\)|([A-KA-k])")
 
@@ -22,6 +27,18 @@ def letter_of(answer: str) -> str | None:
     r"""The letter that an answer names: `B`, `(B)`, `B. because ...`, `\text{(B)}`, `option B`."""
     found = _LETTER.fullmatch(unwrapped(tidy(answer)).strip("{} "))
     return next((letter.upper() for letter in found.groups() if letter), None) if found else None
+
+
+def letter_with_value(answer: str) -> tuple[str, str] | None:
+    r"""The letter and the value of `\textbf{(D)}\ 12`, `(D) 12` or `D. 12`, if it has both."""
+    text = _WRAPPED_LETTER.sub(r"\1 ", tidy(answer)).strip()
+    found = _WITH_VALUE.fullmatch(text)
+    return ((found[1] or found[2]).upper(), found[3].strip()) if found else None
+
+
+def letters_named(answer: str) -> frozenset[str]:
+    """All letters in brackets: an answer that names several chooses none."""
+    return frozenset(_BRACKETED.findall(unwrapped(tidy(answer))))
 
 
 def letter_stated(text: str) -> str | None:

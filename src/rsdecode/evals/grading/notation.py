@@ -5,33 +5,56 @@ from __future__ import annotations
 import re
 
 from rsdecode.core.answer import extract_answer
+from rsdecode.core.numbers import MINUS_SIGNS, SPACES, plain_number_text
 
 _SYMBOLS = str.maketrans(
     {
-        "−": "-", "–": "-", "\u00a0": " ", "\u202f": " ", "∞": r"\infty ", "π": r"\pi ",
-        "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "×": r"\times ", "·": r"\cdot ", "∪": r"\cup ",
-        "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ", "°": r"^\circ ", "√": r"\sqrt ", "¢": "",
-        "²": "^2", "³": "^3", "½": r"\frac{1}{2}", "€": "", "£": "", "’": "'", "…": r"\ldots ",
+        **dict.fromkeys(MINUS_SIGNS, "-"), **dict.fromkeys(SPACES, " "),
+        "∞": r"\infty ", "π": r"\pi ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "×": r"\times ",
+        "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
+        "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
+        "∨": r"\lor ", "∧": r"\land ", "∖": r"\setminus ", "∠": r"\angle ", "△": r"\triangle ",
+        "±": r"\pm ", "°": r"^\circ ", "√": r"\sqrt ", "≈": r"\approx ", "∶": ":", "：": ":",
+        "⟨": r"\langle ", "⟩": r"\rangle ", "¢": r"\text{ cents}", "’": "'", "…": r"\ldots ",
+        "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}",
+        "¾": r"\frac{3}{4}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "，": ",",
     }
 )  # fmt: skip
 _REWRITTEN = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
         (r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|displaystyle|limits)(?![A-Za-z])\.?", ""),
+        (r"(?<=\d)\.\.\.", r"\\ldots "),
         (r"(?<!\\)\\[()\[\]]", ""),  # delimiters of formulas, not brackets
         (r"(?<!\\)\\!\s*", ""),
         (r"(?<!\\)\\(?:[,;:> ]|q?quad(?![A-Za-z]))|~", " "),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
         (r"(?<!\\)\\\\(?=frac|sqrt|pi|cdot|times|text|circ|infty)", r"\\"),  # escaped twice
         (r"\{,\}", ","),
         (r"\\?\$", ""),
         (r"\\%", "%"),
         (r"\\(?:geqslant|geq)(?![A-Za-z])", r"\\ge"),
         (r"\\(?:leqslant|leq)(?![A-Za-z])", r"\\le"),
+        (r"\\neq(?![A-Za-z])|\\not\s*=", r"\\ne"),
         (r"\\lbrace(?![A-Za-z])", r"\\{"),
         (r"\\rbrace(?![A-Za-z])", r"\\}"),
+        (r"\\lbrack(?![A-Za-z])", "["),
+        (r"\\rbrack(?![A-Za-z])", "]"),
         (r"\\[lr]?vert(?![A-Za-z])", "|"),
+        (r"\\colon(?![A-Za-z])", ":"),
+        (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
+        (r"\\(?:lg)(?![A-Za-z])", r"\\log_{10}"),
+        (r"\\tg(?![A-Za-z])", r"\\tan"),
+        (r"\\(?:ctg|cotg)(?![A-Za-z])", r"\\cot"),
+        (r"\\(?:vee)(?![A-Za-z])", r"\\lor"),
+        (r"\\(?:wedge)(?![A-Za-z])", r"\\land"),
+        (r"\\(?:mathrm|text|textrm)\s*\{\s*([ied])\s*\}", r"\1"),
+        (r"\\imath(?![A-Za-z])", "i"),
+        (r"\\(?:mathbf|mathrm|Bbb|mathds)\s*\{?([RZNQC])\}?(?![A-Za-z}])", r"\\mathbb{\1}"),
+        (r"\\mathbb\s*([RZNQC])(?![A-Za-z])", r"\\mathbb{\1}"),
         (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degree(?![A-Za-z])", r"^\\circ"),
+        (r"(?<=[\d}])\s*\\(?:text|mathrm|mbox)\{\s*degrees?\s*\}", r"^\\circ"),
     ]
 ]
 _WRAPPER = re.compile(
@@ -41,15 +64,23 @@ _WRAPPER = re.compile(
 _BRACE = re.compile(r"\\.|[{}]")
 _SPACE = re.compile(r"\s+")
 _EMPHASIS = re.compile(r"^(\*\*|\*|__|`)(.*)\1$", re.DOTALL)
-_ARTICLES = re.compile(r"\b(?:the|a|an)\b")
-_WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*|\d{1,2}:\d\d\s*[ap]\.?\s?m\.?", re.IGNORECASE)
+_ARTICLES = re.compile(r"\b(?:the|an?)\s+(?=\w{2})")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*|\d{1,2}(?::\d\d)?\s*[ap]\.?\s?m\.?", re.IGNORECASE)
 _LONG_WORD = re.compile(r"(?!sqrt|infinity|alpha|beta|theta|and\b|log\b)[A-Za-z]{3,}")
+_ANNOUNCED = re.compile(
+    r"^\s*(?:\\(?:text|mbox|textbf)\s*\{)?\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+|correct\s+)?"
+    r"(?:answer|solution|result|value)s?\s*(?:(?:is|are)(?:\s*:)?|:|=)\s*\}?\s*(?=\S)",
+    re.IGNORECASE,
+)
+_REMARK = re.compile(
+    r"(?<=[\d})$%])\s*(?:\\text\s*\{)?\s*\((?!mod)[A-Za-z][A-Za-z ]{2,}\)\s*\}?\s*$"
+)
 _BASE = re.compile(r"([0-9A-F]+)_\{?(\d{1,2})\}?")
 
 
 def tidy(text: str) -> str:
     """The text with one spelling for each symbol, without dollars, spacing and emphasis."""
-    text = text.translate(_SYMBOLS)
+    text = plain_number_text(text).translate(_SYMBOLS)
     for pattern, replacement in _REWRITTEN:
         text = pattern.sub(replacement, text)
     text = _SPACE.sub(" ", text).strip().rstrip(".:").strip()
@@ -73,6 +104,12 @@ def without_braces(text: str) -> str:
     return text[1:-1].strip() if text.startswith("{") and depth == 0 else text
 
 
+def without_announcement(text: str) -> str:
+    r"""The text without "the answer is" in front of it and a remark in brackets behind it."""
+    text = _ANNOUNCED.sub("", text, count=1)
+    return _REMARK.sub("", text).strip() or text
+
+
 def compact(text: str) -> str:
     """A key under which two spellings of the same text are equal."""
     return _SPACE.sub("", unwrapped(tidy(text))).rstrip(".")
@@ -85,7 +122,7 @@ def words_of(reference: str) -> str | None:
     """
     tidied = tidy(reference)
     plain = unwrapped(tidied).strip()
-    if not _WORDS.fullmatch(plain):
+    if not _WORDS.fullmatch(plain) or ("," in plain and not re.search(r"[A-Za-z]{3}", plain)):
         return None
     if plain == tidied and " " not in plain and len(plain) < 4:
         return None

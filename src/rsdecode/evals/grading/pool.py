@@ -13,8 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+from rsdecode.core.answer import extract_answer
 from rsdecode.core.errors import ConfigError
-from rsdecode.evals.grading.grade import TAIL, grade_at_once, sides
+from rsdecode.core.thoughts import THOUGHTS, Thoughts
+from rsdecode.evals.grading.grade import grade_at_once
+from rsdecode.evals.grading.notation import final_answer
 from rsdecode.evals.grading.verdict import AnswerKind, Rule, Verdict
 
 START_LIMIT_S = 120.0
@@ -48,18 +51,25 @@ class GradingPool:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="rsd-grading")
 
-    async def grade(self, text: str, reference: str, kind: AnswerKind = AnswerKind.MATH) -> Verdict:
-        """Whether the final answer of a text is the reference, and why.
+    async def grade(
+        self,
+        text: str,
+        reference: str,
+        kind: AnswerKind = AnswerKind.MATH,
+        thoughts: Thoughts = THOUGHTS,
+    ) -> Verdict:
+        """Whether the final answer of a text is the reference, and why (see `grade`).
 
         Raises:
             ConfigError: a formula is to be compared, and math-verify is not installed.
             RuntimeError: the pool is closed.
         """
-        verdict = grade_at_once(text, reference, kind)
+        verdict = grade_at_once(text, reference, kind, thoughts)
         if verdict is not None:
             return verdict
+        answer, wanted = extract_answer(text, thoughts) or "", final_answer(reference)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._compare, text[-TAIL:], reference)
+        return await loop.run_in_executor(self._threads, self._compare, answer, wanted)
 
     def close(self) -> None:
         """End all processes; what is being compared fails."""
@@ -75,10 +85,10 @@ class GradingPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _compare(self, text: str, reference: str) -> Verdict:
+    def _compare(self, answer: str, reference: str) -> Verdict:
         worker = self._idle.get()
         try:
-            return worker.compare(text, reference)
+            return worker.compare(answer, reference)
         finally:
             self._idle.put(worker)
 
@@ -92,18 +102,17 @@ class _Worker:
         self._lock = threading.Lock()
         self._closed = False
 
-    def compare(self, text: str, reference: str) -> Verdict:
+    def compare(self, answer: str, reference: str) -> Verdict:
         """Ask the process; a dead one makes a wrong verdict."""
         process = self._started()
-        line = json.dumps({"text": text, "reference": reference})
+        line = json.dumps({"answer": answer, "reference": reference})
         reply, timed_out = _ask(process, line, self._timeout_s)
         if reply is not None:
             return Verdict(**reply)
         self.release()
         if self._closed:
             raise RuntimeError("the grading pool was closed while it compared an answer")
-        extracted, wanted = sides(text, reference)
-        return Verdict(False, extracted, wanted, Rule.TIMEOUT if timed_out else Rule.CRASH)
+        return Verdict(False, answer, reference, Rule.TIMEOUT if timed_out else Rule.CRASH)
 
     def stop(self) -> None:
         """Kill the process and start no other; from any thread."""

@@ -1,39 +1,51 @@
-r"""Numbers as people write them: 1,234, 10,\!080, 3/4, 1\frac{1}{2}, 5 \times 10^3, 25%, 5 km."""
+r"""Numbers with what they count: 1,234, 3/4, 1\frac{1}{2}, 5 \times 10^3, 25%, 5 km, \$18."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 
+from rsdecode.core.numbers import LONGEST, Number, match_number, plain_number_text, terminates
+from rsdecode.core.units import Unit, convert, read_unit, same_kind, unit_named
 from rsdecode.evals.grading.notation import tidy, unwrapped, without_braces
 
-_INTEGER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
-_DECIMAL = rf"(?:{_INTEGER}(?:\.\d*)?|\.\d+)"
-_POWER = r"10\s*\^\s*(?:\{\s*(?P<power>[-+]?\d{1,3})\s*\}|(?P<digit>\d))"
-_NUMBER = re.compile(
-    rf"""(?P<sign>[-+])?\s*(?:
-        (?:(?P<whole>\d+)\s*)?\\frac\s*(?:\{{\s*(?P<top>-?{_INTEGER})\s*\}}|(?P<top1>\d))
-            \s*(?:\{{\s*(?P<bottom>{_INTEGER})\s*\}}|(?P<bottom1>\d))
-      | (?:(?P<units>\d+)\s+)?(?P<over>{_DECIMAL})\s*/\s*(?P<under>{_DECIMAL})
-      | (?P<decimal>{_DECIMAL})(?:[eE](?P<exponent>[-+]?\d{{1,3}})
-            |\s*(?:\\times|\\cdot|\*|x)\s*{_POWER})?
-    )""",
-    re.VERBOSE,
-)
-_UNIT = re.compile(
+_CURRENCY = re.compile(r"\s*(?P<sign>-?)\s*(?P<mark>\\\$|\$(?![^$]*\$)|€|£|\\pounds)\s*(?=[\d.])")
+_CURRENCIES = {"€": "euros", "£": "gbp", r"\pounds": "gbp"}
+_AFTER = re.compile(
     r"""(?:
-        \s*(?P<percent>%|percent(?:age)?)
-      | \s*(?P<degree>\^\\circ)\s*[CFK]?
-      | (?:\s+|(?=(?:mm|cm|dm|km|kg|mg|ml|mL|lbs?|ft|mph)\b))
-            (?P<word>[A-Za-z]{2,}|[mgsLhK](?=\s*[\^/]|$))
-            (?P<more>(?:[A-Za-z\s./-]|\^\s*\{?-?\d\}?)*)
+        \s*(?P<percent>percent(?:age)?)
+      | \s*\^\\circ\s*(?P<degree>[CFK]?)
+      | \s*-?(?P<tight>(?:mm|cm|dm|km|kg|mg|ml|mL|lbs?|ft|mph|ms|nm|hrs?|mins?)\b
+            (?:[A-Za-z\s./]|\^\s*\{?-?\d\}?)*)
+      | \s+(?P<phrase>(?:[A-Za-z]{2,}|[mgsLhKJWNtlCF](?=\s*[\^/]|$))
+            (?:[A-Za-z\s./·*-]|\^\s*\{?-?\d\}?)*)
     )?\s*""",
     re.VERBOSE,
 )
-_MATHEMATICS = {"pi", "sqrt", "or", "and", "log", "ln", "sin", "cos", "tan", "mod", "times", "to"}
-_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_MEASURE = {"square": "", "sq": "", "cubic": "", "cu": "", "lb": "pound", "lbs": "pound"}
+_MATHEMATICS = {
+    "pi", "sqrt", "or", "and", "log", "ln", "sin", "cos", "tan", "mod", "times", "to", "if", "for",
+    "where", "when", "is", "with", "as", "plus", "minus", "infty", "than", "but",
+}  # fmt: skip
+_SCALES = {
+    "dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9,
+    "trillion": 10**12,
+}  # fmt: skip
+_WORDS = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
+    "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14,
+    "fifteen": 15, "sixteen": 16, "seventeen": 17, "eighteen": 18, "nineteen": 19,
+}  # fmt: skip
+_TENS = {
+    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70,
+    "eighty": 80, "ninety": 90,
+}  # fmt: skip
+_ARC = re.compile(
+    r"(?P<sign>-?)(?P<degrees>\d+(?:\.\d+)?)\s*\^\\circ\s*(?:(?P<minutes>\d+(?:\.\d+)?)\s*(?:'|\^\\prime|\^\{\\prime\})\s*)"
+    r"(?:(?P<seconds>\d+(?:\.\d+)?)\s*(?:''|\"|\^\{?\\prime\\prime\}?)\s*)?"
+)
+_PARTS = re.compile(r"(?:^|\s*,?\s*(?:and\s+)?)(\d+(?:\.\d+)?)\s*([A-Za-z]+\.?)")
 _ASSIGNED = re.compile(r"(?:[^,;]*[^<>!:,;\\]\s*)?(?:=|\\approx(?![A-Za-z])|≈)([^=]*)")
 _NAMED = re.compile(r"(?:[A-Za-z](?:_\{?\w+\}?)?(?:\([A-Za-z\d]+\))?)?\s*(?:=|\\approx)")
 _FLOAT_TOLERANCE = Fraction(1, 10**6)
@@ -46,14 +58,14 @@ class Quantity:
     Attributes:
         percent: followed by a percent sign; `value` is what stands before it.
         scale: what a word such as "million" after it multiplies it by.
-        unit: the first letter of its unit, "" without one.
+        unit: None without one.
         rounded: written with a decimal point, so it may be rounded.
     """
 
     value: Fraction
     percent: bool = False
     scale: int = 1
-    unit: str = ""
+    unit: Unit | None = None
     rounded: bool = False
 
     @property
@@ -64,22 +76,24 @@ class Quantity:
 
 def quantity(text: str) -> Quantity | None:
     """The number that the text is, with its unit; None if it is anything else."""
-    text = without_braces(unwrapped(tidy(text), " ").strip()) if len(text) <= 200 else ""
-    number = _NUMBER.match(text)
-    if number is None:
+    if len(text) > LONGEST:
         return None
-    unit = _UNIT.fullmatch(text, number.end())
-    if unit is None or (unit["word"] or "").casefold() in _MATHEMATICS:
+    currency = _CURRENCY.match(text)
+    if currency:
+        found = quantity(currency["sign"] + text[currency.end() :])
+        if found is None or (found.unit and found.unit.kind):
+            return found
+        return replace(found, unit=read_unit(_CURRENCIES.get(currency["mark"], "dollars")))
+    text = plain_number_text(without_braces(unwrapped(tidy(text), " ").strip()))
+    if (number := _in_words(text)) is not None:
+        return Quantity(Fraction(number))
+    if (several := _in_parts(text)) is not None:
+        return several
+    found = match_number(text)
+    after = _AFTER.fullmatch(text, found[1]) if found else None
+    if found is None or after is None:
         return None
-    try:
-        value = _value(number)
-    except (ValueError, ZeroDivisionError):
-        return None
-    rounded = "." in number.group()
-    words = f"{unit['word'] or ''}{unit['more'] or ''}".casefold().split()
-    scale = _SCALES.get(words[0], 1) if words else 1
-    letter = "d" if unit["degree"] else _unit_letter(words if scale == 1 else words[1:])
-    return Quantity(value, bool(unit["percent"]), scale, letter, rounded)
+    return _counted(found[0], after)
 
 
 def assigned(text: str) -> Quantity | None:
@@ -91,18 +105,28 @@ def assigned(text: str) -> Quantity | None:
 def same_quantity(answer: Quantity, reference: Quantity) -> bool:
     """Equal exactly; rounded to six digits where one of them had to be rounded.
 
-    Where only one side is a percentage, it may stand for itself or for its hundredth. Units must
-    not contradict each other; one of them may be left out.
+    Where only one side is a percentage, it may stand for itself or for its hundredth. The answer is
+    turned into the unit of the reference; one of the units may be left out.
     """
-    if answer.unit and reference.unit and answer.unit != reference.unit:
+    if not units_agree(answer, reference):
         return False
+    if answer.unit and reference.unit and answer.unit.kind == reference.unit.kind:
+        a = convert(answer.value * answer.scale, answer.unit, reference.unit)
+        return _close(answer, reference, a, reference.value * reference.scale)
     if answer.percent and reference.percent:
         return _close(answer, reference, answer.value, reference.value)
     return any(_close(answer, reference, a, b) for a in answer.values for b in reference.values)
 
 
-def compare_numbers(answer: str, reference: str) -> bool | None:
-    """Whether two numbers are the same; None unless both are numbers.
+def units_agree(answer: Quantity, reference: Quantity) -> bool:
+    """Whether the units do not contradict each other."""
+    if answer.unit is None or reference.unit is None:
+        return True
+    return same_kind(answer.unit, reference.unit)
+
+
+def pair_of_numbers(answer: str, reference: str) -> tuple[Quantity, Quantity] | None:
+    """Both as numbers, if both are.
 
     One of them may say what it is the value of: `x = 5`, and for an answer `3 + 2 = 5` as well.
     """
@@ -112,43 +136,56 @@ def compare_numbers(answer: str, reference: str) -> bool | None:
     if b is None and _NAMED.match(tidy(reference)):
         b = assigned(reference)
     a = a or assigned(answer)
-    return None if a is None or b is None else same_quantity(a, b)
+    return None if a is None or b is None else (a, b)
+
+
+def _counted(number: Number, after: re.Match[str]) -> Quantity | None:
+    """The number with the unit that follows it."""
+    percent = number.percent or after["percent"] is not None
+    if after["degree"] is not None:
+        name = {"C": "celsius", "F": "fahrenheit", "K": "kelvin"}.get(after["degree"], "degrees")
+        return Quantity(number.value, percent, 1, read_unit(name), number.rounded)
+    phrase = (after["tight"] or after["phrase"] or "").strip()
+    words = phrase.split()
+    if words and words[0].casefold() in _MATHEMATICS:
+        return None
+    scale = 1
+    while words and words[0].casefold().removesuffix("s") in _SCALES:
+        scale *= _SCALES[words.pop(0).casefold().removesuffix("s")]
+    unit = read_unit(" ".join(words)) if words else None
+    return Quantity(number.value, percent, scale, unit, number.rounded)
+
+
+def _in_words(text: str) -> int | None:
+    """The value of a number word: seven, twenty-one."""
+    words = re.split(r"[\s-]+", text.casefold())
+    if len(words) == 1:
+        return _WORDS.get(words[0], _TENS.get(words[0]))
+    if len(words) == 2 and words[0] in _TENS and 0 < _WORDS.get(words[1], 0) < 10:
+        return _TENS[words[0]] + _WORDS[words[1]]
+    return None
+
+
+def _in_parts(text: str) -> Quantity | None:
+    """The sum of 5 hours 30 minutes, or of degrees, minutes and seconds, in its first unit."""
+    if arc := _ARC.fullmatch(text):
+        parts = (Fraction(arc[name] or 0) for name in ("degrees", "minutes", "seconds"))
+        value = sum((part / 60**place for place, part in enumerate(parts)), Fraction(0))
+        return Quantity(-value if arc["sign"] else value, unit=read_unit("degrees"))
+    found = list(_PARTS.finditer(text))
+    if len(found) < 2 or "".join(part.group() for part in found) != text:
+        return None
+    units = [unit_named(part[2].rstrip(".")) for part in found]
+    if any(a is None or b is None or a[0] != b[0] or a[1] <= b[1] for a, b in pairwise(units)):
+        return None
+    first, *_ = known = [unit for unit in units if unit is not None]
+    total = sum(Fraction(part[1]) * size for part, (_, size) in zip(found, known, strict=True))
+    return Quantity(total / first[1], unit=read_unit(found[0][2].rstrip(".")))
 
 
 def _close(one: Quantity, other: Quantity, a: Fraction, b: Fraction) -> bool:
     if a == b:
         return True
-    inexact = (one.rounded and not _terminates(b)) or (other.rounded and not _terminates(a))
+    inexact = (one.rounded and not terminates(b)) or (other.rounded and not terminates(a))
     both = one.rounded and other.rounded
     return (inexact or both) and abs(a - b) <= _FLOAT_TOLERANCE * max(abs(a), abs(b))
-
-
-def _terminates(value: Fraction) -> bool:
-    rest = value.denominator
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return rest == 1
-
-
-def _value(number: re.Match[str]) -> Fraction:
-    part = number.groupdict()
-    if part["over"] is not None:
-        value = int(part["units"] or 0) + _exact(part["over"]) / _exact(part["under"])
-    elif part["decimal"] is not None:
-        power = part["exponent"] or part["power"] or part["digit"] or 0
-        value = _exact(part["decimal"]) * Fraction(10) ** int(power)
-    else:
-        top, bottom = part["top"] or part["top1"], part["bottom"] or part["bottom1"]
-        value = int(part["whole"] or 0) + _exact(top) / _exact(bottom)
-    return -value if part["sign"] == "-" else value
-
-
-def _exact(digits: str) -> Fraction:
-    return Fraction(re.sub(r"[,\s]", "", digits).rstrip("."))
-
-
-def _unit_letter(words: list[str]) -> str:
-    """What tells two units apart: kilometers and km are one, meters another."""
-    named = [_MEASURE.get(word, word) for word in words]
-    return next((word[0] for word in named if word), "")

@@ -1,6 +1,6 @@
 """A process that compares formulas: lines of JSON in, lines of JSON out.
 
-`python -m rsdecode.evals.grading.worker LIMIT_S`. It reads `{"text", "reference"}` and writes a
+`python -m rsdecode.evals.grading.worker LIMIT_S`. It reads `{"answer", "reference"}` and writes a
 verdict. It ends with its input; if it hangs and nobody is left to end it, an alarm does.
 """
 
@@ -36,7 +36,7 @@ def main() -> None:
     for line in sys.stdin:
         _set_alarm(limit_s + 5)
         request = json.loads(line)
-        verdict = grade_formula(request["text"], request["reference"])
+        verdict = grade_formula(request["answer"], request["reference"])
         _set_alarm(0)
         print(json.dumps(asdict(verdict)), file=replies, flush=True)
 

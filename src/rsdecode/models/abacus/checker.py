@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
+from rsdecode.core.numbers import exact
 from rsdecode.models.abacus.problem import AbacusProblem
 
 _EXPRESSION = r"\d+(?: [-+*/] \d+)*"
@@ -31,13 +32,13 @@ def evaluate(expression: str) -> Fraction | None:
         elif part in {"*", "/"}:
             operator = part
         elif product is None:
-            product = Fraction(int(part))
+            product = exact(part)
         elif operator == "*":
-            product *= int(part)
-        elif int(part) == 0:
+            product *= exact(part)
+        elif exact(part) == 0:
             return None
         else:
-            product /= int(part)
+            product /= exact(part)
     return total + sign * (product if product is not None else 0)
 
 

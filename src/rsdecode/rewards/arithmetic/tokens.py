@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
+from rsdecode.core.numbers import DECIMAL, MINUS_SIGNS, exact, join_groups
+
 MAX_CHARACTERS = 10_000
 MAX_DIGITS = 100
 
@@ -58,7 +60,6 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:begin|end)\{(?:[pbvBV]?matrix|smallmatrix|array|cases)\}", r"\\matrix "),
         (r"\\(?:begin|end)\{[^{}\n]{0,30}\}(?:\{[^{}\n]{0,30}\})?", "\n"),
         (r"\\[()\[\]]", " "),
-        (r"(?<=\d)(?:\\,|\{,\})(?=\d{3})", ","),
         (r"\\[,;:! ]|\\(?:left|right|displaystyle|bf|big|Big)(?![A-Za-z])\.?", ""),
         (r"\\(?:text|textbf|mathrm|mathbf|mathit|operatorname|boxed|fbox)(?![A-Za-z])", ""),
         (r"\\[dtc]?frac(?![A-Za-z])", "\ue000"),
@@ -66,7 +67,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\div(?![A-Za-z])|÷|⁄", "/"),
         (r"\\(?:ldots|dots|cdots)(?![A-Za-z])|…", "..."),
         (r"\^\{?\\circ\}?|°", " degrees "),
-        (r"[−–]", "-"),
+        (rf"[{MINUS_SIGNS}]", "-"),
         (r"\\%", "%"),
         (r"\\?[$€£¥₹]", ""),
         (r"(?<=[\d)])[ ]?\*\*[ ]?(?=[\d(-])", "^"),
@@ -94,7 +95,7 @@ _TOKEN = re.compile(
   | (?P<ratio>\d+(?:(?::\d+)+|(?:\.\d+){2,}))  # 5:30, 1.2.3
   | (?P<compound>\d[\d,]{0,15}-[^\W\d_]{2,})   # a 10-mile trip
   | (?P<mixed>(?P<whole>\d{1,9})[ ](?P<over>\d{1,9})/(?P<under>\d{1,9})(?![\d.,]*\d))
-  | (?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+  | (?P<number>DECIMAL)
   | (?P<frac>\ue000)
   | (?P<operator>[-+*/^])
   | (?P<open>[(\[{])
@@ -104,7 +105,7 @@ _TOKEN = re.compile(
   | (?P<word>[^\W\d_]+(?:[-'’/][^\W\d_]+)*)
   | (?P<command>\\[A-Za-z]+|\.\.\.|_)
   | (?P<other>.)
-    """,
+    """.replace("DECIMAL", DECIMAL),
     re.VERBOSE,
 )
 _WHOLE = re.compile(r"\d+")
@@ -134,6 +135,7 @@ def tokenize(text: str) -> list[Token]:
     """The tokens of a step; of its whole lines within the first 10,000 characters, if longer."""
     if len(text) > MAX_CHARACTERS:
         text = text[:MAX_CHARACTERS].rpartition("\n")[0]
+    text = join_groups(text)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     tokens: list[Token] = []
@@ -161,7 +163,7 @@ def _token(kind: str, match: re.Match[str], *, glued: bool, elided: bool, calls:
         case "number":
             return _number(text, glued=glued, elided=elided)
         case "mixed":
-            value = int(match["whole"]) + Fraction(int(match["over"]), int(match["under"]))
+            value = int(match["whole"]) + exact(f"{match['over']}/{match['under']}")
             return Token(Kind.NUMBER, text, value, glued=glued)
         case "word" | "phrase":
             return Token(_word(text, glued=glued, calls=calls), text, glued=glued)
@@ -193,7 +195,7 @@ def _number(text: str, *, glued: bool, elided: bool) -> Token:
     if len(digits) > MAX_DIGITS:
         return Token(Kind.UNKNOWN, text, glued=glued)
     decimals = len(digits.partition(".")[2])
-    return Token(Kind.NUMBER, text, Fraction(digits), decimals, elided, glued)
+    return Token(Kind.NUMBER, text, exact(digits), decimals, elided, glued)
 
 
 def _word(text: str, *, glued: bool, calls: bool) -> Kind:

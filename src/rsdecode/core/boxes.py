@@ -1,0 +1,81 @@
+r"""Finds the boxes of a solution: the last one, or several that together are the answer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_BRACE = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{|\\[{}]|[{}]")
+_FORMATTING = re.compile(
+    r"\\(?:text|textbf|mathrm|mbox)\s*\{|\\q?quad(?![A-Za-z])|\\[()\[\],;:! ]|\\\\|[$&}*~]"
+)
+_NAME = r"[A-Za-z](?:_\{?\w{1,3}\}?)?(?:\([A-Za-z]\))?\s*(?:=|is|:)"
+_PHRASE = (
+    r"(?:the\s+)?(?:(?!(?:answer|total|sum|final|result|product|area)\b)[a-z]+\s+){1,3}"
+    r"(?:is|are|=|:)"
+)
+_JOINED = re.compile(
+    rf"\s*(?:[,;]\s*)?(?:(?:and|or)(?:\s+also)?\s+(?:{_PHRASE}|{_NAME})?|(?:and|or)"
+    rf"|(?:\n\s*(?:[-•]|\(?[a-z\d]{{1,2}}[.)]))?\s*(?:{_NAME})?)\s*",
+    re.IGNORECASE,
+)
+_NOT_JOINED = re.compile(r"\b(?:so|then|thus|hence|therefore|but|not|which|that|equivalently)\b")
+_OR = re.compile(r"\bor\b")
+_LONGEST_GAP = 80
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """Where a box, and what it holds, begin and end."""
+
+    start: int
+    inside: int
+    outside: int
+    end: int
+
+
+def boxed_answer(text: str) -> str | None:
+    r"""The content of the last box; of several that are joined, all of it; None without a box.
+
+    Boxes are joined by commas, `and` and `or`, or stand below each other: `\boxed{4}` and
+    `\boxed{5}` are `4, 5`. Of a box in a box the inner one counts.
+    """
+    boxes = _boxes(text)
+    if not boxes:
+        return None
+    last = max(boxes, key=lambda box: box.inside)
+    joiners: list[str] = []
+    contents = [text[last.inside : last.outside].strip()]
+    before = sorted((box for box in boxes if box.end <= last.start), key=lambda box: -box.end)
+    for box in before:
+        gap = text[box.end : last.start]
+        if len(gap) > _LONGEST_GAP or not _joined(gap):
+            break
+        content = text[box.inside : box.outside].strip()
+        if gap.strip(" \n\t$.") or content != contents[0]:  # a box that is only repeated
+            contents.insert(0, content)
+            joiners.insert(0, " or " if _OR.search(gap) else ", ")
+        last = box
+    return contents[0] + "".join(map("".join, zip(joiners, contents[1:], strict=True)))
+
+
+def _joined(gap: str) -> bool:
+    plain = _FORMATTING.sub(" ", gap)
+    return _JOINED.fullmatch(plain) is not None and not _NOT_JOINED.search(plain)
+
+
+def _boxes(text: str) -> list[_Box]:
+    """All boxes that are closed. One pass over the text."""
+    opened: list[re.Match[str]] = []
+    found: list[_Box] = []
+    for brace in _BRACE.finditer(text):
+        match brace.group():
+            case "\\{" | "\\}":
+                continue
+            case "}":
+                opening = opened.pop() if opened else None
+                if opening and opening.group() != "{":
+                    found.append(_Box(opening.start(), opening.end(), brace.start(), brace.end()))
+            case _:
+                opened.append(brace)
+    return found
