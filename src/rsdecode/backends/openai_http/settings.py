@@ -13,7 +13,8 @@ class HttpSettings:
     Attributes:
         timeout_s: one try of a request at most, waiting at the server included.
         deadline_s: a request with all its tries.
-        attempts: tries of a request, a round over all replicas being one; replies that ask us to slow down are not counted.
+        attempts: tries of a request, a round over all replicas being one; replies that ask us to
+            slow down are not counted.
         backoff_s: pause before the second try; it doubles from try to try, with jitter.
         rest_s: how long a dead replica is left alone at first; it doubles while it stays dead.
         concurrency: requests at one replica at most; 429 and 503 make it less for a while.
