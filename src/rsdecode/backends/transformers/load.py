@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -127,6 +127,7 @@ def load_pretrained(
     attention = attention_of(_model_class(auto_class, config), config)
 
     def load() -> tuple[PreTrainedModel, list[str]]:
+        model: Any
         model, report = auto_class.from_pretrained(
             path_or_id if adapter is None else adapter.base,
             revision=options.revision if adapter is None else None,
@@ -174,10 +175,10 @@ def _model_class(auto_class: Any, config: PreTrainedConfig) -> Any:
     """The class that `auto_class` would load; None where only loading tells."""
     mapping: Any = getattr(auto_class, "_model_mapping", {})
     try:
-        found = mapping[type(config)]
+        found: Any = mapping[type(config)]
     except KeyError:
         return None
-    return found[0] if isinstance(found, tuple) else found
+    return cast(Any, found)[0] if isinstance(found, tuple) else found
 
 
 def declared_shape(auto_class: Any, config: PreTrainedConfig, **sizes: int) -> ModelShape:
