@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rsdecode.core.errors import ModelLoadError
+from rsdecode.text.pretrained import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,13 +53,14 @@ class Checkpoint:
         """The tensor that `find` names."""
         name = self.find(suffix)
         path = self._files[name]
-        if path.suffix == ".safetensors":
-            from safetensors import safe_open
+        with _readable(path):
+            if path.suffix == ".safetensors":
+                from safetensors import safe_open
 
-            opened: Any = safe_open(path, framework="pt")
-            with opened as tensors:
-                return tensors.get_tensor(name)
-        return _load(path, "cpu")[name]
+                opened: Any = safe_open(path, framework="pt")
+                with opened as tensors:
+                    return tensors.get_tensor(name)
+            return _load(path, "cpu")[name]
 
     def _find(self) -> dict[str, Path]:
         """Each tensor's name, and the file that holds it."""
@@ -72,7 +76,7 @@ class Checkpoint:
         )
 
     def _names(self, path: Path) -> list[str]:
-        try:
+        with _readable(path):
             if path.suffix == ".safetensors":
                 from safetensors import safe_open
 
@@ -80,10 +84,6 @@ class Checkpoint:
                 with opened as tensors:
                     return list(tensors.keys())
             return list(_load(path, "meta"))
-        except Exception as error:  # safetensors and torch raise types of their own
-            raise ModelLoadError(
-                f"{str(path)!r} is not a readable weights file ({error}): download it again"
-            ) from error
 
     def _shard(self, name: str) -> Path:
         if path := checkpoint_file(self._path_or_id, name, self._revision):
@@ -113,6 +113,18 @@ def checkpoint_file(path_or_id: str, name: str, revision: str | None = None) -> 
             "the hub that can be reached"
         ) from error
     return None if found is None else Path(found)
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """Say which file cannot be read."""
+    try:
+        yield
+    except Exception as error:  # safetensors and torch raise types of their own
+        raise ModelLoadError(
+            f"{str(path)!r} is not a readable weights file ({first_line(error)}): download it "
+            "again, or save it as model.safetensors"
+        ) from error
 
 
 def _load(path: Path, device: str) -> dict[str, Tensor]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from safetensors import SafetensorError
 
 from rsdecode.backends.transformers.adapters import given_by, merge_adapter, require_peft
 from rsdecode.backends.transformers.families import attention_of
@@ -24,6 +26,10 @@ from rsdecode.text.pretrained import (
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
+_UNREADABLE = (
+    OSError, ValueError, KeyError, RuntimeError, ImportError, EOFError, pickle.PickleError,
+    SafetensorError,
+)  # fmt: skip
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -158,7 +164,7 @@ def load_pretrained(
         ) from error
     except ModelLoadError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except _UNREADABLE as error:
         raise ModelLoadError(
             f"cannot load {what} ({first_line(error)}): the folder needs model.safetensors that "
             "fit its config.json"
