@@ -142,7 +142,7 @@ def math_verify_alone(check: Check) -> bool:
     from math_verify import parse, verify
 
     reference = check.reference
-    gold = parse(reference if "$" in reference else f"${reference}$")
+    gold: Any = parse(reference if "$" in reference else f"${reference}$")
     return verify(gold, parse(check.text))
 
 

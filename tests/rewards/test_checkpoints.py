@@ -94,7 +94,7 @@ def plus_minus(folder: Path) -> tuple[Path, Reference]:
             lead = "\n" if index else " "
             pieces.append(encode(f"{lead}Step {index + 1}: {step.strip()}ки"))
         logits = read(pieces, lambda ids: model(ids).logits, len(score.steps))
-        return logits[:, encode("+ -")].softmax(-1)[:, 0].tolist()
+        return logits[:, encode("+") + encode("-")].softmax(-1)[:, 0].tolist()
 
     return path, reference
 
@@ -314,4 +314,9 @@ def test_describe_names_kind_mark_and_context(tmp_path):
     path, _, _ = tiny.save_qwen_prm(tmp_path / "prm")
     with loaded(path) as reward:
         told = reward.describe()
-    assert told == {"kind": "qwen-prm", "step mark": "<extra_0>", "context": "1024 tokens"}
+    assert told == {
+        "kind": "qwen-prm",
+        "step mark": f"<extra_0> (id {encode('<extra_0>')[0]})",
+        "label of right steps": "LABEL_1 (id 1 of 2 labels)",
+        "context": "1024 tokens",
+    }

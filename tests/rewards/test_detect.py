@@ -9,7 +9,7 @@ import pytest
 from rsdecode.core.errors import ConfigError, ModelLoadError
 from rsdecode.rewards import RewardKind, load_reward_model
 from rsdecode.rewards.detect import SUPPORTED, detect_kind, parse_kind
-from rsdecode.rewards.heads import positive_label
+from rsdecode.rewards.settings import SECTION
 from tests.rewards import tiny
 
 
@@ -52,6 +52,11 @@ def test_kinds_are_named_when_one_is_unknown():
         parse_kind("prm")
 
 
+def token(text: str) -> int:
+    [token] = tiny.tokenizer().encode(text)
+    return token
+
+
 def detected(path) -> str:
     reward = load_reward_model(str(path), tiny.OPTIONS)
     reward.close()
@@ -68,7 +73,7 @@ def test_folders_are_detected(tmp_path):
 def test_a_trl_value_head_under_a_language_model_is_detected(tmp_path):
     path, _, _ = tiny.save_value_head(tmp_path)
     settings = json.loads((path / "config.json").read_text())
-    settings["architectures"] = ["Qwen2ForCausalLM"]
+    settings |= {"architectures": ["Qwen2ForCausalLM"], SECTION: {"mark": "\n"}}
     (path / "config.json").write_text(json.dumps(settings))
     assert detected(path) == "value-head"
 
@@ -81,7 +86,9 @@ def test_an_explicit_kind_wins(tmp_path):
     reward.close()
     assert reward.describe() == {
         "kind": "plus-minus",
-        "step mark": "ки",
+        "step mark": f"ки (id {token('ки')})",
+        "good sign": f"'+' (id {token('+')})",
+        "bad sign": f"'-' (id {token('-')})",
         "context": "1024 tokens",
     }
     with pytest.raises(ModelLoadError, match=r"has no weights 'v_head.summary.weight'"):
@@ -138,5 +145,3 @@ def test_labels_that_cannot_be_told_are_errors(tmp_path):
     path, _ = tiny.save_classifier(tmp_path / "outcome", "sequence", num_labels=3)
     with pytest.raises(ModelLoadError, match="3 labels"):
         load_reward_model(str(path), tiny.OPTIONS)
-    with pytest.raises(ModelLoadError, match="none is known to mean a right step"):
-        positive_label({0: "a", 1: "b", 2: "c"}, "m")

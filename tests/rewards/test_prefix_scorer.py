@@ -12,7 +12,7 @@ from rsdecode.backends.transformers.jobs import Prefill, Prefilled
 from rsdecode.core.errors import ContextFull, OutOfMemory, PromptTooLong, RewardError
 from rsdecode.core.requests import Failed, Scored
 from rsdecode.core.types import Usage
-from rsdecode.rewards.heads import positive_label, probability
+from rsdecode.rewards.heads import probability
 from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.reader import EngineReader
 from tests.rewards.tiny import request
@@ -135,17 +135,3 @@ def test_probability_is_a_sigmoid_or_a_softmax():
     assert probability(None)(outputs).tolist() == pytest.approx([0.5, 1 / (1 + math.exp(-1))])
     assert probability(1)(outputs).tolist() == pytest.approx([0.75, 0.5])
     assert probability(0)(outputs).tolist() == pytest.approx([0.25, 0.5])
-
-
-@pytest.mark.parametrize(
-    ("labels", "column"),
-    [
-        ({0: "LABEL_0"}, None),
-        ({0: "LABEL_0", 1: "LABEL_1"}, 1),
-        ({0: "False", 1: "True"}, 1),
-        ({0: "good", 1: "bad"}, 0),
-        ({0: "-", 1: "neutral", 2: "+"}, 2),
-    ],
-)
-def test_the_label_that_means_right(labels, column):
-    assert positive_label(labels, "m") == column

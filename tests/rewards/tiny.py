@@ -136,10 +136,18 @@ def save_qwen_prm(folder: Path, **options: Any) -> tuple[Path, Any, Any]:
 
 
 def save_classifier(folder: Path, task: str, **keys: Any) -> tuple[Path, Any]:
-    """A `token` or `sequence` classifier, as transformers saves it."""
+    """A `token` or `sequence` classifier, as transformers saves it.
+
+    Its config.json tells how it is read, unless `rsd_reward` is given, which is None for nothing.
+    """
     classes = {"token": Qwen2ForTokenClassification, "sequence": Qwen2ForSequenceClassification}
     torch.manual_seed(3)
     words = keys.pop("words", None) or tokenizer()
+    told = {"separator": "\n"} if task == "token" else {}
+    if "id2label" not in keys and keys.get("num_labels", 2) == 2:
+        told["good"] = "LABEL_1"
+    if (stated := keys.pop("rsd_reward", told)) is not None:
+        keys["rsd_reward"] = stated
     model = classes[task](config(**keys)).eval()
     model.save_pretrained(folder)
     words.save_pretrained(folder)

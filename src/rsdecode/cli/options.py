@@ -86,6 +86,28 @@ RUN_OPTIONS = (
         "--reward-kind", str, ("reward.kind",), "Kind of reward head; default detected.", _MODELS
     ),
     RunOption(
+        "--reward-mark",
+        str,
+        ("reward.mark",),
+        "Text that ends each step for the reward model; default: what the checkpoint tells.",
+        _MODELS,
+    ),
+    RunOption(
+        "--reward-separator",
+        str,
+        ("reward.separator",),
+        "The same of token classifiers (TRL).",
+        _MODELS,
+    ),
+    RunOption(
+        "--reward-good",
+        str,
+        ("reward.good",),
+        "Label, or sign, of right steps; default: what the checkpoint tells.",
+        _MODELS,
+    ),
+    RunOption("--reward-bad", str, ("reward.bad",), "Label, or sign, of wrong steps.", _MODELS),
+    RunOption(
         "--draft-tokenizer",
         str,
         ("draft_tokenizer",),

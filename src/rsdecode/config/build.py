@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from rsdecode.config.methods import build_named_method, check_models
 from rsdecode.config.schema import RunConfig
+from rsdecode.config.served import reward_settings
 from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
 from rsdecode.core.errors import ConfigError, ModelLoadError, RsdError
 from rsdecode.core.protocols import Closeable, LanguageModel, Models, RewardModel
@@ -31,6 +32,7 @@ EXTRAS = {
     "torch": "local",
     "transformers": "local",
     "safetensors": "local",
+    "peft": "peft",
 }
 """Which extra of the package brings a library."""
 
@@ -185,8 +187,8 @@ class ModelBuilder:
             case _:
                 from rsdecode.rewards.load import load_reward_model
 
-                kind = self._config.reward.kind
-                return load_reward_model(_place(spec), self._options(), kind)
+                kind, settings = self._config.reward.kind, reward_settings(self._config)
+                return load_reward_model(_place(spec), self._options(), kind, settings)
 
     def _judge(self, spec: ModelSpec) -> RewardModel:
         from rsdecode.rewards.judge import JudgeReward

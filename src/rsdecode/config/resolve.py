@@ -77,6 +77,9 @@ def config_hash(config: RunConfig) -> str:
     if not settings["prompt"]["template"]:
         del settings["prompt"]["template"]  # as before there was such a key
     del settings["run"], settings["engine"]["slots"], settings["lookahead"], settings["http"]
+    for name in ("mark", "separator", "good", "bad"):
+        if settings["reward"][name] is None:  # as before there were these settings
+            del settings["reward"][name]
     settings["vllm"] = {
         role: {key: settings["vllm"][role][key] for key in ("max_model_len", "arguments")}
         for role in Role

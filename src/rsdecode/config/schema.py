@@ -15,12 +15,13 @@ from pydantic import (
 
 from rsdecode.config.method_names import MethodName, parse_method_name
 from rsdecode.config.specs import (
+    SpecKind,
     check_function,
     parse_model_spec,
     parse_reward_spec,
 )
 from rsdecode.core.errors import ConfigError
-from rsdecode.core.segment import parse_boundary
+from rsdecode.core.segment import parse_boundary, unescaped
 from rsdecode.core.thoughts import THOUGHTS, Thoughts
 from rsdecode.core.types import Role
 
@@ -65,11 +66,27 @@ class RewardConfig(_Part):
 
     Attributes:
         tokenizer: folder or hub id, for a served model (see `draft_tokenizer`).
+        mark: text that ends each step, where the reward is read.
+        separator: the same of token classifiers.
+        good: sign or label of right steps.
+        bad: sign or label of wrong ones.
     """
 
     spec: str = "abacus:prm"
     kind: str | None = None
     tokenizer: str | None = None
+    mark: str | None = None
+    separator: str | None = None
+    good: str | None = None
+    bad: str | None = None
+
+    @field_validator("mark", "separator", "good", "bad")
+    @classmethod
+    def _text(cls, value: str | None) -> str | None:
+        """With its escapes, such as those of a line break on the command line, read."""
+        if value == "":
+            raise ConfigError("must be some text; leave it out where the checkpoint tells it")
+        return None if value is None else unescaped(value)
 
     @field_validator("spec")
     @classmethod
@@ -82,6 +99,22 @@ class RewardConfig(_Part):
         from rsdecode.rewards.detect import parse_kind
 
         return None if value is None else parse_kind(value).value
+
+    @model_validator(mode="after")
+    def _settings_are_of_a_checkpoint(self) -> RewardConfig:
+        kind = parse_reward_spec(self.spec).kind
+        given = [name for name in ("mark", "separator", "good", "bad") if getattr(self, name)]
+        if given and kind in (
+            SpecKind.ARITHMETIC,
+            SpecKind.PYTHON,
+            SpecKind.JUDGE,
+            SpecKind.SCRIPTED,
+        ):
+            raise ConfigError(
+                f"{' and '.join(given)} has no effect on a reward of kind {kind}: it belongs to "
+                "reward models that are loaded or served (hf:, vllm:, http:)"
+            )
+        return self
 
 
 class WeightingConfig(_Part):

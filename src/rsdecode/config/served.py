@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rsdecode.backends.openai_http.transport import Transport
     from rsdecode.core.cost import ModelShape
     from rsdecode.core.protocols import RewardModel
+    from rsdecode.rewards.settings import RewardSettings
 
 
 def served_language_model(
@@ -82,7 +83,16 @@ def served_reward_model(
             "--reward-tokenizer"
         )
     place = os.path.expanduser(place)
-    return load_served_reward(transport, place, config.reward.kind, config.engine.max_context)
+    kind, limit = config.reward.kind, config.engine.max_context
+    return load_served_reward(transport, place, kind, limit, reward_settings(config))
+
+
+def reward_settings(config: RunConfig) -> RewardSettings:
+    """What the configuration says of the reward model's format."""
+    from rsdecode.rewards.settings import RewardSettings
+
+    reward = config.reward
+    return RewardSettings(reward.mark, reward.separator, reward.good, reward.bad)
 
 
 def tokenizer_place(role: Role, config: RunConfig) -> str | None:

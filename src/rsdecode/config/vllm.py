@@ -216,7 +216,7 @@ def _server_spec(
         tensor_parallel=settings.tensor_parallel,
         gpus=settings.gpus,
         memory=settings.memory,
-        step_tag=_step_tag(model) if kind is RewardKind.QWEN_PRM else None,
+        step_tag=_step_tag(model, config.reward.mark) if kind is RewardKind.QWEN_PRM else None,
         continues=kind is not None and kind is not RewardKind.OUTCOME,
         arguments=settings.arguments,
     )
@@ -239,14 +239,14 @@ def _served_kind(config: RunConfig, model: str, architecture: str) -> RewardKind
     return kind
 
 
-def _step_tag(model: str) -> int:
+def _step_tag(model: str, mark: str | None) -> int:
     """The id of Qwen's step mark: vLLM knows only that of Qwen's own models.
 
     Raises:
         ModelLoadError: there is no such token.
     """
-    from rsdecode.rewards.token_classifier import QWEN_MARK
+    from rsdecode.rewards.settings import QWEN_MARK
     from rsdecode.text.pretrained import load_tokenizer
     from rsdecode.text.vocabulary import Vocabulary
 
-    return Vocabulary(load_tokenizer(model)).token(QWEN_MARK)
+    return Vocabulary(load_tokenizer(model)).token(mark or QWEN_MARK)

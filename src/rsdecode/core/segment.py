@@ -66,7 +66,7 @@ def parse_boundary(spec: str) -> Boundary:
     kind, _, value = spec.partition(":")
     match kind:
         case "separator":
-            return Boundary((_unescaped(value),)) if value else PARAGRAPH
+            return Boundary((unescaped(value),)) if value else PARAGRAPH
         case "newline" if not value:
             return Boundary(("\n",))
         case "sentence" if not value:
@@ -80,9 +80,9 @@ def parse_boundary(spec: str) -> Boundary:
             )
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
     r"""Text with its escapes, such as \n, read; any other character stays as it is."""
     try:
         return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
     except UnicodeDecodeError as error:
-        raise ValueError(f"step separator {text!r} has a broken escape: {error.reason}") from None
+        raise ValueError(f"text {text!r} has a broken escape: {error.reason}") from None

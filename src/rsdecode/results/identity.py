@@ -15,16 +15,19 @@ from typing import Any, cast
 
 from rsdecode.config import RunConfig
 from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
+from rsdecode.core.errors import ModelLoadError
 from rsdecode.core.types import Role
 from rsdecode.methods import Method
 from rsdecode.models.abacus import ModelName, model_path
 from rsdecode.results.code_version import code_version
 from rsdecode.rewards.user_function import make_findable
+from rsdecode.text.adapter import find_adapter
 
 _DIGITS = 16
 _WHOLE = 1 << 20
 """Files up to this size are read whole; of larger ones, pieces."""
 _PIECE, _PIECES = 1 << 16, 32
+_REWARD_SETTINGS = ("mark", "separator", "good", "bad")
 _READ_BY_LOADERS = {
     ".bin", ".gguf", ".jinja", ".json", ".model", ".pt", ".pth", ".py", ".safetensors", ".txt",
 }  # fmt: skip
@@ -109,7 +112,7 @@ def model_digest(spec: ModelSpec) -> str:
         case SpecKind.HF | SpecKind.GGUF | SpecKind.SCRIPTED:
             path = Path(os.path.expanduser(spec.target))
             if path.is_dir():
-                return _folder(path)
+                return _folder(path) + _base(path)
             return _file(path) if path.is_file() else str(spec)
         case SpecKind.JUDGE:
             return f"judge:{model_digest(spec.judge)}"
@@ -140,6 +143,8 @@ def _model(config: RunConfig, role: Role) -> dict[str, Any]:
                 config.reward.tokenizer,
             )
             parts["kind"] = config.reward.kind
+            given = {name: getattr(config.reward, name) for name in _REWARD_SETTINGS}
+            parts |= {name: text for name, text in given.items() if text is not None}
     return {"model": model_digest(spec), **parts}
 
 
@@ -154,6 +159,18 @@ def _folder(folder: Path) -> str:
     """Of the files that loaders read, wherever the folder lies."""
     paths = (path for path in folder.iterdir() if path.suffix in _READ_BY_LOADERS)
     return digest({path.name: _file(path) for path in sorted(paths) if path.is_file()})
+
+
+def _base(folder: Path) -> str:
+    """Of the model that an adapter in the folder belongs to; empty for a whole model."""
+    try:
+        adapter = find_adapter(str(folder))
+    except ModelLoadError:  # loading it says so
+        return ""
+    if adapter is None:
+        return ""
+    base = Path(adapter.base)
+    return f"+{_folder(base) if base.is_dir() else adapter.base}"
 
 
 def _file(path: Path) -> str:

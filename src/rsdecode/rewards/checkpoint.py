@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rsdecode.core.errors import ModelLoadError
+from rsdecode.text.pretrained import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FILES = ("model.safetensors", "pytorch_model.bin")
+FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class Checkpoint:
@@ -49,68 +53,87 @@ class Checkpoint:
         """The tensor that `find` names."""
         name = self.find(suffix)
         path = self._files[name]
-        if path.suffix == ".safetensors":
-            from safetensors import safe_open
+        with _readable(path):
+            if path.suffix == ".safetensors":
+                from safetensors import safe_open
 
-            opened: Any = safe_open(path, framework="pt")
-            with opened as tensors:
-                return tensors.get_tensor(name)
-        import torch
-
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)[name]
+                opened: Any = safe_open(path, framework="pt")
+                with opened as tensors:
+                    return tensors.get_tensor(name)
+            return _load(path, "cpu")[name]
 
     def _find(self) -> dict[str, Path]:
         """Each tensor's name, and the file that holds it."""
-        for name in _FILES:
-            if index := self._file(f"{name}.index.json"):
+        for name in FILES:
+            if index := checkpoint_file(self._path_or_id, f"{name}.index.json", self._revision):
                 weight_map: dict[str, str] = json.loads(index.read_text())["weight_map"]
                 shards = {shard: self._shard(shard) for shard in set(weight_map.values())}
                 return {tensor: shards[shard] for tensor, shard in weight_map.items()}
-            if path := self._file(name):
+            if path := checkpoint_file(self._path_or_id, name, self._revision):
                 return dict.fromkeys(self._names(path), path)
         raise ModelLoadError(
-            f"{self._path_or_id!r} has no weights ({' or '.join(_FILES)}): download the whole model"
+            f"{self._path_or_id!r} has no weights ({' or '.join(FILES)}): download the whole model"
         )
 
     def _names(self, path: Path) -> list[str]:
-        try:
+        with _readable(path):
             if path.suffix == ".safetensors":
                 from safetensors import safe_open
 
                 opened: Any = safe_open(path, framework="pt")
                 with opened as tensors:
                     return list(tensors.keys())
-            import torch
-
-            return list(torch.load(path, map_location="meta", weights_only=True))
-        except Exception as error:  # safetensors and torch raise types of their own
-            raise ModelLoadError(
-                f"{str(path)!r} is not a readable weights file ({error}): download it again"
-            ) from error
+            return list(_load(path, "meta"))
 
     def _shard(self, name: str) -> Path:
-        if path := self._file(name):
+        if path := checkpoint_file(self._path_or_id, name, self._revision):
             return path
         raise ModelLoadError(f"{self._path_or_id!r} lacks {name!r}: download the whole model")
 
-    def _file(self, name: str) -> Path | None:
-        """A file of the model, downloaded where it is on the hub; None if it has none."""
-        folder = Path(self._path_or_id)
-        if folder.is_dir():
-            return folder / name if (folder / name).is_file() else None
-        from transformers.utils import hub
 
-        files = cast(Any, hub)
-        try:
-            found: str | None = files.cached_file(
-                self._path_or_id,
-                name,
-                revision=self._revision,
-                _raise_exceptions_for_missing_entries=False,
-            )
-        except OSError as error:
-            raise ModelLoadError(
-                f"cannot get {name} of {self._path_or_id!r}: {error}; give a folder, or the id of "
-                "a model on the hub that can be reached"
-            ) from error
-        return None if found is None else Path(found)
+def checkpoint_file(path_or_id: str, name: str, revision: str | None = None) -> Path | None:
+    """A file of a model, downloaded where it is on the hub; None if it has none.
+
+    Raises:
+        ModelLoadError: the hub cannot be reached.
+    """
+    folder = Path(path_or_id)
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    from transformers.utils import hub
+
+    files = cast(Any, hub)
+    try:
+        found: str | None = files.cached_file(
+            path_or_id, name, revision=revision, _raise_exceptions_for_missing_entries=False
+        )
+    except OSError as error:
+        raise ModelLoadError(
+            f"cannot get {name} of {path_or_id!r}: {error}; give a folder, or the id of a model on "
+            "the hub that can be reached"
+        ) from error
+    return None if found is None else Path(found)
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """Say which file cannot be read."""
+    try:
+        yield
+    except Exception as error:  # safetensors and torch raise types of their own
+        raise ModelLoadError(
+            f"{str(path)!r} is not a readable weights file ({first_line(error)}): download it "
+            "again, or save it as model.safetensors"
+        ) from error
+
+
+def _load(path: Path, device: str) -> dict[str, Tensor]:
+    """The tensors in a file of torch, of which nothing else is unpickled.
+
+    Files are mapped into memory, but those of torch before 1.6, and those that are still written
+    with `_use_new_zipfile_serialization=False`, cannot be: they are read.
+    """
+    import torch
+
+    mapped = zipfile.is_zipfile(path) and device == "cpu"
+    return torch.load(path, map_location=device, weights_only=True, mmap=mapped)

@@ -24,6 +24,11 @@ class Format(Protocol):
         ...
 
     @property
+    def mark_ids(self) -> Ids:
+        """The tokens of the mark; none where steps end in no mark."""
+        ...
+
+    @property
     def closing_ids(self) -> Ids:
         """Tokens that end the answer after the step that is scored, and only there.
 

@@ -5,7 +5,7 @@ Axes: B rows, T tokens, H hidden size, W outputs, M marks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rsdecode.core.errors import ModelLoadError
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 Head = Callable[["Tensor"], "Tensor"]
 """Hidden states [B, T, H] to outputs [B, T, W]."""
-POSITIVE = frozenset({"+", "correct", "good", "positive", "right", "true", "valid", "yes"})
 
 
 def linear_head(weight: Tensor, bias: Tensor | None) -> Head:
@@ -60,26 +59,3 @@ def probability(column: int | None) -> Callable[[Tensor], Tensor]:
     if column is None:
         return lambda outputs: outputs[:, 0].sigmoid()
     return lambda outputs: outputs.softmax(dim=-1)[:, column]
-
-
-def positive_label(id2label: Mapping[int, str], name: str) -> int | None:
-    """The label that means a right step; None for a single label.
-
-    A label called true, correct, good, positive, right, valid, yes or + wins; of two labels without
-    such a name it is the second, as TRL trains them.
-
-    Raises:
-        ModelLoadError: it cannot be told.
-    """
-    labels = {int(index): str(label) for index, label in id2label.items()}
-    named = [index for index, label in labels.items() if label.strip().lower() in POSITIVE]
-    if len(labels) == 1:
-        return None
-    if len(named) == 1:
-        return named[0]
-    if len(labels) == 2:
-        return 1
-    raise ModelLoadError(
-        f"{name!r} has the labels {list(labels.values())}, of which none is known to mean a right "
-        f"step: call one of them {', '.join(sorted(POSITIVE))} in id2label of its config.json"
-    )

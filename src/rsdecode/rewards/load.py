@@ -8,6 +8,7 @@ from rsdecode.rewards.detect import RewardKind, detect_kind, parse_kind
 from rsdecode.rewards.outcome import load_outcome
 from rsdecode.rewards.plus_minus import load_plus_minus, load_plus_minus_chat
 from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.settings import RewardSettings, settle
 from rsdecode.rewards.token_classifier import load_qwen_prm, load_token_classifier
 from rsdecode.rewards.value_head import SUMMARY, load_value_head
 from rsdecode.rewards.weights import RewardCheckpoint
@@ -26,32 +27,39 @@ _LOADERS = {
 
 
 def load_reward_model(
-    path_or_id: str, options: LoadOptions | None = None, kind: str | None = None
+    path_or_id: str,
+    options: LoadOptions | None = None,
+    kind: str | None = None,
+    settings: RewardSettings = RewardSettings(),  # noqa: B008 - frozen
 ) -> PrefixScorer:
     """Load a reward model from a folder or the Hugging Face hub.
 
     Args:
-        path_or_id: the checkpoint; a local folder works offline.
+        path_or_id: the checkpoint; a local folder works offline. An adapter is merged into its
+            base model.
         options: device, dtype, slots and the like.
         kind: a name of `detect.RewardKind`; None to read it off config.json.
+        settings: mark, separator, good and bad sign or label, where the checkpoint does not tell.
 
     Raises:
-        ConfigError: no such kind.
-        ModelLoadError: the kind cannot be told, or the model cannot be loaded.
+        ConfigError: no such kind, or a setting that it does not read.
+        ModelLoadError: the kind, the mark or the label cannot be told, or the model cannot be
+            loaded.
         OutOfMemory: the device is too small.
     """
     from rsdecode.backends.transformers.load import LoadOptions
 
-    options = options or LoadOptions()
-    chosen = (
-        parse_kind(kind) if kind is not None else _detect(RewardCheckpoint(path_or_id, options))
-    )
-    return _LOADERS[chosen](path_or_id, options)
+    source = RewardCheckpoint(path_or_id, options or LoadOptions())
+    chosen = parse_kind(kind) if kind is not None else _detect(source)
+    source.require_decoder()
+    if chosen is RewardKind.VALUE_HEAD:
+        source.checkpoint.find(f"{SUMMARY}.weight")  # before its mark is asked for
+    settled = settle(chosen, settings, source.config, source.trained, path_or_id)
+    return _LOADERS[chosen](source, settled)
 
 
 def _detect(source: RewardCheckpoint) -> RewardKind:
     def has_value_head() -> bool:
-        return any(name.endswith(f"{SUMMARY}.weight") for name in source.checkpoint.names)
+        return source.has_weights(f"{SUMMARY}.weight")
 
-    architectures = source.config.architectures or ()
-    return detect_kind(source.path_or_id, architectures, has_value_head)
+    return detect_kind(source.path_or_id, source.architectures, has_value_head)

@@ -1,7 +1,7 @@
 """Outcome reward models: a sequence classifier on the question and the answer so far.
 
 Format: `AutoModelForSequenceClassification` with one label (reward = its sigmoid) or two (reward =
-soft-max probability of the right one; see `heads.positive_label`). The network reads the chat
+soft-max probability of the right one; see `labels.good_label`). The network reads the chat
 template with the whole conversation and the answer so far as a finished reply; its output after the
 last token is the reward of the answer's last step. Such models were trained on whole answers, so
 rewards of early steps are extrapolations.
@@ -10,18 +10,17 @@ rewards of early steps are extrapolations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rsdecode.core.errors import ModelLoadError
 from rsdecode.core.types import Message
 from rsdecode.rewards.format import Ids
-from rsdecode.rewards.heads import module_head, positive_label, probability
+from rsdecode.rewards.heads import module_head, probability
+from rsdecode.rewards.labels import good_label
 from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.settings import RewardSettings
 from rsdecode.rewards.weights import RewardCheckpoint
 from rsdecode.text.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from rsdecode.backends.transformers.load import LoadOptions
 
 _REPLY = "\ue000reply\ue000"
 
@@ -36,6 +35,7 @@ class ChatAnswerFormat:
     """
 
     mark = "none: read at the end of the answer so far"
+    mark_ids: Ids = ()
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -62,7 +62,7 @@ class ChatAnswerFormat:
         return self._vocabulary.ids(text)
 
 
-def load_outcome(path_or_id: str, options: LoadOptions) -> PrefixScorer:
+def load_outcome(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:
     """Load an outcome reward model.
 
     Raises:
@@ -71,16 +71,19 @@ def load_outcome(path_or_id: str, options: LoadOptions) -> PrefixScorer:
     """
     from transformers import AutoModelForSequenceClassification
 
-    source = RewardCheckpoint(path_or_id, options)
-    labels: Any = source.config.id2label
+    labels = source.labels
     if len(labels) > 2:
         raise ModelLoadError(
-            f"{path_or_id!r} has {len(labels)} labels: an outcome reward model has one or two"
+            f"{source.path_or_id!r} has {len(labels)} labels: an outcome reward model has one or "
+            "two"
         )
+    label = good_label(labels, settings, source.path_or_id)
     form = ChatAnswerFormat(source.vocabulary)
     model: Any = source.classifier(AutoModelForSequenceClassification)
-    head = module_head(model, path_or_id)
+    head = module_head(model, source.path_or_id)
     size = sum(p.numel() for p in model.parameters())
     size -= sum(p.numel() for p in model.base_model.parameters())
-    to_rewards = probability(positive_label(labels, path_or_id))
-    return source.headed_scorer(model.base_model, head, size, form, to_rewards, kind="outcome")
+    to_rewards = probability(label.column)
+    return source.headed_scorer(
+        model.base_model, head, size, form, to_rewards, kind="outcome", reads=label.facts
+    )

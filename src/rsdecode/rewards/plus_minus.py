@@ -4,8 +4,9 @@ Math-Shepherd (model card of peiyi9979/math-shepherd-mistral-7b-prm): the networ
 
     bos question Step 1: ... ки\nStep 2: ... ки
 
-and the soft-max over the logits of `+` and `-` at a mark is the reward. Steps that do not begin
-with "Step N:" are given that beginning, as all training data had it.
+and the soft-max over the logits of `+` and `-` at a mark is the reward. Mark and signs are
+settings; each sign is tokenised by itself. Steps that do not begin with "Step N:" are given that
+beginning, as all training data had it.
 
 RLHFlow (RLHFlow/RLHF-Reward-Modeling, `math-rm`): each step is a user turn, the first one after the
 question, and each reply is `+`; the reward is the soft-max over `+` and `-` where the reply starts.
@@ -16,38 +17,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from rsdecode.core.errors import ModelLoadError
+from rsdecode.core.errors import ConfigError, ModelLoadError
 from rsdecode.core.types import Message
 from rsdecode.rewards.format import Format, Ids, question_of
 from rsdecode.rewards.heads import probability
 from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.settings import MINUS, PLUS, SHEPHERD_MARK, RewardSettings
 from rsdecode.rewards.weights import RewardCheckpoint
 from rsdecode.text.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from rsdecode.backends.transformers.load import LoadOptions
-
-SHEPHERD_MARK = "ки"
 _NUMBERED = re.compile(r"Step \d+:")
 _QUESTION, _STEP = "\ue000question\ue000", "\ue000step\ue000"
 
 
 class ShepherdFormat:
-    """Question and numbered steps, each followed by `ки`.
+    """Question and numbered steps, each followed by a mark.
+
+    Args:
+        vocabulary: of the model.
+        mark: one token or several; None for `ки`, which must be one.
+        good: sign of right steps.
+        bad: sign of wrong ones.
 
     Raises:
-        ModelLoadError: the vocabulary has no `ки`, or no `+` and `-`.
+        ModelLoadError: the vocabulary has no such mark, or a sign is no single token.
     """
 
-    mark = SHEPHERD_MARK
     closing_ids: Ids = ()
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        mark: str | None = None,
+        good: str = PLUS,
+        bad: str = MINUS,
+    ) -> None:
         self._vocabulary = vocabulary
-        self._mark_id = vocabulary.last_token(SHEPHERD_MARK)
-        self.candidates = vocabulary.tokens("+ -")
+        if mark is None:
+            self.mark = SHEPHERD_MARK
+            self.mark_ids: Ids = (vocabulary.last_token(SHEPHERD_MARK),)
+        else:
+            self.mark, self.mark_ids = repr(mark), vocabulary.mark(mark)
+        self.candidates = _signs(vocabulary, good, bad)
 
     def prompt_ids(self, messages: Sequence[Message]) -> Ids:
         """The question (see `Format`)."""
@@ -58,26 +70,27 @@ class ShepherdFormat:
         text = text.strip()
         numbered = text if _NUMBERED.match(text) else f"Step {index + 1}: {text}"
         lead = "\n" if index else " "
-        return (*self._vocabulary.ids(lead + numbered), self._mark_id)
+        return (*self._vocabulary.ids(lead + numbered), *self.mark_ids)
 
 
 class ChatTurnsFormat:
-    """A chat in which each step is a user turn that is answered with `+`.
+    """A chat in which each step is a user turn that is answered with the good sign, `+`.
 
     The template is taken apart once, around stand-ins for question and steps.
 
     Raises:
-        ModelLoadError: the vocabulary has no `+` and `-`, or the chat template does not simply put
-            one turn after the other.
+        ModelLoadError: a sign is no single token, or the chat template does not simply put one turn
+            after the other.
     """
 
-    mark = "+ as the reply"
     closing_ids: Ids = ()
+    mark_ids: Ids = ()
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, good: str = PLUS, bad: str = MINUS) -> None:
+        self.mark = f"{good} as the reply"
         self._vocabulary = vocabulary
-        self.candidates = (vocabulary.last_token("+"), vocabulary.last_token("-"))
-        first, said = Message("user", f"{_QUESTION} {_STEP}"), Message("assistant", "+")
+        self.candidates = _signs(vocabulary, good, bad)
+        first, said = Message("user", f"{_QUESTION} {_STEP}"), Message("assistant", good)
         one = vocabulary.chat([first], reply=True)
         two = vocabulary.chat([first, said, Message("user", _STEP)], reply=True)
         before, _, rest = one.partition(_QUESTION)
@@ -100,33 +113,49 @@ class ChatTurnsFormat:
         return self._vocabulary.ids(f"{lead}{text.strip()}{self._reply}")
 
 
-def load_plus_minus(path_or_id: str, options: LoadOptions) -> PrefixScorer:
+def load_plus_minus(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:
     """Load a language model in Math-Shepherd's format.
 
     Raises:
-        ModelLoadError: weights are missing, or the vocabulary lacks `ки`, `+` or `-`.
+        ModelLoadError: weights are missing, or the vocabulary lacks the mark or a sign.
+        ConfigError: both signs are the same token.
     """
-    source = RewardCheckpoint(path_or_id, options)
-    form = ShepherdFormat(source.vocabulary)
-    return _load(source, form, form.candidates, "plus-minus")
+    parts = settings.given()
+    form = ShepherdFormat(source.vocabulary, **parts)
+    return _load(source, form, form.candidates, parts, "plus-minus")
 
 
-def load_plus_minus_chat(path_or_id: str, options: LoadOptions) -> PrefixScorer:
+def load_plus_minus_chat(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:
     """Load a language model in RLHFlow's format.
 
     Raises:
         ModelLoadError: weights are missing, or the tokenizer does not fit the format.
+        ConfigError: both signs are the same token.
     """
-    source = RewardCheckpoint(path_or_id, options)
-    form = ChatTurnsFormat(source.vocabulary)
-    return _load(source, form, form.candidates, "plus-minus-chat")
+    parts = settings.given()
+    form = ChatTurnsFormat(source.vocabulary, **parts)
+    return _load(source, form, form.candidates, parts, "plus-minus-chat")
 
 
-def _load(source: RewardCheckpoint, form: Format, candidates: Ids, kind: str) -> PrefixScorer:
+def _signs(vocabulary: Vocabulary, good: str, bad: str) -> Ids:
+    """The tokens of the two signs, the good one first."""
+    ids = vocabulary.sign(good), vocabulary.sign(bad)
+    if ids[0] == ids[1]:
+        raise ConfigError(
+            f"the good sign {good!r} and the bad sign {bad!r} are the same token ({ids[0]}): name "
+            "both by --reward-good and --reward-bad"
+        )
+    return ids
+
+
+def _load(
+    source: RewardCheckpoint, form: Format, candidates: Ids, parts: dict[str, str], kind: str
+) -> PrefixScorer:
     from rsdecode.backends.transformers.load import model_shape
     from rsdecode.backends.transformers.network import CausalNetwork
 
     model = source.causal()
+    good, bad = (parts.get("good", PLUS), parts.get("bad", MINUS))
     return source.scorer(
         CausalNetwork(model),
         form,
@@ -134,4 +163,8 @@ def _load(source: RewardCheckpoint, form: Format, candidates: Ids, kind: str) ->
         kind=kind,
         shape=model_shape(model),
         columns=candidates,
+        reads={
+            "good sign": f"{good!r} (id {candidates[0]})",
+            "bad sign": f"{bad!r} (id {candidates[1]})",
+        },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 
@@ -11,7 +11,7 @@ from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ContextFull, PromptTooLong, RewardError, RsdError
 from rsdecode.core.requests import Failed, Score, Scored
 from rsdecode.core.types import Usage
-from rsdecode.rewards.format import Format
+from rsdecode.rewards.format import Format, Ids
 from rsdecode.rewards.reader import Marked, Reader, Rewards
 from rsdecode.rewards.requests import nothing_to_score
 
@@ -29,6 +29,7 @@ class PrefixScorer:
         max_context: tokens that the network can read.
         kind: name of the kind of reward model.
         shape: of the network, for FLOPs.
+        reads: what else is read and how, for people: labels or signs, with their ids.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class PrefixScorer:
         max_context: int,
         kind: str = "",
         shape: ModelShape | None = None,
+        reads: Mapping[str, str] | None = None,
     ) -> None:
         self.shape = shape
         self.format = format
         self.kind = kind
+        self.max_context = max_context
+        self._reads = dict(reads or {})
         self._reader = reader
-        self._max_context = max_context
         self._prompt_ids = lru_cache(CACHED_TEXTS)(format.prompt_ids)
         self._step_ids = lru_cache(CACHED_TEXTS)(format.step_ids)
 
@@ -52,8 +55,9 @@ class PrefixScorer:
         """What `rsd doctor` prints."""
         return {
             "kind": self.kind,
-            "step mark": self.format.mark,
-            "context": f"{self._max_context} tokens",
+            "step mark": _with_ids(self.format.mark, self.format.mark_ids),
+            **self._reads,
+            "context": f"{self.max_context} tokens",
         }
 
     def end(self, session: str) -> None:
@@ -96,7 +100,7 @@ class PrefixScorer:
             ends.append(len(ids))
         ends = ends[-len(request.steps) :]
         closing = self.format.closing_ids
-        if len(ids) + len(closing) > self._max_context:
+        if len(ids) + len(closing) > self.max_context:
             return self._too_long(prompt, len(ids) + len(closing))
         if not closing:
             marks = tuple(end - 1 for end in ends)
@@ -122,11 +126,19 @@ class PrefixScorer:
         return Scored(tuple(rewards), usage)
 
     def _too_long(self, prompt: int, length: int) -> Failed:
-        error = PromptTooLong if prompt >= self._max_context else ContextFull
+        error = PromptTooLong if prompt >= self.max_context else ContextFull
         return Failed(
             error(
                 f"the question and its steps are {length} tokens for the reward model, which reads "
-                f"at most {self._max_context}: limit the answer's tokens, or choose a reward model "
+                f"at most {self.max_context}: limit the answer's tokens, or choose a reward model "
                 "with a longer context"
             )
         )
+
+
+def _with_ids(mark: str, ids: Ids) -> str:
+    """A mark and the tokens that it is."""
+    if not ids:
+        return mark
+    word = "id" if len(ids) == 1 else "ids"
+    return f"{mark} ({word} {' '.join(map(str, ids))})"

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rsdecode.backends.openai_http.address import root_of
 from rsdecode.backends.openai_http.faults import Fault, Refusal
@@ -30,12 +30,14 @@ from rsdecode.core.cost import ModelShape, attended_tokens
 from rsdecode.core.errors import ConfigError, ContextFull, RsdError
 from rsdecode.core.requests import Failed
 from rsdecode.core.types import Usage
+from rsdecode.rewards.checkpoint import checkpoint_file
 from rsdecode.rewards.detect import RewardKind, detect_kind, parse_kind
 from rsdecode.rewards.format import Format
-from rsdecode.rewards.heads import positive_label
+from rsdecode.rewards.labels import Label, good_label, labels_of, qwen_label
 from rsdecode.rewards.outcome import ChatAnswerFormat
 from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.reader import Marked, Rewards
+from rsdecode.rewards.settings import RewardSettings, settle
 from rsdecode.rewards.token_classifier import QwenPrmFormat, SeparatorFormat
 from rsdecode.rewards.value_head import ValueHeadFormat
 from rsdecode.text.pretrained import context_length, load_tokenizer, read_config
@@ -44,11 +46,11 @@ from rsdecode.text.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-_FORMATS: dict[RewardKind, Callable[[Vocabulary], Format]] = {
+_FORMATS: dict[RewardKind, Callable[[Vocabulary, str], Format]] = {
     RewardKind.VALUE_HEAD: ValueHeadFormat,
     RewardKind.QWEN_PRM: QwenPrmFormat,
     RewardKind.TOKEN_CLASSIFIER: SeparatorFormat,
-    RewardKind.OUTCOME: ChatAnswerFormat,
+    RewardKind.OUTCOME: lambda vocabulary, _: ChatAnswerFormat(vocabulary),
 }
 
 
@@ -188,7 +190,11 @@ def rows_of_marks(job: Marked, rows: list[list[float]]) -> list[list[float]]:
 
 
 def load_served_reward(
-    transport: Transport, tokenizer: str, kind: str | None = None, max_context: int | None = None
+    transport: Transport,
+    tokenizer: str,
+    kind: str | None = None,
+    max_context: int | None = None,
+    settings: RewardSettings = RewardSettings(),  # noqa: B008 - frozen
 ) -> PrefixScorer:
     """The reward model behind a server.
 
@@ -197,10 +203,11 @@ def load_served_reward(
         tokenizer: folder or hub id of the model: its tokenizer and its config.json are read.
         kind: a name of `detect.RewardKind`; None to read it off config.json.
         max_context: tokens of a sequence at most; None for what the model was made for.
+        settings: mark, separator, good and bad label, where the checkpoint does not tell.
 
     Raises:
-        ConfigError: no such kind, or one that is not served.
-        ModelLoadError: the kind cannot be told, or the tokenizer does not fit it.
+        ConfigError: no such kind, one that is not served, or a setting that it does not read.
+        ModelLoadError: kind, mark or label cannot be told, or the tokenizer does not fit it.
     """
     config = read_config(tokenizer)
     words = load_tokenizer(tokenizer)
@@ -213,13 +220,17 @@ def load_served_reward(
             f"a {chosen} reward model reads next-token probabilities at marks, which servers do "
             f"not give: load it in this process with hf:{tokenizer}"
         )
-    whole = chosen is RewardKind.OUTCOME
+    trained = checkpoint_file(tokenizer, "training_args.bin")
+    settled = settle(chosen, settings, config, trained, tokenizer)
+    label = _label(chosen, config, settled, tokenizer)
+    column = label.column or 0 if label else 0
     return PrefixScorer(
-        PoolingReader(transport, _column(chosen, config, tokenizer), whole=whole),
-        _FORMATS[chosen](Vocabulary(words)),
+        PoolingReader(transport, column, whole=chosen is RewardKind.OUTCOME),
+        _FORMATS[chosen](Vocabulary(words), settled.mark or settled.separator or ""),
         max_context=context_length(config, words, max_context),
         kind=f"{chosen}, served at {', '.join(transport.address.urls)}",
         shape=_shape(chosen, config),
+        reads=label.facts if label else None,
     )
 
 
@@ -235,13 +246,14 @@ def _rows(data: object) -> list[list[float]]:
     return [numbers(row if is_list(row) else [row]) for row in data]
 
 
-def _column(kind: RewardKind, config: PreTrainedConfig, name: str) -> int:
+def _label(
+    kind: RewardKind, config: PreTrainedConfig, settings: RewardSettings, name: str
+) -> Label | None:
+    """The label of right steps; None for a head without labels."""
     if kind is RewardKind.VALUE_HEAD:
-        return 0
-    if kind is RewardKind.QWEN_PRM:
-        return 1
-    labels: Any = config.id2label
-    return positive_label(labels, name) or 0
+        return None
+    told = qwen_label if kind is RewardKind.QWEN_PRM else good_label
+    return told(labels_of(config), settings, name)
 
 
 def _shape(kind: RewardKind, config: PreTrainedConfig) -> ModelShape | None:

@@ -13,48 +13,47 @@ TRL (`PRMTrainer`): `AutoModelForTokenClassification`, two labels. The network r
 
     bos question  step_1 \n  step_2 \n ...
 
-each piece tokenised on its own, and the label is read at the last token of the separator.
+each piece tokenised on its own, and the label is read at the last token of the separator. The
+trainer writes neither the separator nor names of the labels into config.json, but its arguments,
+with the separator, into training_args.bin; it turns the data's True into label 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rsdecode.core.types import Message
 from rsdecode.rewards.format import Ids, question_of
 from rsdecode.rewards.heads import (
     linear_head,
     module_head,
-    positive_label,
     probability,
     two_layer_head,
 )
+from rsdecode.rewards.labels import good_label, qwen_label
 from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.settings import QWEN_MARK, RewardSettings
 from rsdecode.rewards.weights import RewardCheckpoint
 from rsdecode.text.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from rsdecode.backends.transformers.load import LoadOptions
-
 QWEN_SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
-QWEN_MARK = "<extra_0>"
 TRL_SEPARATOR = "\n"
 
 
 class QwenPrmFormat:
-    """A chat whose reply is made of steps that end in `<extra_0>`.
+    """A chat whose reply is made of steps that end in a special token, `<extra_0>` by default.
 
     Raises:
         ModelLoadError: the vocabulary has no such token, or there is no chat template.
     """
 
-    mark = QWEN_MARK
     closing_ids: Ids = ()
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, mark: str = QWEN_MARK) -> None:
+        self.mark = mark
         self._vocabulary = vocabulary
-        self._mark_id = vocabulary.token(QWEN_MARK)
+        self.mark_ids: Ids = (vocabulary.token(mark),)
         self.prompt_ids([Message("user", "")])
 
     def prompt_ids(self, messages: Sequence[Message]) -> Ids:
@@ -64,7 +63,7 @@ class QwenPrmFormat:
 
     def step_ids(self, text: str, index: int) -> Ids:
         """A step and its mark (see `Format`)."""
-        return (*self._vocabulary.ids(text.strip()), self._mark_id)
+        return (*self._vocabulary.ids(text.strip()), *self.mark_ids)
 
 
 class SeparatorFormat:
@@ -83,7 +82,7 @@ class SeparatorFormat:
     def __init__(self, vocabulary: Vocabulary, separator: str = TRL_SEPARATOR) -> None:
         self.mark = repr(separator)
         self._vocabulary = vocabulary
-        self._separator_ids = vocabulary.spelling(separator)
+        self.mark_ids = vocabulary.spelling(separator)
 
     def prompt_ids(self, messages: Sequence[Message]) -> Ids:
         """The question (see `Format`)."""
@@ -92,27 +91,29 @@ class SeparatorFormat:
 
     def step_ids(self, text: str, index: int) -> Ids:
         """A step and its separator (see `Format`)."""
-        return (*self._vocabulary.ids(text.strip()), *self._separator_ids)
+        return (*self._vocabulary.ids(text.strip()), *self.mark_ids)
 
 
-def load_qwen_prm(path_or_id: str, options: LoadOptions) -> PrefixScorer:
+def load_qwen_prm(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:
     """Load a Qwen2.5-Math-PRM.
 
     Raises:
         ModelLoadError: weights are missing, or the vocabulary has no step mark.
     """
-    source = RewardCheckpoint(path_or_id, options)
-    form = QwenPrmFormat(source.vocabulary)
+    form = QwenPrmFormat(source.vocabulary, settings.mark or QWEN_MARK)
+    label = qwen_label(source.labels, settings, source.path_or_id)
     names = [f"score.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")]
     tensors = [source.checkpoint.read(name) for name in names]
     backbone = source.backbone()
     w0, b0, w2, b2 = (tensor.to(backbone.device) for tensor in tensors)
     head = two_layer_head(linear_head(w0, b0), linear_head(w2, b2))
     size = sum(tensor.numel() for tensor in tensors)
-    return source.headed_scorer(backbone, head, size, form, probability(1), kind="qwen-prm")
+    return source.headed_scorer(
+        backbone, head, size, form, probability(label.column), kind="qwen-prm", reads=label.facts
+    )
 
 
-def load_token_classifier(path_or_id: str, options: LoadOptions) -> PrefixScorer:
+def load_token_classifier(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:
     """Load a token classifier that was trained as a process reward model.
 
     Raises:
@@ -121,15 +122,19 @@ def load_token_classifier(path_or_id: str, options: LoadOptions) -> PrefixScorer
     """
     from transformers import AutoModelForTokenClassification
 
-    source = RewardCheckpoint(path_or_id, options)
-    labels: Any = source.config.id2label
-    column = positive_label(labels, path_or_id)
-    form = SeparatorFormat(source.vocabulary)
+    label = good_label(source.labels, settings, source.path_or_id)
+    form = SeparatorFormat(source.vocabulary, settings.separator or TRL_SEPARATOR)
     model: Any = source.classifier(AutoModelForTokenClassification)
-    head = module_head(model, path_or_id)
+    head = module_head(model, source.path_or_id)
     size = sum(p.numel() for p in model.parameters())
     size -= sum(p.numel() for p in model.base_model.parameters())
-    to_rewards = probability(column)
+    to_rewards = probability(label.column)
     return source.headed_scorer(
-        model.base_model, head, size, form, to_rewards, kind="token-classifier"
+        model.base_model,
+        head,
+        size,
+        form,
+        to_rewards,
+        kind="token-classifier",
+        reads=label.facts,
     )

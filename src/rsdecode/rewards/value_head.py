@@ -7,7 +7,8 @@ under `pretrained_model.`. The network reads
     bos question \n  step_1 MARK  step_2 MARK ...
 
 and the sigmoid of the head at a mark is the reward of the step that it ends. MARK is the last token
-of "\n"; a tokenizer without a bos token adds none.
+of "\n"; a tokenizer without a bos token adds none. TRL saves value heads under a language model's
+architecture, which does not say what they were trained to read: their mark must be named.
 
 The original code takes every line for a step. Here a step is what the decoding method says it is:
 its own line breaks stay inside, it is stripped, and one mark follows. For steps of one line the two
@@ -17,35 +18,31 @@ agree token for token.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rsdecode.core.types import Message
 from rsdecode.rewards.format import Ids, question_of
 from rsdecode.rewards.heads import linear_head, probability
 from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.settings import SKYWORK_MARK, RewardSettings
 from rsdecode.rewards.weights import RewardCheckpoint
 from rsdecode.text.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from rsdecode.backends.transformers.load import LoadOptions
-
-MARK = "\n"
 SUMMARY = "v_head.summary"
 
 
 class ValueHeadFormat:
-    """Question, line break, steps that end in a line break.
+    """Question, line break, steps that end in a mark: a line break by default.
 
     Raises:
-        ModelLoadError: the vocabulary has no line break.
+        ModelLoadError: the vocabulary has no such mark.
     """
 
-    mark = repr(MARK)
     closing_ids: Ids = ()
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, mark: str = SKYWORK_MARK) -> None:
+        self.mark = repr(mark)
         self._vocabulary = vocabulary
-        self._mark_id = vocabulary.last_token(MARK)
+        self.mark_ids = vocabulary.mark(mark)
 
     def prompt_ids(self, messages: Sequence[Message]) -> Ids:
         """The question (see `Format`)."""
@@ -53,17 +50,16 @@ class ValueHeadFormat:
 
     def step_ids(self, text: str, index: int) -> Ids:
         """A step and its mark (see `Format`)."""
-        return (*self._vocabulary.ids(text.strip()), self._mark_id)
+        return (*self._vocabulary.ids(text.strip()), *self.mark_ids)
 
 
-def load_value_head(path_or_id: str, options: LoadOptions) -> PrefixScorer:
+def load_value_head(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:
     """Load a reward model with a value head.
 
     Raises:
         ModelLoadError: weights are missing, or the vocabulary has no step mark.
     """
-    source = RewardCheckpoint(path_or_id, options)
-    form = ValueHeadFormat(source.vocabulary)
+    form = ValueHeadFormat(source.vocabulary, settings.mark or SKYWORK_MARK)
     weight, bias = (source.checkpoint.read(f"{SUMMARY}.{part}") for part in ("weight", "bias"))
     backbone = source.backbone()
     head = linear_head(weight.to(backbone.device), bias.to(backbone.device))

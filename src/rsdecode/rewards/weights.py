@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from types import SimpleNamespace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ModelLoadError
-from rsdecode.rewards.checkpoint import Checkpoint
+from rsdecode.rewards.checkpoint import FILES, Checkpoint, checkpoint_file
 from rsdecode.rewards.format import Format, Ids
 from rsdecode.rewards.heads import Head
+from rsdecode.rewards.labels import labels_of
 from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.reader import EngineReader
+from rsdecode.text.adapter import Adapter, find_adapter
 from rsdecode.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from rsdecode.backends.transformers.load import LoadOptions
     from rsdecode.backends.transformers.network import Network
 
+_TASKS = {"TOKEN_CLS": "ForTokenClassification", "SEQ_CLS": "ForSequenceClassification"}
+"""What adapters are trained on, where their base model's architecture is another."""
 ToRewards = Callable[["Tensor"], "Tensor"]
 
 
@@ -54,9 +58,42 @@ class RewardCheckpoint:
         return Vocabulary(self.tokenizer)
 
     @cached_property
+    def adapter(self) -> Adapter | None:
+        """What it is, if it is an adapter of another model."""
+        return find_adapter(self.path_or_id, self.options.revision)
+
+    @property
+    def architectures(self) -> Sequence[str]:
+        """Its architectures, by config.json; of an adapter those that it was trained on."""
+        trained = _TASKS.get(self.adapter.task) if self.adapter else None
+        return (trained,) if trained else self.config.architectures or ()
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """The names of its labels by id."""
+        return labels_of(self.config)
+
+    @cached_property
+    def trained(self) -> Path | None:
+        """The arguments that a trainer has left beside it."""
+        return checkpoint_file(self.path_or_id, "training_args.bin", self.options.revision)
+
+    @cached_property
     def checkpoint(self) -> Checkpoint:
-        """Its weights, one by one."""
+        """Its weights, one by one; those of an adapter's base where it has none beside it."""
+        if self.adapter is not None and not self._has_weights_beside:
+            return Checkpoint(self.adapter.base)
         return Checkpoint(self.path_or_id, self.options.revision)
+
+    @property
+    def _has_weights_beside(self) -> bool:
+        """Whether a head is saved beside the adapter, as TRL does."""
+        folder = self.adapter.folder if self.adapter else Path()
+        return any((folder / name).is_file() for name in FILES)
+
+    def has_weights(self, name: str) -> bool:
+        """Whether there are weights of that name, with or without a prefix."""
+        return any(found.endswith(name) for found in self.checkpoint.names)
 
     def causal(self) -> PreTrainedModel:
         """Its causal language model."""
@@ -75,19 +112,24 @@ class RewardCheckpoint:
         """
         from transformers import AutoModel
 
+        if self.adapter is not None and self.adapter.task == "CAUSAL_LM":
+            return cast(Any, self.causal()).base_model
         if not any(name.startswith("pretrained_model.") for name in self.checkpoint.names):
             return self._load(AutoModel)
         renamed = {r"^pretrained_model\.(?:(?:model|transformer)\.)?": ""}
-        load = partial(cast(Any, AutoModel).from_pretrained, key_mapping=renamed)
-        return self._load(SimpleNamespace(from_pretrained=load))
+        return self._load(AutoModel, key_mapping=renamed)
 
-    def _load(self, auto_class: Any) -> PreTrainedModel:
+    def _load(self, auto_class: Any, **arguments: Any) -> PreTrainedModel:
         from rsdecode.backends.transformers.load import load_pretrained
 
-        self._require_decoder()
-        return load_pretrained(auto_class, self.path_or_id, self.options)
+        return load_pretrained(auto_class, self.path_or_id, self.options, **arguments)
 
-    def _require_decoder(self) -> None:
+    def require_decoder(self) -> None:
+        """Check that the backbone is causal.
+
+        Raises:
+            ModelLoadError: it is not.
+        """
         from transformers.models.auto import modeling_auto as auto
 
         text: Any = self.config.get_text_config()
@@ -109,6 +151,7 @@ class RewardCheckpoint:
         kind: str,
         shape: ModelShape,
         columns: Ids = (),
+        reads: Mapping[str, str] | None = None,
     ) -> PrefixScorer:
         """The reward model itself, with an engine of its own."""
         from rsdecode.backends.transformers.engine import Engine
@@ -117,7 +160,7 @@ class RewardCheckpoint:
         limit = context_length(self.config, self.tokenizer, self.options.max_context)
         engine = Engine(network, slots=self.options.slots, max_context=limit)
         reader = EngineReader(engine, to_rewards, columns)
-        return PrefixScorer(reader, format, max_context=limit, kind=kind, shape=shape)
+        return PrefixScorer(reader, format, max_context=limit, kind=kind, shape=shape, reads=reads)
 
     def headed_scorer(
         self,
@@ -128,6 +171,7 @@ class RewardCheckpoint:
         to_rewards: ToRewards,
         *,
         kind: str,
+        reads: Mapping[str, str] | None = None,
     ) -> PrefixScorer:
         """A reward model of a backbone and a small head."""
         from rsdecode.backends.transformers.load import model_shape
@@ -136,4 +180,4 @@ class RewardCheckpoint:
         shape = model_shape(backbone, vocabulary=0)
         shape = replace(shape, parameters=shape.parameters + head_parameters)
         network = BackboneNetwork(backbone, head)
-        return self.scorer(network, format, to_rewards, kind=kind, shape=shape)
+        return self.scorer(network, format, to_rewards, kind=kind, shape=shape, reads=reads)

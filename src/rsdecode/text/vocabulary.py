@@ -126,20 +126,39 @@ class Vocabulary:
             ModelLoadError: they do not spell it: part of it is unknown to the tokenizer.
         """
         ids = self.ids(mark)
-        if self._text(*ids).strip(" ") != mark:
+        if self._text(*ids).strip(" ") != mark.strip(" "):
             raise self._lacks(mark)
         return ids
 
-    def tokens(self, marks: str) -> Ids:
-        """One token for each of `marks`, which spaces separate.
+    def mark(self, text: str) -> Ids:
+        """The token that is all of `text`, perhaps after a space; else the tokens that spell it.
 
         Raises:
-            ModelLoadError: one of them is not a single token.
+            ModelLoadError: they do not spell it: part of it is unknown to the tokenizer.
         """
-        ids, wanted = self.ids(marks), marks.split(" ")
-        if [self._text(i).strip(" ") for i in ids] != wanted:
-            raise self._lacks(marks)
-        return ids
+        ids = self.ids(text)
+        if ids and self._text(ids[-1]).strip(" ") == text.strip(" "):
+            return ids[-1:]
+        return self.spelling(text)
+
+    def sign(self, text: str) -> int:
+        """The token that a model says `text` with, tokenised by itself.
+
+        Signs that are tokenised together are not alike in byte-level vocabularies: the second of
+        "+ -" is another token, with a space in it.
+
+        Raises:
+            ModelLoadError: it is not a single token.
+        """
+        ids = self.ids(text)
+        alike = [i for i in ids[-1:] if text in (self._text(i), self._text(i).strip(" "))]
+        if not alike or self._text(*ids).strip(" ") != text.strip(" "):
+            raise ModelLoadError(
+                f"the sign {text!r} is not a single token of the tokenizer {self.name!r} (ids "
+                f"{list(ids)}): name the signs that the reward model was trained with by "
+                "--reward-good and --reward-bad, or another kind of reward model"
+            )
+        return alike[0]
 
     def chat(self, messages: Sequence[Message], *, reply: bool) -> str:
         """The conversation in the model's chat template; with `reply`, up to where a reply starts.
@@ -163,8 +182,8 @@ class Vocabulary:
     def _lacks(self, mark: str) -> ModelLoadError:
         return ModelLoadError(
             f"the step mark {mark!r} is not in the vocabulary of the tokenizer {self.name!r}: "
-            "use the tokenizer that the reward model was trained with, or name another kind of "
-            "reward model"
+            "use the tokenizer that the reward model was trained with, name its mark by "
+            "--reward-mark or --reward-separator, or another kind of reward model"
         )
 
 

@@ -75,9 +75,7 @@ def given_by(adapter: Adapter, weight: str) -> bool:
 
 def _resize_vocabulary(model: Any, adapter: Adapter) -> None:
     """Give the base the rows of tokens that were added in training."""
+    known: int = model.get_input_embeddings().weight.shape[0]
     for name, (rows, *_) in adapter.shapes.items():
-        if (
-            name.endswith(_VOCABULARY_LAYERS)
-            and rows != model.get_input_embeddings().weight.shape[0]
-        ):
+        if name.endswith(_VOCABULARY_LAYERS) and rows != known:
             model.resize_token_embeddings(rows)

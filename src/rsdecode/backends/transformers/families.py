@@ -16,8 +16,8 @@ FULL: str = "full_attention"
 SLIDING: str = "sliding_attention"
 EAGER = frozenset(
     {
-        "flint", "gemma2", "gpt_oss", "granite_swa", "granitemoe_swa", "mimo_v2_flash", "mpt", "vaultgemma",
-        "xglm",
+        "flint", "gemma2", "gpt_oss", "granite_swa", "granitemoe_swa", "mimo_v2_flash", "mpt",
+        "vaultgemma", "xglm",
     }
 )  # fmt: skip
 """Families without SDPA whose eager attention gives `generate`'s tokens with our masks."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from safetensors import SafetensorError
 
 from rsdecode.backends.transformers.adapters import given_by, merge_adapter, require_peft
 from rsdecode.backends.transformers.families import attention_of
@@ -25,6 +27,10 @@ from rsdecode.text.pretrained import (
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
+_UNREADABLE = (
+    OSError, ValueError, KeyError, RuntimeError, ImportError, EOFError, pickle.PickleError,
+    SafetensorError,
+)  # fmt: skip
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -130,6 +136,7 @@ def load_pretrained(
     attention = attention_of(_model_class(auto_class, config), config)
 
     def load() -> tuple[PreTrainedModel, list[str]]:
+        model: Any
         model, report = auto_class.from_pretrained(
             path_or_id if adapter is None else adapter.base,
             revision=options.revision if adapter is None else None,
@@ -161,7 +168,7 @@ def load_pretrained(
         ) from error
     except ModelLoadError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except _UNREADABLE as error:
         raise ModelLoadError(
             f"cannot load {what} ({first_line(error)}): the folder needs model.safetensors that "
             "fit its config.json"
@@ -181,7 +188,7 @@ def _model_class(auto_class: Any, config: PreTrainedConfig) -> Any:
         found: Any = mapping[type(config)]
     except KeyError:
         return None
-    return cast("tuple[Any, ...]", found)[0] if isinstance(found, tuple) else found
+    return cast(Any, found)[0] if isinstance(found, tuple) else found
 
 
 def declared_shape(auto_class: Any, config: PreTrainedConfig, **sizes: int) -> ModelShape:

@@ -1,0 +1,163 @@
+"""How a reward model was trained to be read: its mark, its separator, its good and bad outputs.
+
+What the user gives wins; then what the checkpoint tells; then what belongs to the kind. Where none
+of them says it, loading is refused: rewards are never read at a guessed place or label.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+from rsdecode.core.errors import ConfigError, ModelLoadError
+from rsdecode.rewards.detect import RewardKind
+
+SKYWORK_MARK = "\n"
+QWEN_MARK = "<extra_0>"
+SHEPHERD_MARK = "ки"
+PLUS, MINUS = "+", "-"
+SECTION = "rsd_reward"
+"""Key of config.json under which a checkpoint may say all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSettings:
+    """What is known of a reward model's format; None for what is not.
+
+    Attributes:
+        mark: text that ends each step, at which the reward is read.
+        separator: the same of token classifiers, by the name that their trainer uses.
+        good: the sign, or the label, of right steps.
+        bad: that of wrong ones.
+        trl: whether TRL's PRMTrainer made the checkpoint, whose label 1 is the right step.
+    """
+
+    mark: str | None = None
+    separator: str | None = None
+    good: str | None = None
+    bad: str | None = None
+    trl: bool = False
+
+    def given(self) -> dict[str, str]:
+        """The settings that are known."""
+        return {name: getattr(self, name) for name in SETTINGS if getattr(self, name) is not None}
+
+
+SETTINGS = tuple(field.name for field in fields(RewardSettings) if field.name != "trl")
+USED: Mapping[RewardKind, tuple[str, ...]] = {
+    RewardKind.VALUE_HEAD: ("mark",),
+    RewardKind.QWEN_PRM: ("mark", "good", "bad"),
+    RewardKind.TOKEN_CLASSIFIER: ("separator", "good", "bad"),
+    RewardKind.PLUS_MINUS: ("mark", "good", "bad"),
+    RewardKind.PLUS_MINUS_CHAT: ("good", "bad"),
+    RewardKind.OUTCOME: ("good", "bad"),
+}
+"""The settings that each kind reads; any other is an error."""
+_DEFAULTS: Mapping[RewardKind, RewardSettings] = {
+    RewardKind.QWEN_PRM: RewardSettings(mark=QWEN_MARK),
+    RewardKind.PLUS_MINUS: RewardSettings(good=PLUS, bad=MINUS),
+    RewardKind.PLUS_MINUS_CHAT: RewardSettings(good=PLUS, bad=MINUS),
+}
+_WANTED = {RewardKind.VALUE_HEAD: "mark", RewardKind.TOKEN_CLASSIFIER: "separator"}
+"""What ends a step, of kinds whose checkpoints do not all agree on it."""
+_ALIASES = {
+    "mark": ("step_mark", "step_tag", "step_token"),
+    "separator": ("step_separator",),
+    "good": ("good_token", "good_label"),
+    "bad": ("bad_token", "bad_label"),
+}
+"""Other keys of config.json that say it."""
+
+
+def settle(
+    kind: RewardKind, given: RewardSettings, config: Any, trained: Path | None, name: str
+) -> RewardSettings:
+    """All that is needed to read a reward model of a kind.
+
+    Args:
+        kind: of the reward model.
+        given: by the user.
+        config: its config.json.
+        trained: its training_args.bin, if it has one.
+        name: of the model, for messages.
+
+    Raises:
+        ConfigError: a setting that the kind does not read.
+        ModelLoadError: nothing tells how steps are marked.
+    """
+    if unused := sorted(set(given.given()) - set(USED[kind])):
+        flags = ", ".join(f"reward.{name} (--reward-{name})" for name in unused)
+        raise ConfigError(
+            f"{flags} has no effect on a {kind} reward model, which reads "
+            f"{' and '.join(USED[kind])}: leave it out, or name another --reward-kind"
+        )
+    told = _of_config(config)
+    separator = _of_trainer(trained)
+    parts = {"separator": separator} | _DEFAULTS.get(kind, RewardSettings()).given()
+    if kind is RewardKind.VALUE_HEAD and _is_skywork(config):
+        parts["mark"] = SKYWORK_MARK
+    parts |= told | given.given()
+    known: dict[str, Any] = {n: parts[n] for n in USED[kind] if parts.get(n) is not None}
+    settled = replace(RewardSettings(trl=separator is not None), **known)
+    wanted = _WANTED.get(kind)
+    if wanted and getattr(settled, wanted) is None:
+        raise ModelLoadError(_untold(wanted, name))
+    return settled
+
+
+def _of_config(config: Any) -> dict[str, str]:
+    """What config.json says."""
+    section: Any = getattr(config, SECTION, None)
+    stated = cast("dict[str, Any]", section) if isinstance(section, dict) else {}
+    for setting, keys in _ALIASES.items():
+        for key in keys:
+            if getattr(config, key, None) is not None:
+                stated = {setting: getattr(config, key), **stated}
+    return {name: str(stated[name]) for name in SETTINGS if stated.get(name) is not None}
+
+
+def _of_trainer(path: Path | None) -> str | None:
+    r"""The `step_separator` in the training_args.bin that TRL's PRMTrainer leaves.
+
+    The file is a pickle, of which only the names and strings are looked at: nothing in it is run.
+    """
+    if path is None or not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        data = archive.read(pickles[0]) if pickles else b"."
+    strings: list[str] = []
+    memo: dict[int, str] = {}
+    by_trl = False
+    for op, argument, _ in pickletools.genops(data):
+        if op.name in ("GLOBAL", "STACK_GLOBAL"):
+            by_trl |= "PRMConfig" in str(argument) or "PRMConfig" in strings[-2:]
+        elif "UNICODE" in op.name:
+            strings.append(str(argument))
+        elif op.name in ("BINPUT", "LONG_BINPUT", "PUT") and strings:
+            memo[int(cast(Any, argument))] = strings[-1]
+        elif op.name in ("BINGET", "LONG_BINGET", "GET"):
+            strings.append(memo.get(int(cast(Any, argument)), ""))
+    if not by_trl or "step_separator" not in strings[:-1]:
+        return None
+    return strings[strings.index("step_separator") + 1]
+
+
+def _is_skywork(config: Any) -> bool:
+    return any(str(a).endswith("ForPrmModel") for a in config.architectures or ())
+
+
+def _untold(setting: str, name: str) -> str:
+    usual = {
+        "mark": r"'\n' for models trained as Skywork-o1-Open-PRM was",
+        "separator": r"'\n' is TRL's default, '\n\n' is frequent",
+    }
+    return (
+        f"neither the config.json of {name!r} nor a training_args.bin beside it says which text "
+        f"ended each step in its training: give it with --reward-{setting} (reward.{setting}; "
+        f"{usual[setting]}), or write {SECTION!r}: {{{setting!r}: ...}} into config.json"
+    )
