@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.grading_variants import variants
 from rsdecode.evals.datasets import DATASETS, dataset_named, load_dataset
@@ -143,7 +143,8 @@ def math_verify_alone(check: Check) -> bool:
 
     reference = check.reference
     gold: Any = parse(reference if "$" in reference else f"${reference}$")
-    return verify(gold, parse(check.text))
+    answer: Any = parse(check.text)
+    return verify(gold, answer)
 
 
 def report(name: str, graded: list[tuple[Check, Verdict]], seconds: float) -> None:

@@ -96,6 +96,5 @@ def output_distance(model: PreTrainedModel) -> float:
 
 def _distance(outputs: Tensor, expected: Tensor) -> float:
     """Relative to how far the expected outputs [W] spread."""
-    off: Tensor = outputs - expected
-    spread: Tensor = expected - expected.mean()
-    return float(torch.linalg.vector_norm(off) / torch.linalg.vector_norm(spread))
+    spread = float(torch.dist(expected, expected.mean()))
+    return float(torch.dist(outputs, expected)) / spread if spread else 0.0
