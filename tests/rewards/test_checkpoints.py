@@ -298,15 +298,15 @@ async def test_a_context_beyond_the_window_fails_alone(tmp_path):
 async def test_messages_that_the_template_refuses_fail_alone(tmp_path):
     words = tiny.tokenizer()
     words.chat_template = (
-        "{% for m in messages %}{% if m.role == 'system' %}"
-        "{{ raise_exception('no system role') }}{% endif %}{% endfor %}" + tiny.CHAT
+        "{% for m in messages %}{% if 'Be brief.' in m.content %}"
+        "{{ raise_exception('not like this') }}{% endif %}{% endfor %}" + tiny.CHAT
     )
     path, _ = tiny.save_classifier(tmp_path / "outcome", "sequence", num_labels=1, words=words)
     asked = Context((Message("system", "Be brief."), Message("user", "How many?")))
     with loaded(path) as reward:
         [refused, fine] = await reward.score([Score(asked, (Segment("One."),)), PROBLEMS[0]])
     assert isinstance(refused, Failed)
-    assert "no system role" in str(refused.error)
+    assert "not like this" in str(refused.error)
     assert rewards([fine])
 
 

@@ -61,8 +61,9 @@ def test_text_and_ids_agree(text: str) -> None:
     assert text.startswith(step.text)
 
 
-@given(st.text())
+@given(st.text().filter(lambda text: not text.endswith("\ufffd")))
 def test_whole_answers_are_never_cut(text: str) -> None:
+    """But for the replacement character at the end: it looks like half a character."""
     step, complete = write(text, WHOLE_ANSWER)
     assert not complete
     assert step.text == text

@@ -85,4 +85,4 @@ def unescaped(text: str) -> str:
     try:
         return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
     except UnicodeDecodeError as error:
-        raise ValueError(f"text {text!r} has a broken escape: {error.reason}") from None
+        raise ValueError(f"separator {text!r} has a broken escape: {error.reason}") from None
