@@ -28,7 +28,7 @@ def test_the_steps_tokens_add_up(text: str, tokens: int) -> None:
 )
 async def test_they_add_up_to_what_the_ledger_says_of_the_answer(method: Method) -> None:
     model = ScriptedModel(lambda _: "One and one.\n\nThat is two.\n\nSo \\boxed{2}")
-    models = Models(model, model, ScriptedReward(lambda _: 0.5))
+    models = Models(model, model, ScriptedReward(lambda request: [0.5] * len(request.steps)))
     [trajectory] = [t async for t in Session(models).run([Job(Problem.ask("q"), method)])]
     tokens = [step.token_count for step in trajectory.steps]
     samples = getattr(method, "samples", 1)
