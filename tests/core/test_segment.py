@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 
 from rsdecode.core.segment import PARAGRAPH, SENTENCE_ENDS, WHOLE_ANSWER, Boundary, parse_boundary
 
+EMPTY_LINE = parse_boundary("separator:\\n\\n")
 TEXTS = st.text(alphabet="ab.!# \n;", max_size=60)
 BOUNDARIES = st.sampled_from(
     [
         PARAGRAPH,
+        EMPTY_LINE,
         WHOLE_ANSWER,
         parse_boundary("newline"),
         parse_boundary("sentence"),
@@ -43,7 +45,7 @@ def test_no_step_of_several_is_a_separator_alone(boundary: Boundary, text: str) 
         assert step not in boundary.stops
 
 
-@given(st.sampled_from([PARAGRAPH, parse_boundary("newline"), parse_boundary("sentence")]), TEXTS)
+@given(st.sampled_from([EMPTY_LINE, parse_boundary("newline"), parse_boundary("sentence")]), TEXTS)
 def test_each_step_ends_in_its_separator_and_has_no_other(boundary: Boundary, text: str) -> None:
     for step in boundary.split(text)[:-1]:
         assert step.endswith(boundary.stops)
@@ -92,7 +94,7 @@ def test_the_first_of_several_stops_ends_the_step() -> None:
     ("spec", "boundary"),
     [
         ("separator", PARAGRAPH),
-        ("separator:\\n\\n", PARAGRAPH),
+        ("separator:\\n\\n", Boundary(("\n\n",))),
         ("separator:\\n---\\n", Boundary(("\n---\n",))),
         ("separator:a:b", Boundary(("a:b",))),
         ("separator:。", Boundary(("。",))),

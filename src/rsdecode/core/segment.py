@@ -1,9 +1,12 @@
-r"""Where a step ends: `separator` (default "\n\n"), `newline`, `sentence` or `tokens:K`."""
+r"""Where a step ends: paragraphs, or `separator:TEXT`, `newline`, `sentence`, `tokens:K`."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rsdecode.core.paragraph import ParagraphReader
 
 SENTENCE_ENDS = tuple(mark + space for mark in ".!?" for space in (" ", "\n"))
 
@@ -17,10 +20,13 @@ class Boundary:
     Attributes:
         stops: strings that end a step; they belong to the step that they end.
         tokens: chunk size in tokens, for steps that are not marked by text; 0 for none.
+        paragraphs: a step is a paragraph (see `core.paragraph`), and `stops` only says where a
+            server that knows no more may stop: the step goes on if its paragraph does.
     """
 
     stops: tuple[str, ...] = ()
     tokens: int = 0
+    paragraphs: bool = False
 
     def __post_init__(self) -> None:
         if self.tokens < 0:
@@ -28,8 +34,14 @@ class Boundary:
         if any(not stop for stop in self.stops):
             raise ValueError("a step separator must not be empty; the default is '\\n\\n'")
 
+    def reader(self) -> StepReader:
+        """Reads a growing text for the end of its first step."""
+        return ParagraphReader() if self.paragraphs else SeparatorReader(self)
+
     def end(self, text: str) -> int | None:
         """Length of the first step in `text`, its separator included; None if it goes on."""
+        if self.paragraphs:
+            return ParagraphReader().add(text)
         start = self._lead(text)
         ends = [at + len(stop) for stop in self.stops if (at := text.find(stop, start)) >= 0]
         return min(ends, default=None)
@@ -50,11 +62,32 @@ class Boundary:
         return lead.end() if lead else 0
 
 
+class StepReader(Protocol):
+    """Finds the end of a step in a text that grows."""
+
+    def add(self, text: str) -> int | None:
+        """Read more; the length of the step, its separator included, or None if it goes on."""
+        ...
+
+
+@dataclass(slots=True)
+class SeparatorReader:
+    """A `StepReader` for steps that a string ends."""
+
+    boundary: Boundary
+    _text: str = field(default="", init=False)
+
+    def add(self, text: str) -> int | None:
+        """Read more (see `StepReader`)."""
+        self._text += text
+        return self.boundary.end(self._text)
+
+
 WHOLE_ANSWER = Boundary()
 """No boundary: the answer is one piece."""
 
-PARAGRAPH = Boundary(("\n\n",))
-"""The paper's boundary, an empty line."""
+PARAGRAPH = Boundary(("\n\n",), paragraphs=True)
+"""The paper's boundary, an empty line, that leaves code, formulas and tables whole."""
 
 
 def parse_boundary(spec: str) -> Boundary:

@@ -216,7 +216,9 @@ class Step:
         weight: w(reward), the probability with which that draft was accepted.
         accepted: True for a draft step; False where the target had to write.
         rejected: the drafts that this step replaced or was preferred to.
-        token_count: tokens of this step, in its writer's tokenizer.
+        token_count: tokens of this step, in its writer's tokenizer. Of an answer that was written
+            in one piece and cut afterwards (see `methods.answers.steps_of`), its share of the
+            tokens that were decoded, the end of the sequence included.
     """
 
     segment: Segment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
 from rsdecode.core.requests import Generate, Generated, Sampling, generate
 from rsdecode.core.segment import WHOLE_ANSWER, Boundary
@@ -66,8 +67,13 @@ def steps_of(
     boundary: Boundary,
     finish_reason: FinishReason,
     rewards: Sequence[float] = (),
+    *,
+    tokens: int,
 ) -> list[Step]:
-    """The steps of a whole answer. Their token ids are not known one by one.
+    """The steps of a whole answer, cut from its text.
+
+    The tokens of the steps add up to `tokens`. Which text each of them wrote is not known here, so
+    they are shared out by the length of the texts, to a token each.
 
     Args:
         text: the answer.
@@ -75,13 +81,29 @@ def steps_of(
         boundary: where a step ends.
         finish_reason: of the last step.
         rewards: of each step, where they were scored.
+        tokens: decoded for the answer, as the ledger counts them: the one that ended the sequence
+            is among them, and so in the last step.
     """
     texts = boundary.split(text)
     scored: Sequence[float | None] = rewards or [None] * len(texts)
     steps = [
-        Step(Segment(part), role, FinishReason.STOP, reward, accepted=role is Role.DRAFT)
-        for part, reward in zip(texts, scored, strict=True)
+        Step(
+            Segment(part),
+            role,
+            FinishReason.STOP,
+            reward,
+            accepted=role is Role.DRAFT,
+            token_count=count,
+        )
+        for part, reward, count in zip(texts, scored, _shared_out(tokens, texts), strict=True)
     ]
     if steps:
         steps[-1] = replace(steps[-1], finish_reason=finish_reason)
     return steps
+
+
+def _shared_out(tokens: int, texts: Sequence[str]) -> list[int]:
+    """Whole numbers in proportion to the lengths of texts; they add up to `tokens`."""
+    length = sum(map(len, texts))
+    ends = [tokens * end // length for end in accumulate(map(len, texts))]
+    return [end - start for start, end in pairwise([0, *ends])]

@@ -74,7 +74,8 @@ class BestOfN:
                 if i != chosen
             )
             text, finish = written[chosen].segment.text, written[chosen].finish_reason
-            steps = steps_of(text, Role.DRAFT, self.boundary, finish, rewards[chosen])
+            count = written[chosen].usage.decoded_tokens
+            steps = steps_of(text, Role.DRAFT, self.boundary, finish, rewards[chosen], tokens=count)
             trajectory.steps.extend(steps)
             for step in trajectory.steps:
                 yield from tell(step)

@@ -74,7 +74,9 @@ class Majority:
                 if w is not chosen
             )
             text, finish = chosen.segment.text, chosen.finish_reason
-            trajectory.steps.extend(steps_of(text, Role.DRAFT, self.boundary, finish))
+            count = chosen.usage.decoded_tokens
+            steps = steps_of(text, Role.DRAFT, self.boundary, finish, tokens=count)
+            trajectory.steps.extend(steps)
             for step in trajectory.steps:
                 yield from tell(step)
         except RsdError as error:

@@ -50,7 +50,9 @@ class Single:
             [written] = yield from generate([request])
             trajectory.charge(self.role, written)
             text, finish = written.segment.text, written.finish_reason
-            trajectory.steps.extend(steps_of(text, self.role, self.boundary, finish))
+            count = written.usage.decoded_tokens
+            steps = steps_of(text, self.role, self.boundary, finish, tokens=count)
+            trajectory.steps.extend(steps)
             for step in trajectory.steps:
                 yield from tell(step)
         except RsdError as error:

@@ -168,12 +168,13 @@ class Speculative:
         )
         [written] = yield from generate([request])
         trajectory.charge(Role.TARGET, written)
-        writing.add(written.segment, written.token_count)
+        writing.add(written.segment, written.usage.decoded_tokens)
         return written.finish_reason
 
     def _cut(self, writing: _GrowingAnswer, finish: FinishReason) -> None:
         text = writing.segment.text
-        writing.trajectory.steps.extend(steps_of(text, Role.TARGET, self.boundary, finish))
+        steps = steps_of(text, Role.TARGET, self.boundary, finish, tokens=writing.written)
+        writing.trajectory.steps.extend(steps)
 
 
 def _joined(a: Segment, b: Segment) -> Segment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rsdecode.core.segment import Boundary
+from rsdecode.core.segment import Boundary, StepReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -65,6 +65,10 @@ class StepText:
     ids: list[int] = field(default_factory=list[int])
     text: str = ""
     _lengths: list[int] = field(default_factory=list[int])
+    _reader: StepReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reader = self.boundary.reader()
 
     def add(self, token: int) -> bool:
         """Append a token; True when the step is complete.
@@ -73,11 +77,12 @@ class StepText:
         the step's only token): ids and text always agree, and nothing is tokenised again.
         """
         self.ids.append(token)
-        self.text += self.detokenizer.add(token)
+        new = self.detokenizer.add(token)
+        self.text += new
         self._lengths.append(len(self.text))
         if self.boundary.tokens and len(self.ids) >= self.boundary.tokens:
             return True
-        end = self.boundary.end(self.text) if self.boundary.stops else None
+        end = self._reader.add(new) if self.boundary.stops else None
         if end is None:
             return False
         if self.text[end:].strip():
