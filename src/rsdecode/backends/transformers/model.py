@@ -109,6 +109,11 @@ class LocalModel:
         """Fingerprint of the tokenizer; models that share it exchange token ids."""
         return self._prompts.vocabulary
 
+    @property
+    def load(self) -> int:
+        """Requests that are being served or wait, up to a full batch; 0 when idle."""
+        return self._engine.load
+
     async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         """Serve each request; replies in the order of the requests."""
         return await self._write(requests, None)
