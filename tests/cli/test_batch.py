@@ -324,3 +324,32 @@ def test_a_data_set_and_a_limit(tmp_path: Path) -> None:
     assert main([*given, *models]) == 0  # goes on, with nothing left to do
     assert output.read_bytes() == before
     assert main(["solve", "--input", "abacus:nothing", "--json", *models]) == 2
+
+
+def test_conversations_are_told_apart_by_all_their_messages(
+    rsd: Rsd, models: list[str], tmp_path: Path
+) -> None:
+    """The last question is the same; what was said before is not."""
+
+    def entry(before: str) -> dict[str, Any]:
+        turns = [("user", before), ("assistant", "Yes."), ("user", "Why?")]
+        said = [{"role": role, "content": content} for role, content in turns]
+        return {"id": "a", "messages": said, "system": "Be brief.", "level": 3}
+
+    path = tmp_path / "in.json"
+    path.write_text(json.dumps([entry("Is it 4?")]))
+    call = ["solve", "--input", "in.json", "--output", "out.jsonl", *models]
+    result = rsd(*call)
+    assert result.code == 0
+    assert result.err.count("keys that are not read") == 1
+    assert "'level' (line 1)" in result.err
+    [record] = read_lines(tmp_path / "out.jsonl")
+    assert record["question"] == "Why?"
+    assert [m["role"] for m in record["messages"]] == ["system", "user", "assistant", "user"]
+    before = (tmp_path / "out.jsonl").read_bytes()
+    assert rsd(*call).code == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+    path.write_text(json.dumps([entry("Is it 5?")]))
+    refused = rsd(*call)
+    assert refused.code == 2
+    assert "another question of id 'a'" in refused.err

@@ -14,7 +14,7 @@ from rsdecode.config.build import ModelBuilder, build_method, build_models, buil
 from rsdecode.core.budget import Budget
 from rsdecode.core.errors import ConfigError, ModelLoadError, OutOfMemory, RsdError
 from rsdecode.core.protocols import LanguageModel, RewardModel
-from rsdecode.core.types import Role
+from rsdecode.core.types import Message, Role
 from rsdecode.core.weighting import BinaryStep, Clipping, Constant, Logistic, Sigmoidal
 from rsdecode.methods import RSD, Single
 
@@ -262,3 +262,17 @@ def test_a_missing_library_names_the_extra(
     with pytest.raises(ConfigError) as error:
         build_models(config(method="draft", draft="hf:a/b"))
     assert f"pip install 'rsdecode[{extra}]'" in str(error.value)
+
+
+def test_a_system_message_of_the_questions_own_takes_the_place_of_ours() -> None:
+    ours = config(prompt__system="ours")
+    said = (Message("user", "a"), Message("assistant", "b"))
+    own = (Message("system", "own"), *said)
+    question = Message("user", "q")
+    assert build_problem(ours, "q").messages == (Message("system", "ours"), question)
+    assert build_problem(ours, "q", before=said).messages == (
+        Message("system", "ours"),
+        *said,
+        question,
+    )
+    assert build_problem(ours, "q", before=own).messages == (*own, question)

@@ -19,7 +19,7 @@ from rsdecode.evals.datasets import is_dataset, load_dataset
 from rsdecode.evals.datasets.lines import BadLine, Question, read_questions
 from rsdecode.results.line_writer import run_until_failure
 from rsdecode.results.lines import Key
-from rsdecode.results.output_file import OutputFile, RunKey
+from rsdecode.results.output_file import OutputFile, RunKey, asked_text
 from rsdecode.session.job import Job
 
 Sink = Callable[[dict[str, Any], Trajectory], None]
@@ -61,8 +61,13 @@ def solve_file(
 def _questions(source: Path, limit: int | None) -> tuple[list[Question], list[BadLine]]:
     if is_dataset(str(source)):
         problems = load_dataset(str(source), limit)
-        return [Question(p.id, p.question, p.answer) for p in problems], []
-    return read_questions(source, limit)
+        return [Question(p.id, p.question, p.answer, p.messages[:-1]) for p in problems], []
+    unused: dict[str, int] = {}
+    questions, bad = read_questions(source, limit, unused)
+    if unused:
+        names = ", ".join(f"{key!r} (line {line})" for key, line in sorted(unused.items()))
+        print_warning(f"{source}: keys that are not read, each with its first line: {names}")
+    return questions, bad
 
 
 def _solve_into(
@@ -80,11 +85,16 @@ def _solve_into(
     try:
         tell_damage(file.found, str(output))
         run = RunKey(config_hash(config), config.run.seed)
-        done = file.done(run, {question.id: question.text for question in questions})
+        by_id = {question.id: question for question in questions}
+        asked = {id: asked_text(q.text, q.conversation) for id, q in by_id.items()}
+        done = file.done(run, asked)
 
         def append(record: dict[str, Any], trajectory: Trajectory) -> None:
             problem = trajectory.problem
-            file.append({"question": problem.question, "reference": problem.answer, **record})
+            messages = by_id[problem.id].conversation
+            said = {"messages": messages} if messages else {}
+            question = {"question": problem.question, **said, "reference": problem.answer}
+            file.append({**question, **record})
 
         return _solve(config, questions, done, [append, *sinks], file)
     finally:

@@ -40,7 +40,13 @@ class Runtime:
 
     def jobs(self, question: Question) -> list[Job]:
         """One job for each sample of a question."""
-        problem = build_problem(self.config, question.text, id=question.id, answer=question.answer)
+        problem = build_problem(
+            self.config,
+            question.text,
+            id=question.id,
+            answer=question.answer,
+            before=question.before,
+        )
         run = self.config.run
         return [
             Job(problem, self.method, run.seed, sample, run.timeout_s)

@@ -16,7 +16,7 @@ from rsdecode.config.served import reward_settings
 from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
 from rsdecode.core.errors import ConfigError, ModelLoadError, RsdError
 from rsdecode.core.protocols import Closeable, LanguageModel, Models, RewardModel
-from rsdecode.core.types import Problem, Role
+from rsdecode.core.types import Message, Problem, Role
 from rsdecode.methods import Method
 
 if TYPE_CHECKING:
@@ -47,10 +47,26 @@ def build_method(config: RunConfig) -> Method:
 
 
 def build_problem(
-    config: RunConfig, question: str, *, id: str = "0", answer: str | None = None
+    config: RunConfig,
+    question: str,
+    *,
+    id: str = "0",
+    answer: str | None = None,
+    before: Sequence[Message] = (),
 ) -> Problem:
-    """A question with the configured system message."""
-    return Problem.ask(question, id=id, answer=answer, system=config.system_prompt)
+    """A question with the configured system message.
+
+    Args:
+        config: of the run.
+        question: its text.
+        id: of the problem.
+        answer: the reference.
+        before: what was said before it; a system message at its start takes the place of ours.
+    """
+    system = config.system_prompt
+    first = bool(system) and not (before and before[0].role == "system")
+    head = [Message("system", system)] if system and first else []
+    return Problem(id, (*head, *before, Message("user", question)), answer)
 
 
 def build_models(

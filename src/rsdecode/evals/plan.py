@@ -164,4 +164,10 @@ def _prompted(config: RunConfig, entry: Dataset) -> RunConfig:
 
 
 def _asked(config: RunConfig, problem: Problem) -> Problem:
-    return build_problem(config, problem.question, id=problem.id, answer=problem.answer)
+    return build_problem(
+        config,
+        problem.question,
+        id=problem.id,
+        answer=problem.answer,
+        before=problem.messages[:-1],
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -95,6 +96,11 @@ def _locked(path: Path, name: str) -> FileLock:
     return FileLock(path.with_name(f".lock-{path.name}"), name)
 
 
+def asked_text(question: Any, messages: Any) -> Any:
+    """What tells questions apart: the text or, where there is more, the whole conversation."""
+    return json.dumps(messages) if messages else question
+
+
 def _difference(record: Mapping[str, Any], run: RunKey, questions: Mapping[str, str]) -> str | None:
     """How a result differs from what this run would give."""
     if record.get("config_hash") != run.config_hash:
@@ -102,6 +108,7 @@ def _difference(record: Mapping[str, Any], run: RunKey, questions: Mapping[str, 
     if record.get("seed") != run.seed:
         return f"seed {record.get('seed')!r}, here {run.seed!r}"
     asked = questions.get(str(record["id"]))
-    if asked is not None and record.get("question") != asked:
+    here = asked_text(record.get("question"), record.get("messages"))
+    if asked is not None and here != asked:
         return f"another question of id {record['id']!r}"
     return None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from rsdecode.core.errors import InputError
 from rsdecode.evals.datasets.choices import choices
+from rsdecode.evals.datasets.conversation import with_conversation
 from rsdecode.evals.datasets.entry import Dataset, HubSource, Item, RawQuestion, fields
 from rsdecode.evals.grading.verdict import AnswerKind
 
@@ -31,10 +33,11 @@ def _gaokao(row: RawQuestion) -> Item:
 
 def _own(row: RawQuestion) -> Item:
     """A row of one's own file, with choices or without; it needs an answer to be graded by."""
+    row, before = with_conversation(row)
     item = (_WITH_CHOICES if "choices" in row else _OPEN)(row)
     if item is None or not item.answer:
         raise InputError('the "answer" is empty: there is nothing to grade by')
-    return item
+    return replace(item, before=before)
 
 
 def own_file(name: str) -> Dataset:

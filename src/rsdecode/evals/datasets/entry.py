@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from rsdecode.config.schema import STEP_BY_STEP
 from rsdecode.core.errors import InputError
+from rsdecode.core.types import Message
 from rsdecode.evals.datasets.lines import answer_text, check_question, question_text
 from rsdecode.evals.grading.notation import final_answer
 from rsdecode.evals.grading.verdict import AnswerKind
@@ -44,12 +45,14 @@ class Item:
         answer: the final answer, or the text of the right choice; "" where there is none.
         id: of the row's own, where it has one.
         wrong: the other choices, of a multiple-choice question.
+        before: the messages before the question.
     """
 
     question: str
     answer: str
     id: str | None = None
     wrong: tuple[str, ...] = ()
+    before: tuple[Message, ...] = ()
 
 
 Reader = Callable[[RawQuestion], Item | None]

@@ -11,6 +11,24 @@ from pathlib import Path
 from typing import Any, cast
 
 from rsdecode.core.errors import ConfigError, InputError
+from rsdecode.core.types import Message
+from rsdecode.evals.datasets.conversation import with_conversation
+
+READ = frozenset(
+    {
+        "id",
+        "ID",
+        "question",
+        "problem",
+        "Question",
+        "Body",
+        "answer",
+        "Answer",
+        "messages",
+        "system",
+    }
+)
+"""Keys of a question that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +37,21 @@ class Question:
 
     Attributes:
         answer: the reference answer, carried to the output.
+        before: the messages before the question.
     """
 
     id: str
     text: str
     answer: str | None = None
+    before: tuple[Message, ...] = ()
+
+    @property
+    def conversation(self) -> list[dict[str, str]]:
+        """All messages as JSON objects, the question last; empty for a question alone."""
+        if not self.before:
+            return []
+        messages = [*self.before, Message("user", self.text)]
+        return [{"role": message.role, "content": message.content} for message in messages]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +62,19 @@ class BadLine:
     reason: str
 
 
-def read_questions(path: Path, limit: int | None = None) -> tuple[list[Question], list[BadLine]]:
-    """Read a file of `{"id"?, "question", "answer"?}` lines.
+def read_questions(
+    path: Path, limit: int | None = None, unused: dict[str, int] | None = None
+) -> tuple[list[Question], list[BadLine]]:
+    """Read a file of `{"id"?, "question", "answer"?}` lines, or a `.json` file with a list of them.
 
     The question may be called `problem`, or be `Body` and `Question` as in SVAMP (whose `ID` and
-    `Answer` are read too). The id defaults to the line number. Empty lines are skipped.
+    `Answer` are read too); `messages` and `system` are what was said before it. The id defaults to
+    the line number. Empty lines are skipped.
 
     Args:
         path: of the file.
         limit: read no further than the line of the last of so many questions; None for all.
+        unused: is given the keys that are not read, and the line of the first of each.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -52,7 +84,11 @@ def read_questions(path: Path, limit: int | None = None) -> tuple[list[Question]
     first_seen: dict[str, int] = {}
     for number, line in read_lines(path):
         try:
-            question = read_question(line, number)
+            entry = read_object(line)
+            question = as_question(entry, number)
+            if unused is not None:
+                for key in entry.keys() - READ:
+                    unused.setdefault(key, number)
             if question.id in questions:
                 before = first_seen[question.id]
                 raise InputError(f"the id {question.id!r} was given before, in line {before}")
@@ -69,14 +105,33 @@ def read_questions(path: Path, limit: int | None = None) -> tuple[list[Question]
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a file that are not empty, with their numbers.
 
+    A list in a `.json` file is read as if each of its entries were a line.
+
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: the file cannot be read, or is no JSON.
     """
+    if path.suffix == ".json" and (entries := _entries(path)) is not None:
+        yield from ((at, json.dumps(entry).encode()) for at, entry in enumerate(entries, start=1))
+        return
     with _readable(path), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if text.strip():
                 yield number, text.rstrip(b"\n")
+
+
+def _entries(path: Path) -> list[Any] | None:
+    """The entries of a JSON list; None where a file starts with anything else, such as a line."""
+    with _readable(path), path.open("rb") as file:
+        start = b""
+        while not start and (chunk := file.read(1 << 10)):
+            start = chunk.removeprefix(b"\xef\xbb\xbf").lstrip()
+        if not start.startswith(b"["):
+            return None
+        try:
+            return cast("list[Any]", json.loads(start + file.read()))
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{path}: not JSON: {error}") from None
 
 
 def file_digest(path: Path, mark: bytes) -> tuple[str, bool]:
@@ -110,13 +165,25 @@ def read_question(line: bytes, number: int) -> Question:
     Raises:
         InputError: it is not UTF-8, not a JSON object, or has no question.
     """
-    entry = read_object(line)
+    return as_question(read_object(line), number)
+
+
+def as_question(entry: Mapping[str, Any], number: int) -> Question:
+    """The question of an object.
+
+    Raises:
+        InputError: it has none, or one that is not text alone.
+    """
+    entry, before = with_conversation(entry)
     text = check_question(question_text(entry))
     id = next((entry[k] for k in ("id", "ID") if entry.get(k) is not None), number)
     if isinstance(id, bool) or not isinstance(id, (str, int)) or id == "":
         raise InputError(f"the id {id!r} must be a text or a whole number")
     return Question(
-        check_text(str(id)), text, answer_text(entry.get("answer", entry.get("Answer")))
+        check_text(str(id)),
+        text,
+        answer_text(entry.get("answer", entry.get("Answer"))),
+        tuple(Message(message.role, check_text(message.content)) for message in before),
     )
 
 

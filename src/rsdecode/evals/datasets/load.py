@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from rsdecode.core.errors import ConfigError, InputError
-from rsdecode.core.types import Problem
+from rsdecode.core.types import Message, Problem
 from rsdecode.evals.datasets.catalogue import DATASETS, own_file
 from rsdecode.evals.datasets.choices import lettered
 from rsdecode.evals.datasets.entry import Dataset, Item, RawQuestion
@@ -150,7 +150,7 @@ def _problems(
         question, answer = item.question, item.answer
         if item.wrong:
             question, answer = lettered(item, f"{seed} {id}")
-        yield Problem.ask(question, id=id, answer=answer)
+        yield Problem(id, (*item.before, Message("user", question)), answer)
 
 
 def _id(entry: Dataset, item: Item, number: int) -> str:
