@@ -32,6 +32,7 @@ def test_the_hash_is_sixteen_hex_digits_and_stable() -> None:
         {"boundary": "newline"},
         {"budget": 0.2},
         {"prompt__system": "x"},
+        {"prompt__template": {"enable_thinking": False}},
         {"engine__dtype": "float32"},
         {"engine__max_context": 64},
     ],

@@ -80,3 +80,12 @@ def test_patience_is_configured_and_changes_no_answer() -> None:
     assert config_hash(config(draft_tokenizer=DRAFT)) != config_hash(config())
     with pytest.raises(ConfigError, match=r"http\.attempts 0"):
         config(http__attempts=0)
+
+
+def test_template_arguments_reach_served_models() -> None:
+    given = {"enable_thinking": False}
+    models = build_models(config(method="draft", draft_tokenizer=DRAFT, prompt__template=given))
+    models.close()
+    assert isinstance(models.draft, ServedModel)
+    [note] = models.notes()
+    assert note.startswith("m: prompt.template sets enable_thinking, which the chat template never")

@@ -40,6 +40,7 @@ def key(
         {"sampling": {"draft": {"temperature": 0.5}}},
         {"prompt": {"system": "Think."}},
         {"prompt": {"plain": "Q: {question}"}},
+        {"prompt": {"template": {"enable_thinking": False}}},
         {"target": "hf:nobody/nothing"},
         {"reward": {"spec": "arithmetic"}},
         {"reward": {"kind": "value-head"}},

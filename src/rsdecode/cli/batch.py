@@ -9,6 +9,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from rsdecode.cli.language import tell_unreadable
 from rsdecode.cli.messages import InterruptedRun, print_error, print_note, print_warning
 from rsdecode.cli.progress import RunProgress, tell_damage
 from rsdecode.cli.runtime import Runtime, loaded
@@ -116,6 +117,7 @@ def _solve(
             file.begin()
         print_note(progress.summary())
         return 0
+    tell_unreadable([config], (question.text for question in questions))
     with loaded(config) as runtime:
         if file is not None:
             file.begin()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from rsdecode.cli.language import tell_unreadable
 from rsdecode.cli.messages import InterruptedRun, print_note, print_warning
 from rsdecode.cli.options import RunOptions, with_run_options
 from rsdecode.core.errors import ConfigError
@@ -151,6 +152,8 @@ def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
         return 0
     for warning in dict.fromkeys(w for task, _ in waiting for w in task.config.warnings()):
         print_warning(warning)
+    asked = (job.problem.question for task, _ in waiting for job in task.jobs)
+    tell_unreadable((task.config for task, _ in waiting), asked)
     with loading(config) as reporter:
         models = build_models(config, [task.method for task, _ in waiting], reporter)
     try:

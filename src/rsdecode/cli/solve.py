@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rsdecode.cli.language import tell_unreadable
 from rsdecode.cli.messages import print_error
 from rsdecode.cli.options import JsonOption, RunOptions, with_run_options
 from rsdecode.config import RunConfig
@@ -88,6 +89,7 @@ def solve_question(config: RunConfig, text: str, *, to_stdout: bool) -> int:
                     trace.end(trajectory, runtime.models.shapes())
         return 1 if failed else 0
 
+    tell_unreadable([config], [text])
     with loaded(config) as runtime:
         return asyncio.run(run(runtime))
 

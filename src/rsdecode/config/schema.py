@@ -383,10 +383,18 @@ class RunConfig(_Part):
         return None if self._writers_are_abacus else STEP_BY_STEP
 
     @property
-    def _writers_are_abacus(self) -> bool:
+    def family_writers(self) -> tuple[str, ...]:
+        """Which of draft and target, if the method needs them, are of the embedded family."""
+        return tuple(spec for spec in self._writers if parse_model_spec(spec).is_abacus)
+
+    @property
+    def _writers(self) -> list[str]:
         specs = {Role.DRAFT: self.draft, Role.TARGET: self.target}
-        writers = [spec for role, spec in specs.items() if role in self.roles]
-        return all(parse_model_spec(spec).is_abacus for spec in writers)
+        return [spec for role, spec in specs.items() if role in self.roles]
+
+    @property
+    def _writers_are_abacus(self) -> bool:
+        return len(self.family_writers) == len(self._writers)
 
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant."""

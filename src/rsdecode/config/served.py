@@ -46,7 +46,7 @@ def served_language_model(
     transport = _transport(spec, role, config, own=own)
     name = transport.address.name
     place = tokenizer or tokenizer_place(role, config) or (name if os.path.isdir(name) else None)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"template": config.prompt.template}
     if config.prompt.plain is not None:
         options["plain_prompt"] = config.prompt.plain
     if place is not None:

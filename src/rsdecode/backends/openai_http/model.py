@@ -63,8 +63,8 @@ class ServedModel:
         tokenizer: of the served model.
         plain_prompt: with `{question}`, for models without a chat template.
         shape: of the served model, where known, for FLOPs.
-        template: arguments of the chat template, such as `enable_thinking`, for servers that render
-            conversations themselves.
+        template: arguments of the chat template, such as `enable_thinking`, whether it is rendered
+            here or by the server.
     """
 
     def __init__(
@@ -136,7 +136,8 @@ class ServedModel:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of results must know; complete once requests were served."""
-        return tuple(self._notes)
+        rendered = (f"{self._transport.address.name}: {note}" for note in self._renderer.notes)
+        return (*rendered, *self._notes)
 
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""

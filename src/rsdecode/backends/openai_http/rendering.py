@@ -32,7 +32,7 @@ class Renderer:
         tokenizer: of the model; None where it is not known.
         plain_prompt: with `{question}`, for models without a chat template.
         name: what the servers call the model.
-        template: arguments of the chat template, for servers that render.
+        template: arguments of the chat template, whoever renders.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Renderer:
         name: str,
         template: Mapping[str, object],
     ) -> None:
-        self._prompts = None if tokenizer is None else Prompts(tokenizer, plain_prompt)
+        self._prompts = None if tokenizer is None else Prompts(tokenizer, plain_prompt, template)
         self._plain_prompt = plain_prompt
         self._name = name
         self._template = template
@@ -53,6 +53,11 @@ class Renderer:
     def vocabulary(self) -> str | None:
         """Fingerprint of the tokenizer."""
         return None if self._prompts is None else self._prompts.vocabulary
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What one would not expect of prompts that are rendered here."""
+        return () if self._prompts is None else self._prompts.notes
 
     @property
     def trial(self) -> tuple[int, ...] | None:
