@@ -28,7 +28,12 @@ def writer(folder: Path, template: str, **config: Any) -> str:
 
 
 def classifier(
-    folder: Path, *, separator: str = "\n", labels: dict[int, str] | None = None, context: int = 0
+    folder: Path,
+    *,
+    separator: str = "\n",
+    labels: dict[int, str] | None = None,
+    context: int = 0,
+    stated: str = "\n",
 ) -> str:
     """The family's reward model as a token classifier of two labels; gives its spec.
 
@@ -37,6 +42,7 @@ def classifier(
         separator: one token, after which its rewards are to be read.
         labels: of its two outputs; the second one is that of right steps.
         context: tokens that it reads at most; as many as before by default.
+        stated: the separator that its config.json states.
     """
     source = model_path("prm")
     folder.mkdir()
@@ -54,7 +60,10 @@ def classifier(
     save_file({n: t.contiguous() for n, t in tensors.items()}, folder / "model.safetensors")
     words.save_pretrained(folder)
     shutil.copy(source / "config.json", folder)
-    changes: dict[str, Any] = {"architectures": ["Qwen2ForTokenClassification"]}
+    changes: dict[str, Any] = {
+        "architectures": ["Qwen2ForTokenClassification"],
+        "rsd_reward": {"separator": stated},
+    }
     if labels is not None:
         changes |= {"id2label": labels, "label2id": {name: i for i, name in labels.items()}}
     if context:

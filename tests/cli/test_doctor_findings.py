@@ -93,6 +93,7 @@ def test_a_wrong_separator(rsd: Rsd, tmp_path: Path) -> None:
     [warning] = warnings(rsd, "--reward", reward)
     assert "hardly less reward" in warning
     assert "separator" in warning
+    assert warnings(rsd, "--reward", reward, "--reward-separator", "\n\n") == []
 
 
 def test_a_reward_model_with_a_short_context(rsd: Rsd, tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_a_reward_model_with_a_short_context(rsd: Rsd, tmp_path: Path) -> None:
 
 
 def test_warnings_are_shown_and_do_not_fail(rsd: Rsd, tmp_path: Path) -> None:
-    reward = checkpoints.classifier(tmp_path / "prm", context=700)
+    reward = checkpoints.classifier(tmp_path / "prm", labels=LABELS, context=700)
     shown = rsd("doctor", *SHORT, "--reward", reward)
     assert shown.code == 0
     assert "\nwarning: a question and an answer of --max-tokens 1024 do not fit" in shown.out

@@ -154,3 +154,21 @@ def test_a_template_that_drops_the_reply_is_an_error():
     words.chat_template = "{{ messages[0].content }}"
     with pytest.raises(ModelLoadError, match="leaves out the assistant's reply"):
         ChatAnswerFormat(Vocabulary(words))
+
+
+@pytest.mark.parametrize(
+    "make", [ValueHeadFormat, QwenPrmFormat, SeparatorFormat, ShepherdFormat, ChatTurnsFormat,
+             ChatAnswerFormat]
+)  # fmt: skip
+def test_what_questions_and_steps_spell_stays_text(make):
+    """`<extra_0>` in a step would be one more mark, `<|im_end|>` in a question its end."""
+    words = tokenizer()
+    form = make(Vocabulary(words))
+    special = {i: t.content for i, t in words.added_tokens_decoder.items() if t.special}
+    texts = "".join(special.values())
+
+    def controls(question: str, step: str) -> int:
+        read = form.prompt_ids([Message("user", question)]) + form.step_ids(step, 0)
+        return sum(index in special for index in read)
+
+    assert controls(f"Print {texts}!", f"It is {texts}.") == controls("Print!", "It is.")

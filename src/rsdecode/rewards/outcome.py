@@ -55,11 +55,11 @@ class ChatAnswerFormat:
 
     def prompt_ids(self, messages: Sequence[Message]) -> Ids:
         """The conversation up to the reply (see `Format`)."""
-        return self._vocabulary.ids(self._vocabulary.chat(messages, reply=True))
+        return self._vocabulary.chat_ids(messages, reply=True)
 
     def step_ids(self, text: str, index: int) -> Ids:
         """A step as it is (see `Format`)."""
-        return self._vocabulary.ids(text)
+        return self._vocabulary.text_ids(text)
 
 
 def load_outcome(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:

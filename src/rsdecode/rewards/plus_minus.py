@@ -63,14 +63,14 @@ class ShepherdFormat:
 
     def prompt_ids(self, messages: Sequence[Message]) -> Ids:
         """The question (see `Format`)."""
-        return self._vocabulary.ids(f"{self._vocabulary.bos}{question_of(messages)}")
+        return self._vocabulary.enclosed_ids(self._vocabulary.bos, question_of(messages))
 
     def step_ids(self, text: str, index: int) -> Ids:
         """A step and its mark (see `Format`)."""
         text = text.strip()
         numbered = text if _NUMBERED.match(text) else f"Step {index + 1}: {text}"
         lead = "\n" if index else " "
-        return (*self._vocabulary.ids(lead + numbered), *self.mark_ids)
+        return (*self._vocabulary.text_ids(lead + numbered), *self.mark_ids)
 
 
 class ChatTurnsFormat:
@@ -105,12 +105,12 @@ class ChatTurnsFormat:
 
     def prompt_ids(self, messages: Sequence[Message]) -> Ids:
         """The chat up to the question's end (see `Format`)."""
-        return self._vocabulary.ids(self._before + question_of(messages).strip())
+        return self._vocabulary.enclosed_ids(self._before, question_of(messages).strip())
 
     def step_ids(self, text: str, index: int) -> Ids:
         """A step's turn, up to where the reply starts (see `Format`)."""
         lead = self._between if index else " "
-        return self._vocabulary.ids(f"{lead}{text.strip()}{self._reply}")
+        return self._vocabulary.enclosed_ids(lead, text.strip(), self._reply)
 
 
 def load_plus_minus(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:

@@ -59,11 +59,11 @@ class QwenPrmFormat:
     def prompt_ids(self, messages: Sequence[Message]) -> Ids:
         """The chat up to the reply (see `Format`)."""
         turns = [Message("system", QWEN_SYSTEM), Message("user", question_of(messages))]
-        return self._vocabulary.ids(self._vocabulary.chat(turns, reply=True))
+        return self._vocabulary.chat_ids(turns, reply=True)
 
     def step_ids(self, text: str, index: int) -> Ids:
         """A step and its mark (see `Format`)."""
-        return (*self._vocabulary.ids(text.strip()), *self.mark_ids)
+        return (*self._vocabulary.text_ids(text.strip()), *self.mark_ids)
 
 
 class SeparatorFormat:
@@ -87,11 +87,11 @@ class SeparatorFormat:
     def prompt_ids(self, messages: Sequence[Message]) -> Ids:
         """The question (see `Format`)."""
         bos = self._vocabulary.ids(self._vocabulary.bos)
-        return (*bos, *self._vocabulary.ids(question_of(messages)))
+        return (*bos, *self._vocabulary.text_ids(question_of(messages)))
 
     def step_ids(self, text: str, index: int) -> Ids:
         """A step and its separator (see `Format`)."""
-        return (*self._vocabulary.ids(text.strip()), *self.mark_ids)
+        return (*self._vocabulary.text_ids(text.strip()), *self.mark_ids)
 
 
 def load_qwen_prm(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:

@@ -46,11 +46,11 @@ class ValueHeadFormat:
 
     def prompt_ids(self, messages: Sequence[Message]) -> Ids:
         """The question (see `Format`)."""
-        return self._vocabulary.ids(f"{self._vocabulary.bos}{question_of(messages)}\n")
+        return self._vocabulary.enclosed_ids(self._vocabulary.bos, question_of(messages), "\n")
 
     def step_ids(self, text: str, index: int) -> Ids:
         """A step and its mark (see `Format`)."""
-        return (*self._vocabulary.ids(text.strip()), *self.mark_ids)
+        return (*self._vocabulary.text_ids(text.strip()), *self.mark_ids)
 
 
 def load_value_head(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:

@@ -84,6 +84,18 @@ class Vocabulary:
         """
         return self.filled_ids(messages, lambda shielded: self.chat(shielded, reply=reply))
 
+    def enclosed_ids(self, before: str, text: str, after: str = "") -> Ids:
+        """The tokens of a text of others between two of ours; what it spells stays text.
+
+        Raises:
+            RequestError: the text is not valid Unicode.
+        """
+
+        def enclosed(safe: Sequence[Message]) -> str:
+            return f"{before}{safe[0].content}{after}"
+
+        return self.filled_ids([Message("user", text)], enclosed)
+
     def filled_ids(
         self, messages: Sequence[Message], render: Callable[[Sequence[Message]], str]
     ) -> Ids:
