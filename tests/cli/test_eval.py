@@ -309,3 +309,28 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
     answers = stored(tmp_path / "out")
     assert len(answers) == count
     assert answers == stored(tmp_path / "whole")
+
+
+def test_a_method_of_which_every_request_failed_has_no_accuracy(
+    rsd: Rsd, questions: list[str], tmp_path: Path
+) -> None:
+    code = "def score(question, steps): raise OSError('no such model')\n"
+    (tmp_path / "gone.py").write_text(code)
+    asked = [*questions[:-1], "python:gone:score", "--methods", "rsd,target", "--limit", "4"]
+    shown = rsd(*asked)
+    assert shown.code == 1
+    [row] = [line for line in shown.out.splitlines() if line.split()[:1] == ["rsd"]]
+    assert row.split()[1] == "-"
+    assert "rsd: every request failed, so there is no accuracy: " in shown.err
+    assert "no such model" in shown.err
+    stored = {m["method"]: m for m in json.loads(rsd(*asked, "--json").out)["methods"]}
+    assert stored["rsd"]["accuracy"] is None
+    assert stored["rsd"]["to_target"] is None
+    assert "no such model" in stored["rsd"]["failed"]
+    assert stored["target"]["accuracy"] is not None
+    assert stored["target"]["failed"] is None
+    assert rsd("report", "out").code == 0
+    text = Path("out/report.md").read_text()
+    assert "rsd on q.jsonl: every request failed, so there is no accuracy" in text
+    [line] = [line for line in text.splitlines() if line.startswith("| rsd | 4")]
+    assert line.split("|")[3].strip() == "–"

@@ -210,6 +210,7 @@ def test_every_number_comes_from_the_lines(
     record = summarise(cell).as_record()
     assert (record.pop("method"), record.pop("key")) == (method, cell.meta.key)
     assert record.pop("data") == cell.meta.data
+    assert record.pop("failed") is None
     shapes: Any = cell.meta.shapes
     expected = recomputed(lines[method], shapes)
     assert flat(record) == pytest.approx(flat(expected), rel=1e-9, nan_ok=True)

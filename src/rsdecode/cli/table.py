@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rsdecode.cli.messages import print_warning
 from rsdecode.results.comparison import ComparedMethod
 from rsdecode.results.stats import Interval
 
@@ -39,7 +40,7 @@ def print_compared(title: str, methods: Sequence[ComparedMethod]) -> None:
         summary, to_target = method.summary, method.to_target
         table.add_row(
             summary.method,
-            _accuracy(summary.accuracy),
+            "-" if summary.failed else _accuracy(summary.accuracy),
             _difference(to_target.difference) if to_target else "",
             _percent(summary.acceptance_rate),
             _percent(summary.draft_alone),
@@ -49,6 +50,10 @@ def print_compared(title: str, methods: Sequence[ComparedMethod]) -> None:
             _flops_text(summary.flops.exact, method.relative_flops["exact"]),
         )
     _print(table)
+    for method in methods:
+        if failed := method.summary.failed:
+            name = method.summary.method
+            print_warning(f"{name}: every request failed, so there is no accuracy: {failed}")
 
 
 def _count_text(count: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rsdecode.results.stats import Interval, paired_difference, paired_p_value
 from rsdecode.results.store import ResultSet
-from rsdecode.results.summary import Summary, summarise, verdicts
+from rsdecode.results.summary import Summary, failure_of, summarise, verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,12 @@ def compare_methods(result_sets: Sequence[ResultSet]) -> list[ComparedMethod]:
 
 
 def compare(ours: ResultSet, theirs: ResultSet) -> Comparison | None:
-    """Compare two methods on the answers that both have; None if there are none."""
+    """Compare two methods on the answers that both have; None if there are none.
+
+    A method of which every request failed has no answers.
+    """
+    if failure_of(ours.records) or failure_of(theirs.records):
+        return None
     right, their_right = verdicts(ours), verdicts(theirs)
     problems: defaultdict[str, list[int]] = defaultdict(list)
     for pair in sorted(right.keys() & their_right.keys()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -46,6 +47,8 @@ class Summary:
         flops_by_role: None where a model's shape is not known.
         latency: of single answers.
         seconds: wall time of the runs that made them (the sum, of shards).
+        failed: why, where every answer ended with an error, the most frequent reason; there is no
+            accuracy then.
     """
 
     data: str
@@ -65,6 +68,7 @@ class Summary:
     flops_by_role: Mapping[Role, Flops]
     latency: Latency
     seconds: float
+    failed: str | None = None
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -86,9 +90,9 @@ class Summary:
             "problems": self.problems,
             "answers": self.answers,
             "correct": self.correct,
-            "accuracy": self.accuracy.estimate,
-            "accuracy_low": self.accuracy.low,
-            "accuracy_high": self.accuracy.high,
+            "accuracy": None if self.failed else self.accuracy.estimate,
+            "accuracy_low": None if self.failed else self.accuracy.low,
+            "accuracy_high": None if self.failed else self.accuracy.high,
             "acceptance_rate": self.acceptance_rate,
             "token_acceptance_rate": self.token_acceptance_rate,
             "draft_alone": self.draft_alone,
@@ -99,6 +103,7 @@ class Summary:
             "flops_by_role": by_role,
             "latency": self.latency._asdict(),
             "seconds": self.seconds,
+            "failed": self.failed,
         }
 
 
@@ -137,7 +142,16 @@ def summarise(result_set: ResultSet) -> Summary:
         flops_by_role={r: flops(Ledger().charge(r, usage.of(r)), shapes) for r in Role},
         latency=Latency(*(percentile(seconds, p) for p in (50, 90, 99))),
         seconds=math.fsum(record["elapsed"] for record in records),
+        failed=failure_of(records),
     )
+
+
+def failure_of(records: Sequence[Record]) -> str | None:
+    """The most frequent reason, where every answer ended with an error; else None."""
+    if any(record["stop_reason"] != FinishReason.ERROR for record in records):
+        return None
+    reasons = Counter(str(record.get("error") or "a request failed") for record in records)
+    return next((reason for reason, _ in reasons.most_common(1)), None)
 
 
 def count_by_problem(records: Sequence[Record], counted: Sequence[bool]) -> list[tuple[int, int]]:

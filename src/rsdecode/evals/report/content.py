@@ -219,6 +219,8 @@ def _warnings(group: DataSetTable) -> list[str]:
 
 
 def _troubles(row: MethodRow) -> Iterator[str]:
+    if row.summary.failed:
+        yield f"every request failed, so there is no accuracy: {row.summary.failed}"
     answers, damaged = row.summary.answers, row.result_set.damaged
     failed = round(row.summary.failure_rate * answers)
     if answers < row.expected:

@@ -56,7 +56,8 @@ def featured(group: DataSetTable) -> MethodRow | None:
 
 def swept(group: DataSetTable) -> list[MethodRow]:
     """RSD rows by threshold, each threshold once."""
-    rows = {row.threshold: row for row in group.rows if row.threshold is not None}
+    known = [row for row in group.rows if not row.summary.failed]
+    rows = {row.threshold: row for row in known if row.threshold is not None}
     return [rows[threshold] for threshold in sorted(rows)]
 
 
@@ -90,7 +91,8 @@ def frontier(group: DataSetTable) -> Plot:
 
 
 def _costed(group: DataSetTable) -> list[MethodRow]:
-    return [row for row in group.rows if row.relative_flops["paper"] is not None]
+    costed = (row for row in group.rows if row.relative_flops["paper"] is not None)
+    return [row for row in costed if not row.summary.failed]
 
 
 def _cost(row: MethodRow) -> float:

@@ -89,7 +89,7 @@ def paper_table(group: DataSetTable) -> Table | None:
     for row in group.rows:
         theirs = [f"{f.accuracy:.1f} ({f.method}, {f.models})" for f in row.paper]
         if theirs:
-            rows.append([row.label, interval_text(row.summary.accuracy), ", ".join(theirs)])
+            rows.append([row.label, _accuracy(row), ", ".join(theirs)])
     if not rows:
         return None
     return Table(
@@ -123,6 +123,10 @@ def ratio_text(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3f}x"
 
 
+def _accuracy(row: MethodRow) -> str:
+    return NOTHING if row.summary.failed else interval_text(row.summary.accuracy)
+
+
 def _result(row: MethodRow) -> list[str]:
     summary, against = row.summary, row.to_target
     return [
@@ -130,7 +134,7 @@ def _result(row: MethodRow) -> list[str]:
         f"{summary.answers}"
         if summary.answers == row.expected
         else f"{summary.answers} of {row.expected}",
-        interval_text(summary.accuracy),
+        _accuracy(row),
         NOTHING if against is None else interval_text(against.difference, signed=True),
         NOTHING if against is None else f"{against.p_value:.3g}",
         share_text(summary.acceptance_rate),
