@@ -139,12 +139,12 @@ def compare_graders(graded: list[tuple[Check, Verdict]]) -> None:
 
 def math_verify_alone(check: Check) -> bool:
     """The verdict of math-verify with its defaults, the reference set as a formula."""
-    from math_verify import parse, verify
+    import math_verify
 
+    library: Any = math_verify
     reference = check.reference
-    gold: Any = parse(reference if "$" in reference else f"${reference}$")
-    answer: Any = parse(check.text)
-    return verify(gold, answer)
+    gold = library.parse(reference if "$" in reference else f"${reference}$")
+    return bool(library.verify(gold, library.parse(check.text)))
 
 
 def report(name: str, graded: list[tuple[Check, Verdict]], seconds: float) -> None:

@@ -42,10 +42,14 @@ TOKENS = 8
 
 
 class Poison(Boundary):
-    """A boundary that fails when it is asked where a step ends."""
+    """A boundary that fails at the first token."""
 
-    def end(self, text: str) -> int | None:
-        raise KeyError("poison")
+    def reader(self) -> Poison:
+        return self
+
+    def add(self, text: str) -> int | None:
+        """Fail."""
+        raise KeyError(f"poison {text!r}")
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,9 @@ def test_solve_says_which_file_keeps_what_is_there_and_goes_on(
     stored = [record["id"] for record in read_lines(output)]
     printed = [record["id"] for record in result.records]
     assert 0 < len(stored) < COUNT
-    assert stored == printed[: len(stored)]
-    assert len(printed) <= len(stored) + 1
+    both = min(len(stored), len(printed))  # the last one may be stored or printed alone
+    assert stored[:both] == printed[:both]
+    assert abs(len(stored) - len(printed)) <= 1
     ballast.unlink()
     again = run(*command, cwd=tmp_path)
     assert again.code == 0

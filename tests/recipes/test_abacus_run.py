@@ -46,7 +46,7 @@ def kill_once(out: Path, file: str) -> None:
 
 def finish(out: Path) -> str:
     process = start(out)
-    output = process.communicate(timeout=110)[0]
+    output = process.communicate(timeout=600)[0]
     assert process.returncode == 0, output
     return output
 

@@ -261,14 +261,17 @@ async def test_a_failure_is_answered_and_the_engine_goes_on() -> None:
     engine.close()
 
 
-class Unpreparable:
-    """A boundary that cannot be read: what a request's own mistake looks like to the engine."""
+class Poison(Boundary):
+    """A boundary that fails at the first token: what a request's own mistake looks like."""
 
-    tokens = 0
+    def reader(self) -> Any:
+        return self
 
-    @property
-    def stops(self) -> Any:
+    def add(self, text: str) -> int | None:
         raise KeyError("poison")
+
+
+POISON = Poison(("x",))
 
 
 class Uncopyable(SlotCache):
@@ -279,10 +282,9 @@ class Uncopyable(SlotCache):
 async def test_a_bad_request_fails_alone_and_leaves_no_slot_busy() -> None:
     model = tiny.causal_model()
     engine = make_engine(model, slots=2)
-    poison: Any = Unpreparable()
     for _ in range(3):
         good = [Decode(str(i), ids, 6) for i, ids in enumerate(prompts(4))]
-        bad = [Decode(f"bad {i}", (5, 6), 6, poison) for i in range(3)]
+        bad = [Decode(f"bad {i}", (5, 6), 6, POISON) for i in range(3)]
         replies = await asyncio.wait_for(engine.decode([*good, *bad]), 30)
         for job, reply in zip(good, replies, strict=False):
             assert isinstance(reply, Decoded)
@@ -416,13 +418,12 @@ def test_many_jobs_from_three_threads_with_cancellations_and_poison() -> None:
     alone = {
         ids: tuple(token for token in tiny.greedy(model, ids, 4) if token) for ids in set(some)
     }
-    poison: Any = Unpreparable()
     wrong: list[str] = []
 
     async def one(number: int, draw: random.Random) -> None:
         ids = some[number % len(some)]
         if number % 40 == 7:
-            [reply] = await engine.decode([Decode(f"p{number}", ids, 4, poison)])
+            [reply] = await engine.decode([Decode(f"p{number}", ids, 4, POISON)])
             if not isinstance(reply, Failed):
                 wrong.append(f"{number}: the poison was served")
             return
