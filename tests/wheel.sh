@@ -18,9 +18,9 @@ question="Ben has 24 buttons. Ben gets 3 packs of 15 buttons. Ben loses 19 of th
 "$rsd" solve "$question" --json | grep -q '"answer": "50"'
 "$rsd" demo --problems 20 > demo.txt
 grep -q "rsd" demo.txt
-"$folder/venv/bin/python" -c "
-import rsdecode
+QUESTION=$question "$folder/venv/bin/python" -c "
+import os, rsdecode
 with rsdecode.load() as rsd:
-    assert rsd.solve("""$question""").answer == '50'
+    assert rsd.solve(os.environ['QUESTION']).answer == '50'
 "
 echo "the wheel works: $(basename "$folder"/dist/*.whl)"
