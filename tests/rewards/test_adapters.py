@@ -129,7 +129,7 @@ def test_the_tokenizer_is_the_bases_or_the_adapters_own(tmp_path):
 
 
 def test_without_peft_the_message_says_adapter_base_and_remedy(tmp_path, monkeypatch):
-    path, _base, _ = causal(tmp_path)
+    path, _, _ = causal(tmp_path)
     real = builtins.__import__
 
     def absent(name: str, *rest: Any) -> Any:

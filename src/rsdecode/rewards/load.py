@@ -55,7 +55,9 @@ def load_reward_model(
     if chosen is RewardKind.VALUE_HEAD:
         source.checkpoint.find(f"{SUMMARY}.weight")  # before its mark is asked for
     settled = settle(chosen, settings, source.config, source.trained, path_or_id)
-    return _LOADERS[chosen](source, settled)
+    reward = _LOADERS[chosen](source, settled)
+    reward.warnings = settled.warnings
+    return reward
 
 
 def _detect(source: RewardCheckpoint) -> RewardKind:

@@ -30,6 +30,9 @@ class PrefixScorer:
         kind: name of the kind of reward model.
         shape: of the network, for FLOPs.
         reads: what else is read and how, for people: labels or signs, with their ids.
+
+    Attributes:
+        warnings: what is suspicious about how it is read.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class PrefixScorer:
         self.format = format
         self.kind = kind
         self.max_context = max_context
+        self.warnings: tuple[str, ...] = ()
         self._reads = dict(reads or {})
         self._reader = reader
         self._prompt_ids = lru_cache(CACHED_TEXTS)(format.prompt_ids)

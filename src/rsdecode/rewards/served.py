@@ -224,7 +224,7 @@ def load_served_reward(
     settled = settle(chosen, settings, config, trained, tokenizer)
     label = _label(chosen, config, settled, tokenizer)
     column = label.column or 0 if label else 0
-    return PrefixScorer(
+    reward = PrefixScorer(
         PoolingReader(transport, column, whole=chosen is RewardKind.OUTCOME),
         _FORMATS[chosen](Vocabulary(words), settled.mark or settled.separator or ""),
         max_context=context_length(config, words, max_context),
@@ -232,6 +232,8 @@ def load_served_reward(
         shape=_shape(chosen, config),
         reads=label.facts if label else None,
     )
+    reward.warnings = settled.warnings
+    return reward
 
 
 def _continued(usage: Usage, cached: int, read: int) -> Usage:

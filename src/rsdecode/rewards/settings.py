@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickletools
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +34,7 @@ class RewardSettings:
         good: the sign, or the label, of right steps.
         bad: that of wrong ones.
         trl: whether TRL's PRMTrainer made the checkpoint, whose label 1 is the right step.
+        warnings: settings that contradict the checkpoint.
     """
 
     mark: str | None = None
@@ -41,13 +42,14 @@ class RewardSettings:
     good: str | None = None
     bad: str | None = None
     trl: bool = False
+    warnings: tuple[str, ...] = ()
 
     def given(self) -> dict[str, str]:
         """The settings that are known."""
         return {name: getattr(self, name) for name in SETTINGS if getattr(self, name) is not None}
 
 
-SETTINGS = tuple(field.name for field in fields(RewardSettings) if field.name != "trl")
+SETTINGS = ("mark", "separator", "good", "bad")
 USED: Mapping[RewardKind, tuple[str, ...]] = {
     RewardKind.VALUE_HEAD: ("mark",),
     RewardKind.QWEN_PRM: ("mark", "good", "bad"),
@@ -97,12 +99,20 @@ def settle(
         )
     told = _of_config(config)
     separator = _of_trainer(trained)
-    parts = {"separator": separator} | _DEFAULTS.get(kind, RewardSettings()).given()
+    parts = _DEFAULTS.get(kind, RewardSettings()).given()
     if kind is RewardKind.VALUE_HEAD and _is_skywork(config):
         parts["mark"] = SKYWORK_MARK
+    if separator is not None:
+        told = {"separator": separator} | told
     parts |= told | given.given()
     known: dict[str, Any] = {n: parts[n] for n in USED[kind] if parts.get(n) is not None}
-    settled = replace(RewardSettings(trl=separator is not None), **known)
+    overruled = tuple(
+        f"reward.{name} {text!r} is set, but the checkpoint tells {told[name]!r}: leave it out, "
+        "unless the checkpoint is wrong"
+        for name, text in given.given().items()
+        if told.get(name, text) != text
+    )
+    settled = replace(RewardSettings(trl=separator is not None, warnings=overruled), **known)
     wanted = _WANTED.get(kind)
     if wanted and getattr(settled, wanted) is None:
         raise ModelLoadError(_untold(wanted, name))

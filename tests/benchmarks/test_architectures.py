@@ -1,0 +1,65 @@
+"""Families of transformers: `generate`'s tokens, or a refusal with its reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.architectures import Finding, Verdict, page, try_family
+from benchmarks.tiny_families import families
+from rsdecode.backends.transformers import families as checked
+from rsdecode.backends.transformers.families import EAGER
+
+
+@pytest.mark.parametrize("family", sorted(EAGER))
+def test_every_family_whose_own_attention_code_is_used_gives_generates_tokens(family):
+    finding = try_family(family)
+    assert (finding.verdict, finding.attention) == (Verdict.EQUAL, "eager"), finding.reason
+
+
+@pytest.mark.parametrize(
+    "family",
+    ["llama", "qwen3", "gemma3_text", "gpt2", "deepseek_v3", "minimax_m3_vl_text", "olmo2"],
+)
+def test_families_with_sdpa_give_generates_tokens(family):
+    finding = try_family(family)
+    assert (finding.verdict, finding.attention) == (Verdict.EQUAL, "sdpa"), finding.reason
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("gpt_neo", "code of its own"),
+        ("mamba", "recurrent state"),
+        ("qwen3_next", "recurrent state"),
+        ("lfm3", "conv layers, whose state cannot be rewound"),
+        ("llama4_text", "chunked_attention layers, whose masks this engine does not make"),
+        ("hrm_text", "cannot be run by this engine"),
+    ],
+)
+def test_what_would_differ_or_fail_is_refused_with_its_reason(family, reason):
+    finding = try_family(family)
+    assert finding.verdict is Verdict.REFUSED
+    assert reason in finding.reason
+
+
+def test_a_family_that_differs_is_found_at_load_even_if_it_were_listed(monkeypatch):
+    """GPT-Neo masks by itself and disregards our masks without a complaint."""
+    monkeypatch.setattr(checked, "EAGER", EAGER | {"gpt_neo"})
+    finding = try_family("gpt_neo")
+    assert finding.verdict is Verdict.REFUSED
+    assert "gives other outputs in this engine's cache" in finding.reason
+
+
+def test_all_decoder_only_families_are_tried():
+    named = families()
+    assert len(named) > 80
+    assert {"llama", "gpt_oss", "mpt", "mamba"} <= set(named)
+    assert not {"bert", "bart", "t5"} & set(named)
+
+
+def test_the_page_counts_and_names_the_version():
+    import transformers
+
+    text = page([Finding("a", "A", Verdict.EQUAL, "sdpa"), Finding("b", "B", Verdict.REFUSED)])
+    assert "1 equal, 1 refused, 0 differs, 0 not tried" in text
+    assert transformers.__version__ in text
