@@ -10,7 +10,6 @@ from rsdecode.config import RunConfig, config_hash, load_config
 from rsdecode.config.build import build_method
 from rsdecode.config.served import reward_settings
 from rsdecode.core.errors import ConfigError
-from rsdecode.evals.grading import AnswerKind
 from rsdecode.results.identity import result_key
 from rsdecode.rewards.settings import SETTINGS, RewardSettings
 
@@ -40,8 +39,7 @@ def test_a_yaml_file_gives_all_four(tmp_path: Path):
 def test_each_setting_belongs_to_the_results_key(setting):
     def key(config: RunConfig) -> str:
         method = build_method(config)
-        kind = AnswerKind.MATH
-        return result_key(config, method, name="rsd", data="d", kind=kind, problems=[])
+        return result_key(config, method, name="rsd", data="d", kind="math", content="c")
 
     plain, first, second = config(), config(**{setting: "+"}), config(**{setting: "-"})
     assert len({key(plain), key(first), key(second)}) == 3

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from rsdecode.cli.trials import try_reward
 from rsdecode.core.errors import ConfigError, ModelLoadError
 from rsdecode.rewards import load_reward_model
 from rsdecode.rewards.detect import RewardKind
@@ -222,3 +223,16 @@ def test_a_setting_that_the_kind_does_not_read_is_an_error_that_names_the_kind(k
     for setting in sorted(set(SETTINGS) - set(USED[kind])):
         with pytest.raises(ConfigError, match=rf"--reward-{setting}\) has no effect on a {kind} "):
             described(path, kind, **{setting: "x"})
+
+
+async def test_a_setting_against_what_the_checkpoint_tells_is_used_and_doctor_warns(tmp_path):
+    path, _ = tiny.save_classifier(tmp_path, "token", rsd_reward=None)
+    shutil.copy(TRL, path / "training_args.bin")
+    fine = load_reward_model(str(path), tiny.OPTIONS, None, RewardSettings(separator="\n\n"))
+    other = load_reward_model(str(path), tiny.OPTIONS, None, RewardSettings(separator="\n"))
+    assert fine.warnings == ()
+    for reward, warned in ((fine, False), (other, True)):
+        told = (await try_reward(reward)).warnings
+        against = " ".join(line for line in told if "the checkpoint tells" in line)
+        assert (r"'\n' is set, but the checkpoint tells '\n\n'" in against) == warned
+        reward.close()

@@ -80,6 +80,7 @@ async def try_reward(model: RewardModel) -> Tried:
             "model card and set `reward` accordingly (reward.kind and the keys beside it), or take "
             "another reward model"
         )
+        tried.warnings += getattr(model, "warnings", ())  # settings against the checkpoint
     return tried
 
 

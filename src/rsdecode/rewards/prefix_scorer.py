@@ -48,7 +48,7 @@ class PrefixScorer:
         self.shape = shape
         self.format = format
         self.kind = kind
-        self.max_context = max_context
+        self._max_context = max_context
         self.warnings: tuple[str, ...] = ()
         self._reads = dict(reads or {})
         self._reader = reader
@@ -61,7 +61,7 @@ class PrefixScorer:
             "kind": self.kind,
             "step mark": _with_ids(self.format.mark, self.format.mark_ids),
             **self._reads,
-            "context": f"{self.max_context} tokens",
+            "context": f"{self._max_context} tokens",
         }
 
     def end(self, session: str) -> None:
@@ -104,7 +104,7 @@ class PrefixScorer:
             ends.append(len(ids))
         ends = ends[-len(request.steps) :]
         closing = self.format.closing_ids
-        if len(ids) + len(closing) > self.max_context:
+        if len(ids) + len(closing) > self._max_context:
             return self._too_long(prompt, len(ids) + len(closing))
         if not closing:
             marks = tuple(end - 1 for end in ends)
@@ -130,11 +130,11 @@ class PrefixScorer:
         return Scored(tuple(rewards), usage)
 
     def _too_long(self, prompt: int, length: int) -> Failed:
-        error = PromptTooLong if prompt >= self.max_context else ContextFull
+        error = PromptTooLong if prompt >= self._max_context else ContextFull
         return Failed(
             error(
                 f"the question and its steps are {length} tokens for the reward model, which reads "
-                f"at most {self.max_context}: limit the answer's tokens, or choose a reward model "
+                f"at most {self._max_context}: limit the answer's tokens, or choose a reward model "
                 "with a longer context"
             )
         )
