@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -122,4 +126,30 @@ async def test_tokens_of_another_vocabulary_are_refused() -> None:
     [reply] = await target.verify([Verify(Context(Problem.ask("x").messages), foreign)])
     assert isinstance(reply, Failed)
     assert "vocabulary" in str(reply.error)
+    both.close()
+
+
+async def test_a_verdict_does_not_hold_up_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop goes on while a verdict is computed, however long that takes."""
+    both = models()
+    model: Any = both.target
+    context = Context(Problem.ask("x").messages)
+    [proposal] = await model.propose([Propose(context, 3, session="a")])
+    assert isinstance(proposal, Proposed)
+    judging, gone_on = threading.Event(), threading.Event()
+    verified = model._speculator.verified
+
+    def slow(*given: Any) -> Any:
+        judging.set()
+        assert gone_on.wait(20), "the loop stood still"
+        return verified(*given)
+
+    speculator = SimpleNamespace(verified=slow, verification_job=model._speculator.verification_job)
+    monkeypatch.setattr(model, "_speculator", speculator)
+    task = asyncio.create_task(model.verify([Verify(context, proposal, session="a")]))
+    while not judging.is_set():
+        await asyncio.sleep(0.01)
+    gone_on.set()
+    [reply] = await task
+    assert isinstance(reply, Verified)
     both.close()
