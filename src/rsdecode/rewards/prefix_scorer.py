@@ -8,12 +8,13 @@ from functools import lru_cache
 from itertools import islice
 
 from rsdecode.core.cost import ModelShape
-from rsdecode.core.errors import ContextFull, PromptTooLong, RewardError, RsdError
+from rsdecode.core.errors import ContextFull, PromptTooLong, RewardError
 from rsdecode.core.requests import Failed, Score, Scored
 from rsdecode.core.types import Usage
 from rsdecode.rewards.format import Format, Ids
 from rsdecode.rewards.reader import Marked, Reader, Rewards
 from rsdecode.rewards.requests import nothing_to_score
+from rsdecode.text.rendering import characters, render_all
 
 CACHED_TEXTS = 4096
 
@@ -78,20 +79,13 @@ class PrefixScorer:
 
     async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         """Score all requests in one batch; replies in their order."""
-        plans = [self._plan_or_fail(request) for request in requests]
+        plans = await render_all(self._plan, requests, _length)
         jobs = [job for plan in plans if not isinstance(plan, Failed) for job in plan]
         read = iter(await self._reader.read(jobs) if jobs else [])
         return [
             plan if isinstance(plan, Failed) else self._reply(list(islice(read, len(plan))))
             for plan in plans
         ]
-
-    def _plan_or_fail(self, request: Score) -> list[Marked] | Failed:
-        """A text that cannot be rendered fails its own request alone."""
-        try:
-            return self._plan(request)
-        except RsdError as error:
-            return Failed(error)
 
     def _plan(self, request: Score) -> list[Marked] | Failed:
         """The jobs that answer a request: one, or one per step where each needs its closing."""
@@ -146,3 +140,7 @@ def _with_ids(mark: str, ids: Ids) -> str:
         return mark
     word = "id" if len(ids) == 1 else "ids"
     return f"{mark} ({word} {' '.join(map(str, ids))})"
+
+
+def _length(request: Score) -> int:
+    return characters(request.context.messages, (*request.context.answer, *request.steps))

@@ -293,7 +293,7 @@ async def test_a_bad_request_fails_alone_and_leaves_no_slot_busy() -> None:
         assert errors == ["the model failed: KeyError: 'poison'"] * 3
         [empty] = await asyncio.wait_for(engine.prefill([Prefill("x", (1, 2), ())]), 30)
         assert isinstance(empty, Failed)
-        assert "could not be prepared: ValueError" in str(empty.error)
+        assert "positions []" in str(empty.error)
         [unknown] = await asyncio.wait_for(engine.decode([Decode("y", (1, 10**6), 2)]), 30)
         assert isinstance(unknown, Failed)
     assert engine.load == 0
@@ -303,7 +303,7 @@ async def test_a_bad_request_fails_alone_and_leaves_no_slot_busy() -> None:
 async def test_a_request_whose_slot_cannot_be_filled_fails_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rsdecode.backends.transformers.engine.SlotCache", Uncopyable)
+    monkeypatch.setattr("rsdecode.backends.transformers.passes.SlotCache", Uncopyable)
     engine = make_engine(tiny.causal_model(), slots=2)
     shared = tuple(range(1, 40))
     await decode(engine, [Decode("a", shared, 3)])

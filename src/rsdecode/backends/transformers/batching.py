@@ -13,6 +13,8 @@ CHUNK_TOKENS = 512
 """Tokens of one row in one forward pass at most; longer prompts take several."""
 READS_IN_TURN = 2
 """Passes over prompts between two tokens of the answers that are being written."""
+PATIENCE = 8
+"""Passes over other prompts that a prompt waits for before it is the next."""
 
 
 class Turns:
@@ -42,14 +44,25 @@ def chunk(row: Row) -> int:
 
 
 def _alike(rows: Sequence[Row]) -> list[Row]:
-    """The longest prompts, and those of similar length, as far as the budget of tokens goes."""
+    """The longest prompts, and those of similar length, as far as the budget of tokens goes.
+
+    One that has waited too long goes before the longest.
+    """
     ordered = sorted(rows, key=lambda row: (row.last_only, -len(row.pending)))
+    waited = max(ordered, key=lambda row: row.passed_over)
+    if waited.passed_over >= PATIENCE:
+        shorter = [row for row in ordered if len(row.pending) <= len(waited.pending)]
+        same = [row for row in shorter if row.last_only == waited.last_only and row is not waited]
+        ordered = [waited, *same]
     width, selected = chunk(ordered[0]), list[Row]()
+    for row in rows:
+        row.passed_over += 1
     for row in ordered:
         too_many = selected and (len(selected) + 1) * width > PREFILL_TOKENS
         if too_many or row.last_only != ordered[0].last_only or 2 * len(row.pending) < width:
             break
         selected.append(row)
+        row.passed_over = 0
     return selected
 
 

@@ -119,6 +119,8 @@ class SlotCache:
         length = min(-(-wanted // GROWTH) * GROWTH, max(self._max_context + 1, columns))
         for tensors in (self._keys, self._values):
             for layer, old in enumerate(tensors):
+                if old.shape[1] >= length:  # of an attempt for which the memory did not suffice
+                    continue
                 grown = old.new_zeros((old.shape[0], length, *old.shape[2:]))
                 grown[:, : old.shape[1]] = old
                 tensors[layer] = grown

@@ -22,18 +22,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from rsdecode.backends.transformers.batching import Row, Turns, chunk
-from rsdecode.backends.transformers.cache import SlotCache
-from rsdecode.backends.transformers.failures import model_failed, not_a_number, was_closed
+from rsdecode.backends.transformers.batching import Row, Turns
+from rsdecode.backends.transformers.failures import (
+    check_job,
+    model_failed,
+    not_a_number,
+    not_prepared,
+    was_closed,
+)
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.network import Network
-from rsdecode.backends.transformers.sampling import INVALID, sample
+from rsdecode.backends.transformers.passes import Computed, Fault, ForwardPasses
+from rsdecode.backends.transformers.sampling import INVALID, sample_apart
 from rsdecode.backends.transformers.serving import DecodeRow, PrefillRow
 from rsdecode.backends.transformers.slots import SlotTable
 from rsdecode.backends.transformers.tickets import Outbox, Ticket
 from rsdecode.backends.transformers.waiting_jobs import WaitingJobs
 from rsdecode.backends.transformers.worker import worker_for
-from rsdecode.core.errors import RequestError, RsdError
+from rsdecode.core.errors import RsdError
 from rsdecode.core.protocols import Show
 from rsdecode.core.requests import Failed
 from rsdecode.text.step_text import Detokenizer, StepText
@@ -43,7 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Job = TypeVar("Job", Decode, Prefill)
+Result = TypeVar("Result")
 
 
 class Engine:
@@ -75,7 +81,7 @@ class Engine:
         self._eos = eos
         self._slots = slots
         self._table = SlotTable(slots)
-        self._cache = SlotCache(slots, max_context)
+        self._passes = ForwardPasses(network, slots, max_context)
         self._inbox: SimpleQueue[Ticket | Callable[[], None]] = SimpleQueue()
         self._outbox = Outbox()
         self._waiting = WaitingJobs(slots)
@@ -89,7 +95,7 @@ class Engine:
     @property
     def cache_bytes(self) -> int:
         """Memory of the keys and values."""
-        return self._cache.nbytes
+        return self._passes.cache.nbytes
 
     async def decode(
         self, jobs: Sequence[Decode], show: Show | None = None
@@ -101,16 +107,39 @@ class Engine:
             show: takes new text of the job at a place, as each token comes. Joined, the texts of a
                 job are the text of its reply.
         """
-        return await self._serve(jobs, show)
+        return await self._serve(jobs, show=show)
 
     async def prefill(self, jobs: Sequence[Prefill]) -> list[Prefilled | Failed]:
         """Serve jobs that read; replies in their order."""
         return await self._serve(jobs)
 
-    async def _serve(self, jobs: Sequence[Job], show: Show | None = None) -> list[Any]:
+    async def conclude(
+        self, jobs: Sequence[Prefill], conclude: Callable[[int, Prefilled], Result]
+    ) -> list[Result | Failed]:
+        """Serve jobs that read, and give what `conclude` makes of each, in their order.
+
+        Args:
+            jobs: what is to be read.
+            conclude: called in the engine's thread, where computing keeps no event loop waiting,
+                with a job's place and what was read. What it raises fails its job alone.
+        """
+        return await self._serve(jobs, conclude=conclude)
+
+    async def _serve(
+        self,
+        jobs: Sequence[Decode | Prefill],
+        show: Show | None = None,
+        conclude: Callable[[int, Prefilled], object] | None = None,
+    ) -> list[Any]:
         loop = asyncio.get_running_loop()
         tickets = [
-            Ticket(job, loop.create_future(), loop, None if show is None else partial(show, place))
+            Ticket(
+                job,
+                loop.create_future(),
+                loop,
+                on_text=None if show is None else partial(show, place),
+                conclude=None if conclude is None else partial(conclude, place),
+            )
             for place, job in enumerate(jobs)
         ]
         with self._closing:
@@ -145,7 +174,7 @@ class Engine:
         while (ticket := self._waiting.take()) is not None:
             self._outbox.put(ticket, was_closed())
         self._outbox.flush()
-        self._cache = SlotCache(1, 1)
+        self._passes.free()
 
     @property
     def load(self) -> int:
@@ -159,9 +188,12 @@ class Engine:
             self._receive()
             self._drop_cancelled()
             self._admit()
-            rows = self._turns.select(self._rows)
-            if rows:
-                self._advance(rows)
+            for result in self._passes.run(self._turns.select(self._rows)):
+                if isinstance(result, Fault):
+                    logger.error("a forward pass failed", exc_info=result.error)
+                    self._fail([result.row], model_failed(result.error, self._network.device))
+                else:
+                    self._collect(result)
         except Exception as error:
             logger.exception("a step of the engine failed")
             self._fail(list(self._rows), model_failed(error, self._network.device))
@@ -173,7 +205,10 @@ class Engine:
         while not self._inbox.empty():
             item = self._inbox.get()
             if isinstance(item, Ticket):
-                self._waiting.add(item)
+                try:
+                    self._waiting.add(item)
+                except Exception as error:  # noqa: BLE001  logged where it is answered
+                    self._refuse(item, error)
             else:
                 item()
 
@@ -188,19 +223,24 @@ class Engine:
                 continue
             try:
                 self._rows.append(self._place(ticket))
-            except Exception as error:
-                logger.exception("a request could not be prepared")
-                message = f"the request could not be prepared: {type(error).__name__}: {error}"
-                self._outbox.put(ticket, Failed(RequestError(message)))
+            except Exception as error:  # noqa: BLE001  logged where it is answered
+                self._refuse(ticket, error)
+
+    def _refuse(self, ticket: Ticket, error: Exception) -> None:
+        """Answer a job that never had a slot."""
+        if not isinstance(error, RsdError):
+            logger.error("a request could not be prepared", exc_info=error)
+        self._outbox.put(ticket, Failed(not_prepared(error)))
 
     def _place(self, ticket: Ticket) -> Row:
         """The row of a job, with what its slot holds of it."""
         job = ticket.job
+        check_job(job, self._network.vocabulary_size)
         first_output = min(job.marks) if isinstance(job, Prefill) else len(job.ids) - 1
         slot, reused, copy_from = self._table.place(job.session, job.ids, first_output)
         try:
             if copy_from is not None:
-                self._cache.copy(copy_from.index, slot.index, reused)
+                self._passes.cache.copy(copy_from.index, slot.index, reused)
             if isinstance(job, Prefill):
                 return PrefillRow(ticket, slot, reused, job=job)
             assert self._tokenizer is not None, "an engine that writes has a tokenizer"
@@ -210,41 +250,11 @@ class Engine:
             self._table.forget(slot)
             raise
 
-    def _advance(self, rows: list[Row]) -> None:
-        """Run rows forward; where that fails, in halves, so that only the cause fails."""
-        try:
-            outputs, counts = self._forward(rows)
-        except Exception as error:
-            if len(rows) == 1:
-                logger.exception("a forward pass failed")
-                self._fail(rows, model_failed(error, self._network.device))
-                return
-            middle = len(rows) // 2
-            self._advance(rows[:middle])
-            self._advance(rows[middle:])
-            return
-        self._collect(rows, outputs, counts)
-
-    def _forward(self, rows: list[Row]) -> tuple[Tensor, list[int]]:
-        """Outputs [B, T or 1, W] for up to a chunk of each row's pending tokens."""
-        counts = [chunk(row) for row in rows]
-        width = max(counts)
-        slots = [row.slot.index for row in rows]
-        starts = [len(row.slot.ids) for row in rows]
-        batch = self._cache.batch(slots, counts, starts, width)
-        ids = [
-            [0] * (width - count) + row.pending[:count]
-            for row, count in zip(rows, counts, strict=True)
-        ]
-        outputs = self._network.forward(
-            torch.tensor(ids), batch, self._cache, last_only=rows[0].last_only
-        )
-        return outputs, counts
-
-    def _collect(self, rows: list[Row], outputs: Tensor, counts: list[int]) -> None:
+    def _collect(self, computed: Computed) -> None:
         """Hand each row its outputs and answer what is done; a row's fault is its own."""
+        outputs = computed.outputs
         writing: list[tuple[int, DecodeRow]] = []
-        for place, (row, count) in enumerate(zip(rows, counts, strict=True)):
+        for place, (row, count) in enumerate(zip(computed.rows, computed.counts, strict=True)):
             row.advance(count)
             if isinstance(row, PrefillRow):
                 with self._failing_alone(row):
@@ -254,12 +264,14 @@ class Engine:
                 writing.append((place, row))
         if not writing:
             return
+        rows = [row for _, row in writing]
         logits = outputs[[place for place, _ in writing], -1]
-        tokens = sample(
-            logits, [row.job.sampling for _, row in writing], [row.uniform() for _, row in writing]
-        )
-        for place, ((_, row), token) in enumerate(zip(writing, tokens, strict=True)):
+        sampling, uniforms = [row.job.sampling for row in rows], [row.uniform() for row in rows]
+        tokens = sample_apart(logits, sampling, uniforms)
+        for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
             with self._failing_alone(row):
+                if isinstance(token, Exception):
+                    raise token
                 self._write(row, token, logits[place])
 
     def _write(self, row: DecodeRow, token: int, logits: Tensor) -> None:
@@ -283,8 +295,10 @@ class Engine:
             self._fail([row], model_failed(error, self._network.device))
 
     def _finish(self, row: Row, reply: Decoded | Prefilled) -> None:
+        conclude = row.ticket.conclude
+        concluded = reply if conclude is None or isinstance(reply, Decoded) else conclude(reply)
         self._leave(row)
-        self._outbox.put(row.ticket, reply)
+        self._outbox.put(row.ticket, concluded)
 
     def _leave(self, row: Row) -> None:
         self._rows.remove(row)

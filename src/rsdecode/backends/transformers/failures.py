@@ -4,8 +4,32 @@ from __future__ import annotations
 
 import torch
 
-from rsdecode.core.errors import Cancelled, OutOfMemory, RequestError
+from rsdecode.backends.transformers.jobs import Decode, Prefill
+from rsdecode.core.errors import Cancelled, OutOfMemory, RequestError, RsdError
 from rsdecode.core.requests import Failed
+
+
+def check_job(job: Decode | Prefill, vocabulary_size: int) -> None:
+    """Refuse a job that a model cannot serve; on a GPU its ids could break all later work there.
+
+    Raises:
+        RequestError: no ids, ids or marks out of range.
+    """
+    if not job.ids:
+        raise RequestError("a request without any token cannot be served: give it some text")
+    lowest, highest = min(job.ids), max(job.ids)
+    if lowest < 0 or highest >= vocabulary_size:
+        raise RequestError(
+            f"token id {lowest if lowest < 0 else highest} is not among the model's "
+            f"{vocabulary_size}: its tokenizer is that of another model"
+        )
+    if isinstance(job, Prefill) and not (
+        job.marks and min(job.marks) >= 0 and max(job.marks) < len(job.ids)
+    ):
+        raise RequestError(
+            f"outputs are wanted at the positions {list(job.marks)} of {len(job.ids)} tokens: name "
+            "at least one, each within them"
+        )
 
 
 def was_closed() -> Failed:
@@ -13,8 +37,17 @@ def was_closed() -> Failed:
     return Failed(Cancelled("the model was closed"))
 
 
-def model_failed(error: Exception, device: torch.device) -> RequestError:
+def not_prepared(error: Exception) -> RsdError:
+    """What an exception before a request's first pass means for it."""
+    if isinstance(error, RsdError):
+        return error
+    return RequestError(f"the request could not be prepared: {type(error).__name__}: {error}")
+
+
+def model_failed(error: Exception, device: torch.device) -> RsdError:
     """What an exception of the model, or of what handles its outputs, means for a request."""
+    if isinstance(error, RsdError):
+        return error
     if _is_out_of_memory(error):
         return _out_of_memory(device)
     return RequestError(f"the model failed: {type(error).__name__}: {error}")

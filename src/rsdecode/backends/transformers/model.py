@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,9 +12,8 @@ from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefil
 from rsdecode.backends.transformers.load import LoadOptions, load_pretrained, model_shape
 from rsdecode.backends.transformers.network import CausalNetwork
 from rsdecode.backends.transformers.speculator import Speculator
-from rsdecode.backends.transformers.worker import compute_in_temporary_thread
 from rsdecode.core.cost import ModelShape
-from rsdecode.core.errors import ModelLoadError, PromptTooLong, RequestError, RsdError
+from rsdecode.core.errors import ModelLoadError, PromptTooLong, RequestError
 from rsdecode.core.protocols import Choose, Chosen, Show
 from rsdecode.core.requests import (
     Failed,
@@ -28,9 +27,9 @@ from rsdecode.core.requests import (
 from rsdecode.core.types import FinishReason, Role, Segment, Tokens
 from rsdecode.text.pretrained import context_length, load_tokenizer, read_config
 from rsdecode.text.prompt import Prompts
+from rsdecode.text.rendering import characters, render_all
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -125,7 +124,7 @@ class LocalModel:
     async def _write(
         self, requests: Sequence[Generate], show: Show | None
     ) -> list[Generated | Failed]:
-        jobs = [_or_failed(self._job, request) for request in requests]
+        jobs = await render_all(self._job, requests, self._length)
         places = [place for place, job in enumerate(jobs) if isinstance(job, Decode)]
         told = None if show is None else partial(_show_at, show, places)
         decoded = iter(
@@ -138,17 +137,14 @@ class LocalModel:
 
     async def choose(self, requests: Sequence[Choose]) -> list[Chosen | Failed]:
         """Serve each request; replies in the order of the requests."""
-        jobs = [_or_failed(self._choice, request) for request in requests]
-        read = iter(await self._engine.prefill([job for job in jobs if isinstance(job, Prefill)]))
-        replies = [job if isinstance(job, Failed) else next(read) for job in jobs]
-        return [
-            reply if isinstance(reply, Failed) else Chosen(_softmax(reply.outputs[0]), reply.usage)
-            for reply in replies
-        ]
+        jobs = await render_all(self._choice, requests, lambda r: characters(r.messages))
+        prefills = [job for job in jobs if isinstance(job, Prefill)]
+        chosen = iter(await self._engine.conclude(prefills, _chosen))
+        return [next(chosen) if isinstance(job, Prefill) else job for job in jobs]
 
     async def propose(self, requests: Sequence[Propose]) -> list[Proposed | Failed]:
         """Serve each request; replies in the order of the requests."""
-        jobs = [_or_failed(self._proposal, request) for request in requests]
+        jobs = await render_all(self._proposal, requests, self._length)
         decoded = iter(await self._engine.decode([job for job in jobs if isinstance(job, Decode)]))
         replies = [next(decoded) if isinstance(job, Decode) else job for job in jobs]
         return [
@@ -158,17 +154,15 @@ class LocalModel:
 
     async def verify(self, requests: Sequence[Verify]) -> list[Verified | Failed]:
         """Serve each request; replies in the order of the requests."""
-        jobs = [_or_failed(self._verification, request) for request in requests]
-        read = iter(await self._engine.prefill([job for job in jobs if isinstance(job, Prefill)]))
-        replies = [next(read) if isinstance(job, Prefill) else job for job in jobs]
+        jobs = await render_all(self._verification, requests, self._length)
+        places = [place for place, job in enumerate(jobs) if isinstance(job, Prefill)]
 
-        def judged() -> list[Verified | Failed]:
-            return [
-                self._speculator.verified(request, reply) if isinstance(reply, Prefilled) else reply
-                for request, reply in zip(requests, replies, strict=True)
-            ]
+        def judged(place: int, read: Prefilled) -> Verified | Failed:
+            return self._speculator.verified(requests[places[place]], read)
 
-        return await compute_in_temporary_thread(judged)
+        prefills = [job for job in jobs if isinstance(job, Prefill)]
+        verified = iter(await self._engine.conclude(prefills, judged))
+        return [next(verified) if isinstance(job, Prefill) else job for job in jobs]
 
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""
@@ -246,6 +240,9 @@ class LocalModel:
             seed=request.seed,
         )
 
+    def _length(self, request: Generate | Propose | Verify) -> int:
+        return characters(request.context.messages, request.context.answer, self.vocabulary)
+
     def _generated(self, reply: Decoded) -> Generated:
         segment = Segment(reply.text, Tokens(self.vocabulary, reply.ids))
         return Generated(segment, reply.finish_reason, reply.usage)
@@ -294,21 +291,14 @@ class LocalModel:
         return Prefill(request.session, ids, (len(ids) - 1,), columns)
 
 
-def _or_failed(render: Callable[[Request], Job], request: Request) -> Job | Failed:
-    """A text that cannot be rendered fails its own request alone."""
-    try:
-        return render(request)
-    except RsdError as error:
-        return Failed(error)
-
-
 def _show_at(show: Show, places: Sequence[int], job: int, text: str) -> None:
     """Show the text of a job, given the places of all jobs among the requests."""
     show(places[job], text)
 
 
-def _softmax(logits: Tensor) -> tuple[float, ...]:
-    return tuple(float(probability) for probability in logits.double().softmax(-1))
+def _chosen(_: int, read: Prefilled) -> Chosen:
+    probabilities = read.outputs[0].double().softmax(-1)
+    return Chosen(tuple(float(probability) for probability in probabilities), read.usage)
 
 
 def _end_of_sequence(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

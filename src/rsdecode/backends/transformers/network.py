@@ -27,6 +27,11 @@ class Network(Protocol):
         """Where tokens must be."""
         ...
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids are below it."""
+        ...
+
     def forward(self, ids: Tensor, batch: Batch, cache: SlotCache, *, last_only: bool) -> Tensor:
         """Outputs for new tokens `ids` [B, T].
 
@@ -52,6 +57,12 @@ class _HuggingFaceNetwork:
         """Where the model is."""
         device: torch.device = self._model.device
         return device
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the input embedding."""
+        embedding: Any = self._model.get_input_embeddings()
+        return int(embedding.weight.shape[0])
 
     def _run(self, ids: Tensor, batch: Batch, cache: SlotCache, **kwargs: Any) -> Any:
         cache.enter(batch, self.device)

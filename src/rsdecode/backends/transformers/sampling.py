@@ -36,6 +36,19 @@ def sample(logits: Tensor, sampling: Sequence[Sampling], uniforms: Sequence[floa
     return tokens
 
 
+def sample_apart(
+    logits: Tensor, sampling: Sequence[Sampling], uniforms: Sequence[float]
+) -> Sequence[int | Exception]:
+    """As `sample`; where that raises, each row has its token, or what was raised for it alone."""
+    try:
+        return sample(logits, sampling, uniforms)
+    except Exception as error:  # noqa: BLE001  raised for the row by whoever answers it
+        if len(sampling) == 1:
+            return [error]
+    rows = [slice(row, row + 1) for row in range(len(sampling))]
+    return [sample_apart(logits[row], sampling[row], uniforms[row])[0] for row in rows]
+
+
 def _draw(logits: Tensor, options: Sampling, uniform: float) -> int:
     """One token from the logits [V] of one row."""
     if options.top_k == 0 and options.top_p == 1.0:

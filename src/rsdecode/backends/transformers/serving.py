@@ -28,11 +28,13 @@ class EngineRow:
     Attributes:
         pending: tokens whose keys and values are still to be computed.
         reused: tokens that were in the cache.
+        passed_over: forward passes over prompts since the last one that it took part in.
     """
 
     ticket: Ticket
     slot: Slot
     reused: int
+    passed_over: int = field(default=0, init=False)
     pending: list[int] = field(init=False)
     started: float = field(default_factory=time.perf_counter)
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
-from rsdecode.core.requests import Failed
+from rsdecode.backends.transformers.jobs import Decode, Prefill, Prefilled
 
 logger = logging.getLogger(__name__)
 
-Reply = Decoded | Prefilled | Failed
+Conclude = Callable[[Prefilled], object]
+"""Makes the reply to a `Prefill` job from what was read."""
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +22,7 @@ class Ticket:
 
     Attributes:
         on_text: takes new text of a `Decode` job, on the coroutine's loop; None if nobody watches.
+        conclude: makes the reply to a `Prefill` job, on the engine's thread; None for what it read.
         cancelled: set by the coroutine when it does not wait any more.
     """
 
@@ -29,9 +30,10 @@ class Ticket:
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
     on_text: Callable[[str], None] | None = None
+    conclude: Conclude | None = None
     cancelled: bool = False
 
-    def receive(self, value: str | Reply) -> None:
+    def receive(self, value: object) -> None:
         """Take text or the reply; on the coroutine's loop. Nothing happens if it has left."""
         if self.future.done():
             return
@@ -48,9 +50,9 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self._items: dict[asyncio.AbstractEventLoop, list[tuple[Ticket, str | Reply]]] = {}
+        self._items: dict[asyncio.AbstractEventLoop, list[tuple[Ticket, object]]] = {}
 
-    def put(self, ticket: Ticket, value: str | Reply) -> None:
+    def put(self, ticket: Ticket, value: object) -> None:
         """Keep text or a reply for the next `flush`."""
         self._items.setdefault(ticket.loop, []).append((ticket, value))
 
@@ -64,7 +66,7 @@ class Outbox:
                 logger.debug("an event loop was closed before its replies came")
 
 
-def _deliver(values: list[tuple[Ticket, str | Reply]]) -> None:
+def _deliver(values: list[tuple[Ticket, object]]) -> None:
     for ticket, value in values:
         try:
             ticket.receive(value)

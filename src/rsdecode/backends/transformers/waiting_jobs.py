@@ -32,10 +32,10 @@ class WaitingJobs:
 
     def add(self, ticket: Ticket) -> None:
         """Let a job wait."""
-        place, self._arrived = self._arrived, self._arrived + 1
-        self._present.add(place)
-        self._by_arrival.append((place, ticket))
-        heapq.heappush(self._by_length, (-_longest(ticket), place, ticket))
+        heapq.heappush(self._by_length, (-_longest(ticket), self._arrived, ticket))
+        self._by_arrival.append((self._arrived, ticket))
+        self._present.add(self._arrived)
+        self._arrived += 1
 
     def take(self) -> Ticket | None:
         """The next job; None where none waits."""
@@ -58,4 +58,4 @@ class WaitingJobs:
 
 def _longest(ticket: Ticket) -> int:
     """Tokens that a job may write."""
-    return ticket.job.max_tokens if isinstance(ticket.job, Decode) else 0
+    return int(ticket.job.max_tokens) if isinstance(ticket.job, Decode) else 0

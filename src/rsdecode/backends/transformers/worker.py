@@ -6,7 +6,6 @@ which most requests wait lets the requests of the others pile up into large batc
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -121,12 +120,3 @@ def run_in_temporary_thread(function: Callable[[], T]) -> T:
     """
     with ThreadPoolExecutor(1, thread_name_prefix="rsdecode-temporary") as thread:
         return thread.submit(function).result()
-
-
-async def compute_in_temporary_thread(function: Callable[[], T]) -> T:
-    """The same for coroutines: the event loop goes on meanwhile."""
-    thread = ThreadPoolExecutor(1, thread_name_prefix="rsdecode-temporary")
-    try:
-        return await asyncio.get_running_loop().run_in_executor(thread, function)
-    finally:
-        thread.shutdown(wait=False)
