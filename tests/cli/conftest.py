@@ -45,7 +45,8 @@ def rsd(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         capsys.readouterr()
         code = main([str(argument) for argument in arguments])
-        return Result(code, *capsys.readouterr())
+        written = capsys.readouterr()
+        return Result(code, written.out, written.err)
 
     return run
 
@@ -84,8 +85,13 @@ def spawn(*arguments: object, cwd: Path, **options: Any) -> subprocess.Popen[byt
     """Start the command in a process of its own."""
     source = str(Path(rsdecode.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": source}
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(
+    pipes: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
+    started: Any = subprocess.Popen
+    return started(
         [sys.executable, "-c", RSD, *map(str, arguments)],
         cwd=cwd,
         env=environment,

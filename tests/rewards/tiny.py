@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import (
+    save_file,  # pyright: ignore[reportUnknownVariableType]
+)
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GPT2Config,
@@ -81,10 +83,11 @@ def backbone(kind: str = "qwen2") -> Any:
     torch.manual_seed(0)
     vocabulary = len(tokenizer())
     if kind == "gpt2":
-        sizes = {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": CONTEXT}
+        sizes: dict[str, Any] = {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": CONTEXT}
         return GPT2Model(GPT2Config(vocab_size=vocabulary, initializer_range=0.2, **sizes)).eval()
     if kind == "llama":
-        return LlamaModel(LlamaConfig(**(config().to_dict() | {"model_type": "llama"}))).eval()
+        same: dict[str, Any] = config().to_dict() | {"model_type": "llama"}
+        return LlamaModel(LlamaConfig(**same)).eval()
     return Qwen2Model(config()).eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -128,10 +129,10 @@ def in_python(template: str | None = INSTRUCTIONS) -> PreTrainedTokenizerBase:
 
 KINDS: dict[str, Callable[..., Any]] = {
     "bytes": byte_level,
-    "bytes-stripping": lambda **given: byte_level(lstrip=True, rstrip=True, **given),
+    "bytes-stripping": partial(byte_level, lstrip=True, rstrip=True),
     "pieces": sentence_pieces,
-    "pieces-first": lambda **given: sentence_pieces(scheme="first", **given),
-    "pieces-always": lambda **given: sentence_pieces(scheme="always", **given),
+    "pieces-first": partial(sentence_pieces, scheme="first"),
+    "pieces-always": partial(sentence_pieces, scheme="always"),
     "unigram": unigram,
     "python": in_python,
 }

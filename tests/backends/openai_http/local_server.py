@@ -32,12 +32,16 @@ Answer = Callable[[str, dict[str, Any]], Awaitable[Reply | Events]]
 REASONS = {200: "OK", 404: "Not Found"}
 
 
+def _no_fault(_: str) -> Fault | None:
+    return None
+
+
 class LocalServer:
     """Serves on 127.0.0.1, on one port that it keeps when it is stopped and started again."""
 
     def __init__(self, answer: Answer, fault: Callable[[str], Fault | None] | None = None) -> None:
         self.answer = answer
-        self.fault = fault or (lambda path: None)
+        self.fault = fault or _no_fault
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []
         self.faults = 0

@@ -1,5 +1,8 @@
 """Servers over real models in this process, in the words of vLLM and of plainer servers."""
 
+# The servers speak for what a model holds inside:
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from itertools import takewhile
@@ -28,6 +31,7 @@ class Completions:
 
     def __init__(self, model: LocalModel, kind: str = "vllm") -> None:
         self.model = model
+        self.tokenizer: Any = model._tokenizer
         self.plain = kind == "plain"
         self.prompt_tokens = self.decoded_tokens = 0
 
@@ -56,13 +60,13 @@ class Completions:
             cached = decoded.usage.cached_tokens if cached is None else cached
             for id in decoded.ids:
                 written.append(id)
-                text = self.model._tokenizer.decode(written)
+                text = self.tokenizer.decode(written)
                 stop, end = first_stop(text, body.get("stop", ()))
                 if stop is not None:
                     reason, text = "stop", text[: end - (len(stop) if self.plain else 0)]
                     break
             if stop is None and decoded.finish_reason == "eos":
-                written.append(self.model._tokenizer.eos_token_id)
+                written.append(self.tokenizer.eos_token_id)
                 reason = "stop"
         self.prompt_tokens += len(prompt)
         self.decoded_tokens += len(written)
@@ -76,11 +80,12 @@ class Completions:
     def _events(self, reply: dict[str, Any]) -> list[dict[str, Any]]:
         """A token at a time, as vLLM sends them: usage and the reason come last."""
         [choice] = reply["choices"]
-        ids, shown, events = choice["token_ids"], "", []
+        ids, shown = choice["token_ids"], ""
+        events: list[dict[str, Any]] = []
         for end in range(1, len(ids) + 1):
             text = choice["text"]
             if end < len(ids):
-                decoded = self.model._tokenizer.decode(ids[:end])
+                decoded = self.tokenizer.decode(ids[:end])
                 text = decoded if text.startswith(decoded) else shown
             told = {"text": text[len(shown) :], "token_ids": [ids[end - 1]], "finish_reason": None}
             if end == len(ids):
@@ -96,7 +101,7 @@ class Completions:
         return self.model._prompts.prompt_ids(messages)
 
     def _ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self.model._tokenizer.encode(self.model._tokenizer.bos_token + text))
+        return tuple(self.tokenizer.encode(self.tokenizer.bos_token + text))
 
 
 def pooling(scorer: PrefixScorer, step_tag: str | None = None, *, block: int = 0) -> Answer:
@@ -107,6 +112,7 @@ def pooling(scorer: PrefixScorer, step_tag: str | None = None, *, block: int = 0
     earlier prompt (with the same salt) has left in the prefix cache, as our plugin has it.
     """
     reader: Any = scorer._reader
+    layout: Any = scorer.format
     seen: set[tuple[object, ...]] = set()
 
     def cached(body: dict[str, Any]) -> int:
@@ -124,15 +130,15 @@ def pooling(scorer: PrefixScorer, step_tag: str | None = None, *, block: int = 0
         assert whole or (path == "/pooling" and body["task"] == "token_classify")
         marks = tuple(range(cached(body), len(ids)))
         if step_tag is not None:
-            tag = scorer.format._vocabulary.last_token(step_tag)
+            tag = layout._vocabulary.last_token(step_tag)
             marks = tuple(i for i, id in enumerate(ids) if id == tag)
         if whole:
             marks = (len(ids) - 1,)
         [read] = await reader._engine.prefill([Prefill("", ids, marks, reader._columns)])
         assert isinstance(read, Prefilled)
-        outputs = read.outputs.float()
+        outputs: Any = read.outputs.float()
         rows = (outputs.sigmoid() if outputs.shape[1] == 1 else outputs.softmax(-1)).tolist()
-        entry = {"probs": rows[0]} if whole else {"data": rows}
+        entry: dict[str, Any] = {"probs": rows[0]} if whole else {"data": rows}
         return Reply(200, {"data": [entry], "usage": {"prompt_tokens": len(ids)}})
 
     return answer

@@ -72,7 +72,8 @@ CONFIGS: dict[str, Any] = {
 def causal_model(name: str = "qwen2", seed: int = 0) -> Any:
     """A random causal language model of a family, in float32."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[name]())
+    auto: Any = AutoModelForCausalLM  # its methods are partly untyped
+    model = auto.from_config(CONFIGS[name]())
     model.generation_config.eos_token_id = 0
     return model.eval()
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,7 @@ def tokenizer(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     from transformers import AutoTokenizer
 
     folder = tmp_path_factory.mktemp("tokenizer")
-    loaded = AutoTokenizer.from_pretrained(str(smollm2.parent), gguf_file=smollm2.name)
+    auto: Any = AutoTokenizer  # its methods are partly untyped
+    loaded = auto.from_pretrained(str(smollm2.parent), gguf_file=smollm2.name)
     loaded.save_pretrained(str(folder))
     return str(folder)
