@@ -156,8 +156,12 @@ def edited(path: Path, **changes: Any) -> None:
 
 def test_a_base_may_be_named_relative_to_the_adapter(tmp_path):
     path, _, _ = causal(tmp_path)
+    model = load_model(str(path), OPTIONS)
     edited(path, base_model_name_or_path="../base")
-    load_model(str(path), OPTIONS).close()
+    relative = load_model(str(path), OPTIONS)
+    assert relative.describe() == model.describe()
+    for loaded_model in (model, relative):
+        loaded_model.close()
 
 
 @pytest.mark.parametrize("name", [None, "", 3])

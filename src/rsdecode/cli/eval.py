@@ -29,7 +29,7 @@ OUT = Path("runs/eval")
 
 
 class Opened(NamedTuple):
-    """A task and the file of its result_set."""
+    """A task and the file that its answers go to."""
 
     task: EvalTask
     file: ResultFile
