@@ -1,7 +1,7 @@
 """Where `rsd eval` keeps its results: a folder of cells, one for each data set, method and key.
 
     DIR/run.json                         what was asked last (for people)
-    DIR/cells/DATA--METHOD--KEY.json     what the cell was made with (`Meta`)
+    DIR/cells/DATA--METHOD--KEY.json     what the results were made with (`Meta`)
     DIR/cells/DATA--METHOD--KEY.jsonl    a line for each finished answer (`AnswerFile`)
 
 A shard `i/n` has files of its own, DATA--METHOD--KEY--i-of-n.
@@ -88,7 +88,7 @@ class Meta:
 
     @property
     def name(self) -> str:
-        """The name of the cell's files, without their suffix."""
+        """The name of the result set's files, without their suffix."""
         parts = [self.stem, self.key]
         return "--".join([*parts, Shard.parse(self.shard).suffix] if self.shard else parts)
 
@@ -175,7 +175,7 @@ class Store:
 
     @property
     def cells(self) -> Path:
-        """Where the cells are."""
+        """Where the result sets are."""
         return self._folder / "cells"
 
     def __enter__(self) -> Store:
@@ -212,7 +212,7 @@ class ResultFile(AnswerFile):
     """The answers of one cell, as this process writes them.
 
     Attributes:
-        meta: what the cell is made with, by this run and those before it.
+        meta: what the results are made with, by this run and those before it.
         answers: those of all shards.
     """
 
@@ -234,13 +234,13 @@ class ResultFile(AnswerFile):
         return {key: record for key, record in self.answers.items() if not is_retried(record)}
 
     def begin(self, shapes: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """Write down what the cell is made with, and get ready to write answers.
+        """Write down what the results are made with, and get ready to write answers.
 
         Args:
             shapes: of the models.
 
         Raises:
-            StorageError: the cell cannot be written.
+            StorageError: they cannot be written.
         """
         self.meta = replace(self.meta, shapes=shapes)
         self._describe()
@@ -272,7 +272,7 @@ class ResultFile(AnswerFile):
             self._describe()
 
     def _describe(self) -> None:
-        """Write down what the cell is made with."""
+        """Write down what the results are made with."""
         _write_json(self._description, asdict(self.meta))
 
 
@@ -299,7 +299,7 @@ def _lock_folder(folder: Path, shard: Shard | None, name: str) -> FileLock:
 
 
 def _other_shards(folder: Path, meta: Meta) -> list[Path]:
-    """The files of other shards of a cell, and of the whole."""
+    """The files of other shards of a result set, and of the whole."""
     whole = replace(meta, shard=None).name
     paths = {folder / f"{whole}.jsonl", *folder.glob(f"{whole}--*-of-*.jsonl")}
     return sorted(path for path in paths - {folder / f"{meta.name}.jsonl"} if path.exists())
