@@ -16,7 +16,7 @@ from rsdecode.backends.transformers.probe import require_equal_outputs
 from rsdecode.backends.transformers.worker import run_in_temporary_thread
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ModelLoadError, OutOfMemory
-from rsdecode.text.adapter import find_adapter, require_base
+from rsdecode.text.adapter import Adapter, find_adapter, require_base
 from rsdecode.text.pretrained import (
     PLAIN_PROMPT,
     first_line,
@@ -99,6 +99,25 @@ def resolve_dtype(name: str, device: torch.device, config: PreTrainedConfig) -> 
     return stored if isinstance(stored, torch.dtype) else torch.bfloat16
 
 
+def _usable_adapter(path_or_id: str, revision: str | None) -> Adapter | None:
+    """The adapter that a folder holds, if it does.
+
+    Raises:
+        ModelLoadError: its base model or peft is missing, or the base is an adapter too.
+    """
+    adapter = find_adapter(path_or_id, revision)
+    if adapter is None:
+        return None
+    require_base(adapter)
+    require_peft(adapter)
+    if find_adapter(adapter.base) is not None:
+        raise ModelLoadError(
+            f"{path_or_id!r} is an adapter of {adapter.base!r}, which is an adapter itself: "
+            "merge that one into its base model first"
+        )
+    return adapter
+
+
 def load_pretrained(
     auto_class: Any,
     path_or_id: str,
@@ -120,15 +139,8 @@ def load_pretrained(
             family that the engine cannot run, an adapter without its base.
         OutOfMemory: the device is too small.
     """
-    adapter = None if gguf_file else find_adapter(path_or_id, options.revision)
+    adapter = None if gguf_file else _usable_adapter(path_or_id, options.revision)
     if adapter is not None:
-        require_base(adapter)
-        require_peft(adapter)
-        if find_adapter(adapter.base) is not None:
-            raise ModelLoadError(
-                f"{path_or_id!r} is an adapter of {adapter.base!r}, which is an adapter itself: "
-                "merge that one into its base model first"
-            )
         arguments["config"] = read_config(path_or_id, options.revision)
     config = read_config(path_or_id, options.revision, gguf_file)
     device = resolve_device(options.device)
