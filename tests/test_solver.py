@@ -42,6 +42,16 @@ def test_solve(specs: dict[str, str]) -> None:
         assert rsd.record(trajectory)["answer"] == "4"
 
 
+def test_thoughts_that_are_named_hold_no_answer(specs: dict[str, str], tmp_path: Path) -> None:
+    script = {"generate": {"*": ["[[It may be \\boxed{5}.]]\n\n", "So \\boxed{4}. [[Or 6."]}}
+    (tmp_path / "draft.json").write_text(json.dumps(script))
+    named = {"thoughts": [["[[", "]]"]]}
+    with rsdecode.load(**specs, method="draft") as rsd:
+        assert rsd.solve("2 + 2?").answer == "4"
+    with rsdecode.load(**specs, method="draft", answer=named) as rsd:
+        assert rsd.solve("2 + 2?").answer is None  # thoughts that never end
+
+
 def test_threshold_method_and_sections(specs: dict[str, str]) -> None:
     with rsdecode.load(**specs, threshold=0.1, limits={"max_steps": 2}) as rsd:
         assert rsd.solve("2 + 2?").stop_reason == "max_steps"

@@ -123,7 +123,9 @@ class Solver:
         self._method = build_method(config)
         check_models(config, self._method, models)
         self._thread = LoopThread("rsdecode-solver")
-        self._session = Session(models, concurrency=config.run.concurrency)
+        self._session = Session(
+            models, concurrency=config.run.concurrency, thoughts=config.answer.marks
+        )
         self._readers: set[asyncio.Future[None]] = set()
         self._finalizer = weakref.finalize(self, _shut_down, self._thread, models)
 

@@ -55,7 +55,8 @@ class Runtime:
 
     def session(self) -> Session:
         """A session on the models, for the running event loop."""
-        return Session(self.models, concurrency=self.config.run.concurrency)
+        run, marks = self.config.run, self.config.answer.marks
+        return Session(self.models, concurrency=run.concurrency, thoughts=marks)
 
     def record(self, trajectory: Trajectory) -> dict[str, Any]:
         """The JSON object of a trajectory."""

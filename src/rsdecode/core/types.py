@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Literal
 
 from rsdecode.core.answer import extract_answer
+from rsdecode.core.thoughts import THOUGHTS, Thoughts
 
 MessageRole = Literal["system", "user", "assistant"]
 
@@ -262,6 +263,7 @@ class Trajectory:
         error: the message of the failed request when `stop_reason` is `error` or `cancelled`.
         seconds: wall time from the problem's start to its end.
         alternatives: the answers that were not chosen, by methods that write several.
+        thoughts: the marks of a model's thoughts; the final answer is looked for after them.
     """
 
     problem: Problem
@@ -273,6 +275,7 @@ class Trajectory:
     error: str | None = None
     seconds: float = 0.0
     alternatives: tuple[Alternative, ...] = ()
+    thoughts: Thoughts = THOUGHTS
 
     @property
     def text(self) -> str:
@@ -281,8 +284,8 @@ class Trajectory:
 
     @property
     def answer(self) -> str | None:
-        """The final answer after the usual marks of thoughts; None unless the model ended it."""
-        return extract_answer(self.text) if self.finished else None
+        """The final answer, after the thoughts; None unless the model ended it."""
+        return extract_answer(self.text, self.thoughts) if self.finished else None
 
     @property
     def finished(self) -> bool:

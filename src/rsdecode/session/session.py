@@ -20,6 +20,7 @@ from typing import Self
 
 from rsdecode.core.errors import Overloaded, SessionClosed
 from rsdecode.core.protocols import Models
+from rsdecode.core.thoughts import THOUGHTS, Thoughts
 from rsdecode.core.types import FinishReason, Problem, Step, Trajectory
 from rsdecode.methods import Method, require
 from rsdecode.session.answering import Answering
@@ -48,13 +49,19 @@ class Session:
         models: what answers the requests; not closed here.
         concurrency: problems in flight at most; others wait.
         queue_limit: problems that may wait at most.
+        thoughts: the marks of a model's thoughts, after which answers are looked for.
 
     Raises:
         ValueError: a number is out of range.
     """
 
     def __init__(
-        self, models: Models, *, concurrency: int = 32, queue_limit: int = 100_000
+        self,
+        models: Models,
+        *,
+        concurrency: int = 32,
+        queue_limit: int = 100_000,
+        thoughts: Thoughts = THOUGHTS,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency {concurrency!r} must be at least 1")
@@ -63,6 +70,7 @@ class Session:
         self.models = models
         self.concurrency = concurrency
         self.queue_limit = queue_limit
+        self.thoughts = thoughts
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting = WaitingLine()
         self._running: dict[Handle, asyncio.Task[None]] = {}
@@ -276,8 +284,13 @@ class Session:
             trajectory = _broken(handle.job, steps, error)
         finally:
             self._release(name)
-        ledger = trajectory.ledger + answering.spent_ahead
-        handle.finish(replace(trajectory, ledger=ledger, seconds=time.perf_counter() - started))
+        trajectory = replace(
+            trajectory,
+            ledger=trajectory.ledger + answering.spent_ahead,
+            seconds=time.perf_counter() - started,
+            thoughts=self.thoughts,
+        )
+        handle.finish(trajectory)
 
     def _claim(self, name: str) -> str:
         """A cache session that no other problem in flight has."""

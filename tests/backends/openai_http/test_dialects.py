@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,12 @@ def test_an_unknown_server_is_sent_nothing_that_openai_does_not_know() -> None:
     _, body = ANY.request("http://h/v1", "m", Ask("So", 9, ("\n\n",)))
     known = {"model", "prompt", "max_tokens", "stop", "seed", "temperature", "top_p"}
     assert set(body) == known
+
+
+@pytest.mark.parametrize(("dialect", "sent"), [(VLLM, [7]), (SGLANG, [7]), (ANY, None)])
+def test_a_further_end_of_answers_is_sent_where_it_is_taken(dialect: Any, sent: Any) -> None:
+    _, body = dialect.request("http://h/v1", "m", replace(STOPPING, end_id=7))
+    assert body.get("stop_token_ids") == sent
 
 
 @pytest.mark.parametrize(

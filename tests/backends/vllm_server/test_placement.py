@@ -69,6 +69,7 @@ def test_a_model_too_large_for_one_gpu_is_spread() -> None:
     assert {*names(draft), *names(reward)} == {"4", "5"}
     assert "--tensor-parallel-size" in arguments(target, 1)
     assert environment(target, {}) == {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    assert environment(target, {"VLLM_API_KEY": "of-another"})["VLLM_API_KEY"] == ""
 
 
 def test_what_is_asked_for_is_done() -> None:

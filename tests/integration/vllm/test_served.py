@@ -10,17 +10,21 @@ import asyncio
 import json
 import re
 import shutil
+import threading
 import time
+import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rsdecode.backends.openai_http import Address, HttpSettings, ServedModel, Transport
+from rsdecode.cli.examination import examine
 from rsdecode.config import load_config
 from rsdecode.config.build import build_models
 from rsdecode.core.requests import Generate, Generated, Sampling
@@ -200,3 +204,59 @@ async def test_a_new_salt_forgets_what_was_read(url: str) -> None:
     assert second == last > 0
     assert model.notes == ()
     model.close()
+
+
+@pytest.fixture
+def gateway(url: str) -> Iterator[str]:
+    """A proxy that lets `/v1/` through and nothing else, as in front of many servers."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.forward(None)
+
+        def do_POST(self) -> None:
+            self.forward(self.rfile.read(int(self.headers["content-length"])))
+
+        def forward(self, body: bytes | None) -> None:
+            if not self.path.startswith("/v1/"):
+                self.send_error(404)
+                return
+            place = url.removesuffix("/v1") + self.path
+            request = urllib.request.Request(place, body, {"content-type": "application/json"})
+            try:
+                with urllib.request.urlopen(request, timeout=60) as reply:
+                    status, told = reply.status, reply.read()
+            except urllib.error.HTTPError as error:
+                status, told = error.code, error.read()
+            self.send_response(status)
+            self.send_header("content-length", str(len(told)))
+            self.end_headers()
+            self.wfile.write(told)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_doctor_finds_thoughts_that_are_kept_apart(gateway: str, folder: Path) -> None:
+    """Behind the proxy there is the chat route alone; the tokenizer shows another way."""
+    overrides: dict[str, Any] = {
+        "method": "target",
+        "target": f"{gateway}#target",
+        "prompt.system": None,
+        "limits.max_tokens": 1024,
+    }
+    [failure] = examine(load_config(overrides=overrides)).failures
+    assert "separates thoughts from the text" in failure
+    assert "--target-tokenizer" in failure
+    named = load_config(overrides=overrides | {"target_tokenizer": str(folder)})
+    findings = examine(named)
+    assert findings.failures == []
+    assert findings.roles["target"]["trial"].startswith("wrote ")

@@ -40,6 +40,8 @@ class Ask:
         choices: how many of the likeliest first tokens are wanted with their probabilities.
         salt: only what was read under the same salt may come from the server's prefix cache; None
             for no limit. Heeded by servers that know salts (`Dialect.salts`).
+        end_id: a token that ends the answer besides those that the server knows of; None for none.
+            Sent to servers that take such tokens.
     """
 
     prompt: Prompt
@@ -49,6 +51,7 @@ class Ask:
     seed: int = 0
     choices: int = 0
     salt: str | None = None
+    end_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,13 @@ class Answered:
         end = "" if self.thinks_on else f"\n{THOUGHTS_END}\n\n"
         text = f"{THOUGHTS_START}\n{self.thoughts.strip()}{end}{self.text.lstrip()}"
         return replace(self, text=text, thoughts="", thinks_on=False)
+
+    def ended_at(self, turn_end: int | None) -> Answered:
+        """This reply up to the token that ends a turn, for a server that wrote on behind it."""
+        if turn_end is None or self.ids is None or turn_end not in self.ids:
+            return self
+        ids = self.ids[: self.ids.index(turn_end) + 1]
+        return replace(self, ids=ids, ended="eos", end_id=turn_end)
 
     def told(self, following: Answered, stops: tuple[str, ...]) -> Answered:
         """This reply with the reason why it ended, from the one token that followed it.

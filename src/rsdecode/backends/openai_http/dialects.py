@@ -101,6 +101,7 @@ class OpenAI:
         chat_extras: parameters for the chat route alone.
         salts: see `Dialect`.
         tells_all: whether a streamed reply tells all that an unstreamed one does.
+        takes_end_ids: whether it takes further tokens that end an answer.
     """
 
     name: str = "openai"
@@ -111,6 +112,7 @@ class OpenAI:
     chat_extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
     salts: bool = False
     tells_all: bool = False
+    takes_end_ids: bool = False
 
     def streams(self, *, shown: bool, chunks: bool) -> bool:
         """See `Dialect`."""
@@ -133,6 +135,8 @@ class OpenAI:
             body["top_k"] = sampling.top_k or self.extras["top_k"]
         if ask.stops:
             body["stop"] = list(ask.stops)
+        if ask.end_id is not None and self.takes_end_ids:
+            body["stop_token_ids"] = [ask.end_id]
         if ask.salt is not None and self.salts:
             body["cache_salt"] = ask.salt
         if stream:
@@ -216,6 +220,7 @@ VLLM = OpenAI(
     continues_chats=True,
     salts=True,
     tells_all=True,
+    takes_end_ids=True,
 )
 SGLANG = OpenAI(
     name="sglang",
@@ -230,6 +235,7 @@ SGLANG = OpenAI(
     chat_extras={"separate_reasoning": False},
     salts=True,
     tells_all=True,
+    takes_end_ids=True,
 )
 ANY = OpenAI()
 

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -157,7 +158,8 @@ class ServedModel:
 
     async def _write(self, request: Generate, shown: Shown | None = None) -> Generated:
         """A step: one request to the server, or several where it stops too early for us."""
-        writing = StepAssembly(request, self._tokenizer, self._renderer.vocabulary)
+        renderer = self._renderer
+        writing = StepAssembly(request, self._tokenizer, renderer.vocabulary, renderer.turn_end)
         generated: Generated | None = None
         while generated is None:
             try:
@@ -191,7 +193,8 @@ class ServedModel:
             if room <= 0:
                 return None
         stops, sampling = request.boundary.stops, request.sampling
-        ask = Ask(prompt, room, stops, sampling, writing.seed, salt=self._salt)
+        end_id = self._renderer.turn_end
+        ask = Ask(prompt, room, stops, sampling, writing.seed, salt=self._salt, end_id=end_id)
         ids = prompt if isinstance(prompt, tuple) else None
         chunks = request.boundary.tokens > 0
         if abilities.dialect.streams(shown=shown is not None, chunks=chunks):
@@ -216,7 +219,7 @@ class ServedModel:
         Greedy, that is the token that it stopped at; sampled, it is drawn again.
         """
         prompt = await self._renderer.render(exchange, abilities, read)
-        once = Ask(prompt, max_tokens=1, sampling=ask.sampling, seed=ask.seed, salt=ask.salt)
+        once = replace(ask, prompt=prompt, max_tokens=1, stops=())
         return await self._asked(exchange, abilities, once)
 
     async def _choose(self, request: Choose) -> Chosen:

@@ -55,6 +55,11 @@ class Renderer:
         return None if self._prompts is None else self._prompts.vocabulary
 
     @property
+    def turn_end(self) -> int | None:
+        """The token that ends a reply in the chat template; None where it is not known."""
+        return None if self._prompts is None else self._prompts.turn_end
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What one would not expect of prompts that are rendered here."""
         return () if self._prompts is None else self._prompts.notes

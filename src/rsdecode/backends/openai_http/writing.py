@@ -29,6 +29,8 @@ class StepAssembly:
         request: what is asked for.
         tokenizer: of the model; None where it is not known.
         vocabulary: its fingerprint.
+        turn_end: the token that ends a reply in the chat template, where it is known. A server
+            whose list of ends lacks it would write on.
     """
 
     def __init__(
@@ -36,10 +38,12 @@ class StepAssembly:
         request: Generate,
         tokenizer: PreTrainedTokenizerBase | None = None,
         vocabulary: str | None = None,
+        turn_end: int | None = None,
     ) -> None:
         self.request = request
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
+        self._turn_end = turn_end
         self._step: StepText | None = None
         self._text = ""
         self._decoded = 0
@@ -89,6 +93,7 @@ class StepAssembly:
         self._usage += usage
         self._decoded += answered.decoded_tokens
         by_ids = answered.ids is not None and prompt is not None and self._tokenizer is not None
+        answered = answered.ended_at(self._turn_end)
         _check_text(answered, by_ids=by_ids)
         if self._add(answered, prompt, first=first):
             return self._done(FinishReason.STOP)

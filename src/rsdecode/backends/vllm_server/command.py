@@ -93,4 +93,6 @@ def environment(plan: ServerPlan, inherited: Mapping[str, str]) -> dict[str, str
             "OMP_NUM_THREADS": str(plan.threads),
             "RSD_VLLM_SPIN_S": "0.001",
         }
+    if "VLLM_API_KEY" in inherited:  # meant for another server: we ask ours without a key
+        place["VLLM_API_KEY"] = ""
     return place | {name: value for name, value in ways.items() if name not in inherited}
