@@ -246,6 +246,13 @@ RUN_OPTIONS = (
         "auto, float32, bfloat16 or float16; default auto.",
         _ENGINE,
     ),
+    RunOption(
+        "--threads",
+        int,
+        ("engine.threads",),
+        "Of a forward pass on a processor; default as many as help.",
+        _ENGINE,
+    ),
     RunOption("--slots", int, ("engine.slots",), "Sequences in the KV cache; default 32.", _ENGINE),
 )
 

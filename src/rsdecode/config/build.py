@@ -230,6 +230,7 @@ class ModelBuilder:
             dtype=engine.dtype,
             slots=engine.slots * uses,
             max_context=engine.max_context,
+            threads=engine.threads,
             template=self._config.prompt.template,
         )
         if plain is None:

@@ -231,12 +231,22 @@ class AnswerConfig(_Part):
 
 
 class EngineConfig(_Part):
-    """The in-process engine."""
+    """The in-process engine.
+
+    Attributes:
+        device: auto, cpu, cuda, cuda:1.
+        dtype: of weights and computing; auto for the checkpoint's on a GPU, float32 elsewhere.
+        slots: sequences in the KV cache, and requests in one batch at most.
+        max_context: tokens of a sequence at most; by default what the model was made for.
+        threads: of a forward pass on a processor; by default one for small models and the physical
+            cores for others, or what the variable OMP_NUM_THREADS says.
+    """
 
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     slots: Count = 32
     max_context: Context | None = None
+    threads: Count | None = None
 
 
 class VllmRoleConfig(_Part):

@@ -158,7 +158,8 @@ class RewardCheckpoint:
         from rsdecode.text.pretrained import context_length
 
         limit = context_length(self.config, self.tokenizer, self.options.max_context)
-        engine = Engine(network, slots=self.options.slots, max_context=limit)
+        options = self.options
+        engine = Engine(network, slots=options.slots, max_context=limit, threads=options.threads)
         reader = EngineReader(engine, to_rewards, columns)
         return PrefixScorer(reader, format, max_context=limit, kind=kind, shape=shape, reads=reads)
 

@@ -36,6 +36,7 @@ from rsdecode.backends.transformers.passes import Computed, Fault, ForwardPasses
 from rsdecode.backends.transformers.sampling import INVALID, sample_apart
 from rsdecode.backends.transformers.serving import DecodeRow, PrefillRow
 from rsdecode.backends.transformers.slots import SlotTable
+from rsdecode.backends.transformers.threads import set_by, team
 from rsdecode.backends.transformers.tickets import Outbox, Ticket
 from rsdecode.backends.transformers.waiting_jobs import WaitingJobs
 from rsdecode.backends.transformers.worker import worker_for
@@ -64,6 +65,7 @@ class Engine:
         eos: ids that end a sequence.
         slots: sequences in the cache, and rows of a batch at most.
         max_context: tokens of a sequence at most.
+        threads: of a forward pass on a processor; by default as many as help (see `threads`).
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Engine:
         eos: frozenset[int] = frozenset(),
         slots: int = 32,
         max_context: int,
+        threads: int | None = None,
     ) -> None:
         self.max_context = max_context
         self._network = network
@@ -89,6 +92,8 @@ class Engine:
         self._turns = Turns()
         self._closing = threading.Lock()
         self._closed = False
+        self.threads = team(network.device, network.parameters, threads)
+        self._set_threads = set_by(self.threads)
         self._worker = worker_for(str(network.device))
         self._worker.add(self)
 
@@ -185,6 +190,7 @@ class Engine:
     def step(self) -> None:
         """Advance some jobs. Called by the device's worker thread alone."""
         try:
+            self._set_threads()
             self._receive()
             self._drop_cancelled()
             self._admit()

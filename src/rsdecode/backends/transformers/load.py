@@ -44,6 +44,7 @@ class LoadOptions:
             `float16`.
         slots: sequences in the KV cache, and requests in one batch at most.
         max_context: tokens of a sequence at most; None for what the model was made for.
+        threads: of a forward pass on a processor; None for as many as help.
         revision: of a model on the hub.
         plain_prompt: with `{question}`; for models without a chat template.
         template: arguments of the chat template, such as `enable_thinking`.
@@ -53,6 +54,7 @@ class LoadOptions:
     dtype: str = "auto"
     slots: int = 32
     max_context: int | None = None
+    threads: int | None = None
     revision: str | None = None
     plain_prompt: str = PLAIN_PROMPT
     template: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -93,6 +93,7 @@ class LocalModel:
             eos=self._eos,
             slots=options.slots,
             max_context=context_length(model.config, tokenizer, options.max_context),
+            threads=options.threads,
         )
         self._speculator = Speculator(
             self._prompts, tokenizer, self._eos, self._engine.max_context, name
@@ -175,7 +176,8 @@ class LocalModel:
             "prompt": "chat template" if self._prompts.has_template else "plain prompt",
             "end of sequence": self._spelled(self._eos),
             "context": f"{self._engine.max_context} tokens",
-            "device": f"{model.device}, {str(model.dtype).removeprefix('torch.')}",
+            "device": f"{model.device}, {str(model.dtype).removeprefix('torch.')}"
+            + ("" if (n := self._engine.threads) is None else f", {n} thread{'s' * (n > 1)}"),
             "memory": f"{weights / 2**20:.0f} MiB of weights",
         }
 

@@ -32,6 +32,11 @@ class Network(Protocol):
         """Token ids are below it."""
         ...
 
+    @property
+    def parameters(self) -> int:
+        """How many there are."""
+        ...
+
     def forward(self, ids: Tensor, batch: Batch, cache: SlotCache, *, last_only: bool) -> Tensor:
         """Outputs for new tokens `ids` [B, T].
 
@@ -63,6 +68,11 @@ class _HuggingFaceNetwork:
         """Rows of the input embedding."""
         embedding: Any = self._model.get_input_embeddings()
         return int(embedding.weight.shape[0])
+
+    @property
+    def parameters(self) -> int:
+        """Of the model, without a head of ours."""
+        return sum(parameter.numel() for parameter in self._model.parameters())
 
     def _run(self, ids: Tensor, batch: Batch, cache: SlotCache, **kwargs: Any) -> Any:
         cache.enter(batch, self.device)
