@@ -48,7 +48,7 @@ def test_what_decides_an_answer_changes_the_hash(change: dict[str, Any]) -> None
         {"run__concurrency": 1},
         {"run__timeout_s": 9.0},
         {"run__samples": 3},
-        {"engine__slots": 2},
+        {"engine__slots": 2, "engine__threads": 3},
         {"lookahead": 1},
         {"weighting__threshold": 0.7},
         {"draft": " abacus:draft "},

@@ -57,7 +57,7 @@ def test_what_changes_results_changes_the_key(settings: dict[str, Any]) -> None:
     "settings",
     [
         {"run": {"samples": 4, "concurrency": 3, "timeout_s": 9}},
-        {"engine": {"slots": 3}},
+        {"engine": {"slots": 3, "threads": 2}},
         {"http": {"attempts": 2}},
         {"vllm": {"gpus": 2}},
         {"method": "target"},

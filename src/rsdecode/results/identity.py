@@ -58,7 +58,7 @@ def result_key(
         content: a digest of all of its problems (`dataset_digest`).
     """
     roles = method.roles
-    engine = config.engine.model_dump(mode="json", exclude={"slots"})
+    engine = config.engine.model_dump(mode="json", exclude={"slots", "threads"})
     return digest(
         {
             "code": code_version(),
