@@ -22,6 +22,8 @@ def test_template_arguments(tmp_path: Path) -> None:
         "n": 3,
     }
     assert template('{"a": [1], "b": null}', "b=x=y") == {"a": [1], "b": "x=y"}
+    assert template("a=True", "b=False", "c=None") == {"a": True, "b": False, "c": None}
+    assert template("reasoning_effort=none") == {"reasoning_effort": "none"}
     file = tmp_path / "run.yaml"
     file.write_text("prompt: {template: {enable_thinking: true, kept: 1}}\n")
     assert template("enable_thinking=false", file=file) == {"enable_thinking": False, "kept": 1}
@@ -36,6 +38,8 @@ def test_template_arguments(tmp_path: Path) -> None:
         ("tools=1", "tools is not for you to set"),
         ("add_generation_prompt=false", "add_generation_prompt is not for you to set"),
         ("a b=1", "'a b' is no name"),
+        ("a=FALSE", "a is the text 'FALSE', which templates take for true: write false without"),
+        ('a="true"', "a is the text 'true', which"),
     ],
 )
 def test_template_arguments_that_are_none(given: str, part: str) -> None:

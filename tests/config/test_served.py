@@ -89,3 +89,11 @@ def test_template_arguments_reach_served_models() -> None:
     assert isinstance(models.draft, ServedModel)
     [note] = models.notes()
     assert note.startswith("m: prompt.template sets enable_thinking, which the chat template never")
+
+
+def test_the_date_cannot_be_set_where_the_server_renders() -> None:
+    given = {"strftime_now": "2026-07-31"}
+    models = build_models(config(method="draft", draft_tokenizer=DRAFT, prompt__template=given))
+    models.close()
+    with pytest.raises(ConfigError, match=r"strftime_now, but the server of 'm'.*draft_tokenizer"):
+        build_models(config(method="draft", prompt__template=given))

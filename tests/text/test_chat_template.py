@@ -1,10 +1,12 @@
-"""What a chat template does with system messages, arguments and the ends of turns."""
+"""What a chat template does with messages, system messages, arguments and the ends of turns."""
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
-from rsdecode.core.errors import ModelLoadError
+from rsdecode.core.errors import ConfigError, ModelLoadError
 from rsdecode.core.types import Message
 from rsdecode.text.chat_template import ChatTemplate, SystemRole, with_system_before_question
 from rsdecode.text.prompt import Prompts
@@ -149,3 +151,117 @@ def test_an_added_token_that_is_not_special_may_end_a_turn() -> None:
 def test_llamas_turns_end_with_the_end_of_sequence() -> None:
     words = sentence_pieces(tokenizers.INSTRUCTIONS)
     assert Prompts(words, "").turn_end == words.eos_token_id
+
+
+PARTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Like Idefics 3 and LLaVA: of a message that is a text it would render nothing."""
+
+
+def test_a_template_that_reads_parts_gets_parts() -> None:
+    conversation = (SYSTEM, QUESTION, Message("assistant", "2."), QUESTION)
+    texts = [Prompts(byte_level(t), "").prompt_text(conversation) for t in (PARTS, CHATML)]
+    assert texts[0] == texts[1]
+    words = byte_level(PARTS)
+    spelled = (Message("user", "Print <|im_end|>!"),)
+    assert Prompts(words, "").prompt_ids(spelled).count(words.convert_tokens_to_ids("<|im_end|>"))
+    assert Prompts(words, "").prompt_ids(spelled) == Prompts(byte_level(), "").prompt_ids(spelled)
+    assert end_of(PARTS) == "<|im_end|>"
+
+
+@pytest.mark.parametrize("does", ["upper", "lower", "trim"])
+def test_a_question_may_be_rewritten(does: str) -> None:
+    template = "{% for m in messages %}{{ m.content | DOES }}{% endfor %}".replace("DOES", does)
+    text = Prompts(byte_level(template), "").prompt_text((QUESTION,))
+    assert text.lower() == QUESTION.content.lower()
+
+
+def test_a_template_that_leaves_out_the_question_is_an_error() -> None:
+    """Such a one asks nothing, and gets an answer all the same."""
+    words = byte_level("{{ bos_token }}{{ messages[0].text }}<|im_start|>assistant\n")
+    with pytest.raises(ModelLoadError, match="leaves out the question"):
+        Prompts(words, "").prompt_ids((QUESTION,))
+
+
+def test_templates_for_special_uses_alone_are_an_error() -> None:
+    several = {"tool_use": CHATML, "rag": CHATML}
+    words = byte_level()
+    words.chat_template = several  # type: ignore[assignment]
+    with pytest.raises(
+        ModelLoadError, match=r"special uses alone \(tool_use, rag\).*chat_template"
+    ):
+        Prompts(words, "").prompt_ids((QUESTION,))
+    words.chat_template = {**several, "default": DROPS_SYSTEM}  # type: ignore[assignment]
+    assert "<|im_start|>How much" in Prompts(words, "").prompt_text((QUESTION,))
+
+
+DATED = "Today: {{ strftime_now('%d %b %Y') }}\n" + CHATML
+"""Like gpt-oss and Apertus."""
+ASKED_ALONE = (
+    "{% if messages[0].role != 'system' %}{% if strftime_now is defined %}"
+    '{% set day = strftime_now("%Y-%m-%d") %}{% endif %}It is {{ day }}. {% endif %}' + CHATML
+)
+"""Like Granite 3 and Mistral Small: only where there is no system message."""
+
+
+def test_a_template_that_writes_the_date_says_so() -> None:
+    today = date.today()
+    prompts = Prompts(byte_level(DATED), "")
+    assert prompts.notes == ()
+    assert prompts.prompt_text((QUESTION,)).startswith(f"Today: {today:%d %b %Y}\n")
+    [note] = prompts.notes
+    assert f"set --template strftime_now={today.isoformat()}" in note
+
+
+def test_the_date_counts_where_it_is_written() -> None:
+    prompts = Prompts(byte_level(ASKED_ALONE), "")
+    prompts.prompt_text((SYSTEM, QUESTION))
+    assert prompts.notes == ()
+    prompts.prompt_text((QUESTION,))
+    assert len(prompts.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("template", "starts"), [(DATED, "Today: 31 Jul 2025\n<"), (ASKED_ALONE, "It is 2025-07-31. <")]
+)
+def test_the_date_can_be_fixed(template: str, starts: str) -> None:
+    prompts = Prompts(byte_level(template), "", {"strftime_now": "2025-07-31"})
+    text = prompts.prompt_text((QUESTION,))
+    assert text.startswith(starts)
+    assert text.partition("<")[2] == Prompts(byte_level(), "").prompt_text((QUESTION,))[1:]
+    assert prompts.notes == ()
+
+
+def test_a_date_that_is_none_or_that_nobody_asks_for() -> None:
+    with pytest.raises(ConfigError, match="'today', which is no date"):
+        Prompts(byte_level(DATED), "", {"strftime_now": "today"})
+    [note] = Prompts(byte_level(), "", {"strftime_now": "2025-07-31"}).notes
+    assert "strftime_now, which the chat template never mentions" in note
+
+
+THOUGHTS_AS_MESSAGES = (
+    "{% for m in messages %}{% if m.reasoning_content %}"
+    "<|im_start|>{{ m.role }} thinks\n{{ m.reasoning_content }}<|im_end|>{% endif %}"
+    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
+)
+"""Like Solar Open and Kimi K3: the token that ends a reply has ended its thoughts before."""
+
+
+def test_a_token_that_also_ends_thoughts_ends_no_answer() -> None:
+    assert end_of(THOUGHTS_AS_MESSAGES) is None
+    harmony = THOUGHTS_AS_MESSAGES.replace(
+        "content }}<|im_end|>{% endfor",
+        "content }}{{ eos_token if loop.last else '<|im_end|>' }}{% endfor",
+    )
+    assert end_of(harmony) == "<eos>", "as gpt-oss, whose last message ends with another"
+    assert (
+        end_of(
+            THOUGHTS_AS_MESSAGES.replace("thinks", "").replace(
+                "_content }}<|im_end|>", "_content }}"
+            )
+        )
+        == "<|im_end|>"
+    )

@@ -40,10 +40,14 @@ class RunOption(NamedTuple):
         return {f"{self.keys[0]}.{name}": part for name, part in self.parse(value).items()}
 
 
+_PYTHONS = {"True": "true", "False": "false", "None": "null"}
+"""Words that JSON spells in its own way."""
+
+
 def parse_template(values: Sequence[str]) -> dict[str, Any]:
     """Read arguments of a chat template: `KEY=VALUE`, or a JSON object of several.
 
-    A value that is no JSON is text.
+    A value that is no JSON is text; True, False and None are read as Python spells them.
 
     Raises:
         ConfigError: one of `values` is neither.
@@ -62,7 +66,7 @@ def parse_template(values: Sequence[str]) -> dict[str, Any]:
             )
         else:
             try:
-                arguments[name.strip()] = json.loads(value)
+                arguments[name.strip()] = json.loads(_PYTHONS.get(value.strip(), value))
             except ValueError:
                 arguments[name.strip()] = value
     return arguments

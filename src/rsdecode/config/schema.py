@@ -201,9 +201,14 @@ class PromptConfig(_Part):
     @field_validator("template")
     @classmethod
     def _are_the_templates(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        for name in value:
+        for name, argument in value.items():
             if not name.isidentifier():
                 raise ConfigError(f"{name!r} is no name of a template's argument")
+            if isinstance(argument, str) and argument.strip().lower() in ("true", "false"):
+                raise ConfigError(
+                    f"{name} is the text {argument!r}, which templates take for true: write "
+                    f"{argument.strip().lower()} without quotation marks"
+                )
             if name in NOT_OF_TEMPLATES:
                 raise ConfigError(
                     f"{name} is not for you to set: it belongs to how conversations are rendered"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from rsdecode.core.errors import ModelLoadError
+from rsdecode.core.errors import ConfigError, ModelLoadError
 from rsdecode.core.types import Message
 
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 NO_ARGUMENTS: Mapping[str, Any] = {}
 _SYSTEM, _ASKED = "rsd-system-marker", "rsd-question-marker"
 _REPLIED, _ASKED_AGAIN = "rsd-reply-marker", "rsd-next-question-marker"
+_THOUGHT = "rsd-thought-marker"
+_THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
+"""What templates call the thoughts of a message."""
+DATE = "strftime_now"
+"""transformers' function by which templates ask for the date, and our argument that fixes it."""
+_ASKS_DATE = re.compile(DATE + r"""\(\s*(['"])(.*?)\1\s*\)""")
 _GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 """transformers' own tag, which marks assistants' replies for training."""
 
@@ -36,22 +43,34 @@ class ChatTemplate:
     """Renders conversations in the form that a model was trained on.
 
     A system message that the template refuses or drops goes before the first user message, in the
-    same turn, after which follows a blank line.
+    same turn, after which follows a blank line. A template that reads messages as lists of parts
+    (those of models that see images) gets them so.
 
     Args:
         tokenizer: whose template it is.
-        arguments: of the template, such as `enable_thinking`.
+        arguments: of the template, such as `enable_thinking`; `strftime_now` is the date that
+            it is told, by default today's.
 
     Attributes:
         moved_system: whether a system message has been put before a question.
+        writes_date: whether it has written today's date into a conversation.
+
+    Raises:
+        ConfigError: `strftime_now` is no date.
     """
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any] = NO_ARGUMENTS
     ) -> None:
         self._tokenizer: Any = tokenizer
+        self._given = tuple(arguments)
         self._arguments = dict(arguments)
+        stated = self._arguments.pop(DATE, None)
+        self._date = None if stated is None else _fixed_date(stated)
+        if self._date is not None and DATE in (self._source if self else ""):
+            self._arguments |= _with_date(self._source, self._date)
         self.moved_system = False
+        self.writes_date = False
 
     def __bool__(self) -> bool:
         """Whether there is a template at all."""
@@ -68,13 +87,28 @@ class ChatTemplate:
             messages = with_system_before_question(messages)
             self.moved_system = True
         try:
-            return self._render(messages, reply=reply)
+            text = self._render(messages, reply=reply)
         except Exception as error:  # templates raise errors of their own, by Jinja
-            name = self._tokenizer.name_or_path or type(self._tokenizer).__name__
             raise ModelLoadError(
-                f"the chat template of {name!r} refuses the messages "
+                f"the chat template of {self._name!r} refuses the messages "
                 f"{[m.role for m in messages]} ({error}): change them, or the template"
             ) from error
+        if self._form is None:
+            raise ModelLoadError(
+                f"the chat template of {self._name!r} leaves out the question: correct the "
+                "template, or take the tokenizer that belongs to the model"
+            )
+        self.writes_date = self.writes_date or self._asks_for_date(messages, reply=reply)
+        return text
+
+    @cached_property
+    def _form(self) -> Callable[[str], object] | None:
+        """How it reads a message: as a text or as a list of parts; None where it leaves it out."""
+        for form in (str, _in_parts):
+            text = self._try([Message("user", _ASKED)], reply=True, form=form)
+            if (text is None and form is str) or _ASKED in (text or "").lower():
+                return form
+        return None
 
     @cached_property
     def system_role(self) -> SystemRole:
@@ -89,7 +123,7 @@ class ChatTemplate:
     @cached_property
     def unused_arguments(self) -> tuple[str, ...]:
         """Those of its arguments that it never mentions."""
-        if not self._arguments:
+        if not self._given:
             return ()
         from jinja2 import TemplateSyntaxError, meta
 
@@ -97,7 +131,7 @@ class ChatTemplate:
             mentioned = meta.find_undeclared_variables(self._parsed)
         except TemplateSyntaxError:
             return ()  # rendering says what is wrong
-        return tuple(name for name in self._arguments if name not in mentioned)
+        return tuple(name for name in self._given if name not in mentioned)
 
     @cached_property
     def literal_text(self) -> str:
@@ -128,9 +162,31 @@ class ChatTemplate:
                 found.append(text.rpartition(_REPLIED)[2].partition(_ASKED_AGAIN)[0])
         return found
 
+    @cached_property
+    def after_thoughts(self) -> str:
+        """What stands between the thoughts and the text of a reply; empty where it tells none."""
+        reply = [Message("user", _ASKED), Message("assistant", _REPLIED)]
+        text = self._try(reply, reply=False, thoughts=_THOUGHT) or ""
+        return text.rpartition(_REPLIED)[0].partition(_THOUGHT)[2]
+
+    @property
+    def _name(self) -> str:
+        return self._tokenizer.name_or_path or type(self._tokenizer).__name__
+
     @property
     def _source(self) -> str:
-        """The template's text; the default one of a tokenizer that has several."""
+        """The template's text; the default one of a tokenizer that has several.
+
+        Raises:
+            ModelLoadError: there are several, and none is the default.
+        """
+        several: Any = self._tokenizer.chat_template
+        if isinstance(several, dict) and "default" not in several:
+            names = ", ".join(cast("dict[str, str]", several))
+            raise ModelLoadError(
+                f"{self._name!r} has chat templates for special uses alone ({names}): save the one "
+                "that is meant as chat_template.jinja beside its tokenizer"
+            )
         return cast(str, self._tokenizer.get_chat_template())
 
     @cached_property
@@ -140,19 +196,62 @@ class ChatTemplate:
         environment = Environment(extensions=["jinja2.ext.loopcontrols"])
         return environment.parse(_GENERATION.sub("", self._source))
 
-    def _try(self, messages: Sequence[Message], *, reply: bool) -> str | None:
+    def _try(self, messages: Sequence[Message], **options: Any) -> str | None:
         """The conversation; None where the template refuses it."""
         try:
-            return self._render(messages, reply=reply)
+            return self._render(messages, **options)
         except Exception:  # noqa: BLE001 - templates raise errors of their own, by Jinja
             return None
 
-    def _render(self, messages: Sequence[Message], *, reply: bool) -> str:
-        turns = [{"role": m.role, "content": m.content} for m in messages]
+    def _render(
+        self,
+        messages: Sequence[Message],
+        *,
+        reply: bool,
+        form: Callable[[str], object] | None = None,
+        thoughts: str = "",
+        **more: Any,
+    ) -> str:
+        form = form or self._form or str
+        turns: list[dict[str, object]] = []
+        for message in messages:
+            thought = thoughts if message.role == "assistant" else ""
+            parts = dict.fromkeys(_THOUGHT_KEYS, thought) if thought else {}
+            turns.append({"role": message.role, "content": form(message.content), **parts})
         text = self._tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=reply, **self._arguments
+            turns, tokenize=False, add_generation_prompt=reply, **(self._arguments | more)
         )
         return cast(str, text)
+
+    def _asks_for_date(self, messages: Sequence[Message], *, reply: bool) -> bool:
+        """Whether it calls `strftime_now` for such a conversation, which it could not if a text."""
+        if self._date is not None or DATE not in self._source:
+            return False
+        return self._try(messages, reply=reply, **{DATE: ""}) is None
+
+
+def _in_parts(text: str) -> list[dict[str, str]]:
+    """A message as models that also see images read it."""
+    return [{"type": "text", "text": text}]
+
+
+def _fixed_date(stated: object) -> date:
+    try:
+        return date.fromisoformat(str(stated))
+    except ValueError:
+        raise ConfigError(
+            f"prompt.template sets {DATE} to {stated!r}, which is no date such as 2026-07-31"
+        ) from None
+
+
+def _with_date(source: str, day: date) -> dict[str, Any]:
+    """Arguments that make a template of that source take a day for today.
+
+    The macro stands in for transformers' function: rendering takes plain data alone.
+    """
+    dates = {form: day.strftime(form) for _, form in _ASKS_DATE.findall(source)}
+    macro = f"{{% macro {DATE}(form) %}}{{{{ rsd_dates[form] }}}}{{% endmacro %}}{{{{ '' }}}}"
+    return {"chat_template": macro + source, "rsd_dates": dates}
 
 
 def with_system_before_question(messages: Sequence[Message]) -> list[Message]:

@@ -63,6 +63,10 @@ class ControlTokens:
         found = self._anywhere.match(text.lstrip())
         return None if found is None else self._ids[found[0]]
 
+    def within(self, text: str) -> set[int]:
+        """All control tokens that a text holds."""
+        return {self._ids[found[0]] for found in self._anywhere.finditer(text)}
+
     def shielded(self, text: str) -> str:
         """The text of a message with stand-ins for the control tokens that it spells."""
         return self._renamed(self._anywhere, "text", text)

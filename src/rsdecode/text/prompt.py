@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rsdecode.core.errors import ModelLoadError
 from rsdecode.core.types import Context, Message
-from rsdecode.text.chat_template import NO_ARGUMENTS, SystemRole
+from rsdecode.text.chat_template import DATE, NO_ARGUMENTS, SystemRole
 from rsdecode.text.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
@@ -91,14 +92,16 @@ class Prompts:
     def turn_end(self) -> int | None:
         """The control token that ends a reply in the chat template.
 
-        None without a template, and where a reply ends with ordinary text.
+        None without a template, where a reply ends with ordinary text, and where the same token
+        ends the thoughts before a reply: what is written would end with them.
         """
         if not self.has_template:
             return None
         starts = {self._tokenizer.bos_token_id, self._tokenizer.unk_token_id}
+        ends_thoughts = self._words.control.within(self._words.template.after_thoughts)
         for closing in self._words.template.after_reply():
             token = self._words.control.starting(closing)
-            if token is not None and token not in starts:
+            if token is not None and token not in starts | ends_thoughts:
                 return token
         return None
 
@@ -112,6 +115,13 @@ class Prompts:
             notes.append(
                 f"the chat template {does} system messages: their text goes before the question, "
                 "in the same turn"
+            )
+        if template.writes_date:
+            today = date.today().isoformat()
+            notes.append(
+                f"the chat template writes today's date into the prompt ({today}), so that other "
+                f"days have other prompts: set --template {DATE}={today} (prompt.template) to "
+                "keep it"
             )
         unused = template.unused_arguments if self.has_template else self._arguments
         if unused:

@@ -13,6 +13,7 @@ from rsdecode.backends.openai_http.reading import entry, token_ids
 from rsdecode.backends.openai_http.transport import Exchange
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Context, Message
+from rsdecode.text.chat_template import DATE
 from rsdecode.text.prompt import Prompts, plain_text
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class Renderer:
         plain_prompt: with `{question}`, for models without a chat template.
         name: what the servers call the model.
         template: arguments of the chat template, whoever renders.
+
+    Raises:
+        ConfigError: `template` sets the date, which no server takes.
     """
 
     def __init__(
@@ -43,9 +47,15 @@ class Renderer:
         template: Mapping[str, object],
     ) -> None:
         self._prompts = None if tokenizer is None else Prompts(tokenizer, plain_prompt, template)
+        if tokenizer is None and DATE in template:
+            raise ConfigError(
+                f"prompt.template sets {DATE}, but the server of {name!r} tells its chat template "
+                "the date itself: name the model's tokenizer (draft_tokenizer, target_tokenizer), "
+                "or leave it out"
+            )
         self._plain_prompt = plain_prompt
         self._name = name
-        self._template = template
+        self._template = {name: value for name, value in template.items() if name != DATE}
         self._rendered = Remembered[Messages, str]()
         self._ids = Remembered[Messages, tuple[int, ...]]()
 
