@@ -14,6 +14,7 @@ from rsdecode.rewards.token_classifier import QWEN_SYSTEM, QwenPrmFormat, Separa
 from rsdecode.rewards.value_head import ValueHeadFormat
 from rsdecode.text.vocabulary import Vocabulary
 from tests.rewards.tiny import tokenizer
+from tests.text.tokenizers import INSTRUCTIONS, byte_level, sentence_pieces
 
 
 def words_only(*known: str) -> PreTrainedTokenizerFast:
@@ -172,3 +173,65 @@ def test_what_questions_and_steps_spell_stays_text(make):
         return sum(index in special for index in read)
 
     assert controls(f"Print {texts}!", f"It is {texts}.") == controls("Print!", "It is.")
+
+
+SCHEMES = ["normalizer", "first", "always"]
+"""Of tokenizers that put a space before each text that they are given."""
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_shepherd_reads_what_its_model_card_tokenises(scheme):
+    """There it is one text, in which no line begins with a space."""
+    words = sentence_pieces(scheme=scheme)
+    form = ShepherdFormat(Vocabulary(words))
+    card = "<s>2 + 2? Step 1: the sum.\nIt is 4. ки\nStep 2: Done. ки"
+    question = [Message("user", "2 + 2?")]
+    read = form.prompt_ids(question)
+    read += form.step_ids("the sum.\nIt is 4.\n\n", 0) + form.step_ids("Done.", 1)
+    assert read == ids(card, words)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_chat_turns_put_one_space_between_question_and_step(scheme):
+    words = sentence_pieces(scheme=scheme)
+    form = ChatTurnsFormat(Vocabulary(words))
+    read = form.prompt_ids([Message("user", "the sum?")]) + form.step_ids("the first.", 0)
+    assert read == ids("<s>[INST] the sum? the first. [/INST]", words)
+
+
+THINKS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Like Qwen 3: a reply that is there begins with thoughts, one that is to come does not."""
+OPENS_THOUGHTS = THINKS.replace("<think>\n\n</think>\n\n", "").replace(
+    "assistant\n{% endif %}", "assistant\n<think>\n{% endif %}"
+)
+"""Like DeepSeek R1: the other way round."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        tokenizer(),
+        byte_level(THINKS),
+        byte_level(OPENS_THOUGHTS),
+        byte_level(INSTRUCTIONS),
+        *(sentence_pieces(scheme=scheme) for scheme in SCHEMES),
+        sentence_pieces(INSTRUCTIONS.replace(" {{ m.content }}", "{{ m.content }}")),
+    ],
+)
+def test_outcome_reads_what_the_chat_template_makes_of_the_whole_answer(words):
+    steps = ["First the sum.\n\n", "the second.\n\n", "It is 4."]
+    turns = [
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": "".join(steps)},
+    ]
+    whole = words.apply_chat_template(turns, tokenize=False)
+    form = ChatAnswerFormat(Vocabulary(words))
+    read = form.prompt_ids([Message("user", "2 + 2?")])
+    for index, step in enumerate(steps):
+        read += form.step_ids(step, index)
+    assert read + form.closing_ids == ids(whole, words)

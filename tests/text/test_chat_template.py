@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from rsdecode.core.errors import ConfigError, ModelLoadError
-from rsdecode.core.types import Message
+from rsdecode.core.types import Context, Message, Segment
 from rsdecode.text.chat_template import ChatTemplate, SystemRole, with_system_before_question
 from rsdecode.text.prompt import Prompts
 from tests.text import tokenizers
@@ -265,3 +265,18 @@ def test_a_token_that_also_ends_thoughts_ends_no_answer() -> None:
         )
         == "<|im_end|>"
     )
+
+
+@pytest.mark.parametrize("scheme", ["normalizer", "first", "always"])
+@pytest.mark.parametrize("spelled", ["", " </s>"])
+def test_steps_of_another_model_are_not_parted_by_spaces(scheme: str, spelled: str) -> None:
+    """Llama 2's tokenizer puts a space before each text that it is given."""
+    words = sentence_pieces(scheme=scheme)
+    steps = [f"First the sum.{spelled}\n\n", "the second.\n\n", "- So.\n", "4"]
+    answer = tuple(map(Segment, steps))
+    for template, joined in ((INSTRUCTIONS, "[/INST] "), (None, "Answer:\n")):
+        words.chat_template = template
+        prompts = Prompts(words, "Question: {question}\n\nAnswer:\n")
+        ids, prompt = (prompts.context_ids(Context((QUESTION,), reply)) for reply in (answer, ()))
+        assert ids[: len(prompt)] == prompt
+        assert words.decode(ids).endswith(joined + "".join(steps))

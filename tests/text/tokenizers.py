@@ -83,8 +83,8 @@ def sentence_pieces(
         scheme: who puts a space before the text: `normalizer`, or Metaspace's `first` or `always`.
     """
     bytes_ = [f"<0x{i:02X}>" for i in range(256)]
-    entries = ["<unk>", "<s>", "</s>", *bytes_, *_characters()]
-    merges = [("▁", "t"), ("h", "e"), ("▁t", "he")]
+    entries = ["<unk>", "<s>", "</s>", *bytes_, *_characters(), "к", "и", "▁к", "▁ки"]
+    merges = [("▁", "t"), ("h", "e"), ("▁t", "he"), ("▁", "к"), ("▁к", "и")]
     vocabulary = {e: i for i, e in enumerate(entries)}
     model = models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", byte_fallback=True)
     built = Tokenizer(model)

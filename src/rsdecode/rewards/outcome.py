@@ -26,9 +26,10 @@ _REPLY = "\ue000reply\ue000"
 
 
 class ChatAnswerFormat:
-    """The conversation, the answer so far, and the end of the reply.
+    """The conversation with the answer so far as its last message.
 
-    Steps are not stripped: joined they are the answer as it was written.
+    It is what the chat template makes of the whole: some begin a reply that is there in another way
+    than one that is to come. Steps are not stripped: joined they are the answer as it was written.
 
     Raises:
         ModelLoadError: there is no chat template, or it does not end a reply with fixed text.
@@ -39,8 +40,8 @@ class ChatAnswerFormat:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        asked, replied = Message("user", "?"), Message("assistant", _REPLY)
-        _, reply, closing = vocabulary.chat([asked, replied], reply=False).partition(_REPLY)
+        before, reply, closing = self._around_reply([Message("user", "?")])
+        self._lead = before[len(before.rstrip(" ")) :]
         if not reply:
             raise ModelLoadError(
                 f"the chat template of {vocabulary.name!r} leaves out the assistant's reply, which "
@@ -55,11 +56,18 @@ class ChatAnswerFormat:
 
     def prompt_ids(self, messages: Sequence[Message]) -> Ids:
         """The conversation up to the reply (see `Format`)."""
-        return self._vocabulary.chat_ids(messages, reply=True)
+        return self._vocabulary.filled_ids(
+            messages, lambda safe: self._around_reply(safe)[0].rstrip(" ")
+        )
 
     def step_ids(self, text: str, index: int) -> Ids:
         """A step as it is (see `Format`)."""
-        return self._vocabulary.text_ids(text)
+        return self._vocabulary.continuing_ids(text if index else self._lead + text)
+
+    def _around_reply(self, messages: Sequence[Message]) -> tuple[str, str, str]:
+        """The conversation before a reply, a stand-in for the reply, and what follows it."""
+        replied = [*messages, Message("assistant", _REPLY)]
+        return self._vocabulary.chat(replied, reply=False).partition(_REPLY)
 
 
 def load_outcome(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:

@@ -70,7 +70,7 @@ class ShepherdFormat:
         text = text.strip()
         numbered = text if _NUMBERED.match(text) else f"Step {index + 1}: {text}"
         lead = "\n" if index else " "
-        return (*self._vocabulary.text_ids(lead + numbered), *self.mark_ids)
+        return (*self._vocabulary.continuing_ids(lead + numbered), *self.mark_ids)
 
 
 class ChatTurnsFormat:
@@ -110,7 +110,11 @@ class ChatTurnsFormat:
     def step_ids(self, text: str, index: int) -> Ids:
         """A step's turn, up to where the reply starts (see `Format`)."""
         lead = self._between if index else " "
-        return self._vocabulary.enclosed_ids(lead, text.strip(), self._reply)
+
+        def after(before: str) -> Ids:
+            return self._vocabulary.enclosed_ids(before + lead, text.strip(), self._reply)
+
+        return self._vocabulary.continuing(after)
 
 
 def load_plus_minus(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:

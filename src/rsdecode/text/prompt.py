@@ -34,7 +34,8 @@ class Prompts:
 
     With a chat template: the messages, then the start of the assistant's turn. Without: the system
     message, if any, then the plain prompt filled with the question. The answer follows: steps in
-    this model's own vocabulary as the ids they were written in, others tokenised one by one.
+    this model's own vocabulary as the ids they were written in, others tokenised one by one. A
+    tokenizer that puts a space before each text does so before the first at most.
 
     Control tokens come from the template alone: what messages and steps spell stays text.
     Text that cannot be rendered raises an `RsdError`.
@@ -78,15 +79,23 @@ class Prompts:
 
     def context_ids(self, context: Context) -> Ids:
         """The ids of the question and the answer so far."""
-        ids = list(self.prompt_ids(context.messages))
+        prompt = self.prompt_ids(context.messages)
+        ids = list(prompt)
         for segment in context.answer:
             known = segment.ids_in(self.vocabulary)
-            ids += self.text_ids(segment.text) if known is None else known
+            if known is None and ids == list(prompt) and not self._ends_in_space(prompt):
+                known = self.text_ids(segment.text)
+            ids += self._words.continuing_ids(segment.text) if known is None else known
         return tuple(ids)
 
     def text_ids(self, text: str) -> Ids:
-        """The ids of a text in the middle of a sequence."""
+        """The ids of a text by itself, as a reply begins with it."""
         return self._words.text_ids(text)
+
+    def _ends_in_space(self, prompt: Ids) -> bool:
+        """Whether the tokenizer would put no space before an answer: there is white space."""
+        text: str = self._tokenizer.decode(prompt[-1:])
+        return not text.strip()
 
     @cached_property
     def turn_end(self) -> int | None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Ids", "Vocabulary"]
 
 Encoded = TypeVar("Encoded")
+_BEFORE = ("\n", ".", "0")
+"""Texts that some tokenizer may merge with what follows, but hardly any tokenizer all of them."""
 
 
 class Vocabulary:
@@ -72,6 +74,32 @@ class Vocabulary:
         """
         ids = _encoded(self.control.answer_ids, text)
         return self.ids(text) if ids is None else ids
+
+    def continuing_ids(self, text: str) -> Ids:
+        """The tokens of a text that a model wrote, in the middle of a sequence.
+
+        Many tokenizers put a space before each text that they are given (Llama 2's, Mistral's):
+        there is none here.
+
+        Raises:
+            RequestError: the text is not valid Unicode.
+        """
+        return self.continuing(lambda before: self.text_ids(before + text))
+
+    def continuing(self, encode: Callable[[str], Ids]) -> Ids:
+        """What `encode` makes of a text that follows another, which it is given, without that."""
+        if self._puts_spaces:
+            for before in _BEFORE:
+                start, whole = self.ids(before), encode(before)
+                if whole[: len(start)] == start:
+                    return whole[len(start) :]
+        return encode("")
+
+    @cached_property
+    def _puts_spaces(self) -> bool:
+        """Whether a text at the beginning gets a space that it does not get behind another."""
+        start, whole = self.ids("\n"), self.ids("\nx")
+        return whole[: len(start)] == start and whole[len(start) :] != self.ids("x")
 
     def chat_ids(self, messages: Sequence[Message], *, reply: bool) -> Ids:
         """The conversation in the model's chat template (see `chat`), as tokens.
