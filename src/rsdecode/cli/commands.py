@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import typer
@@ -38,6 +39,7 @@ COMMANDS = {
         "lm_eval",
         "Run lm_eval of the lm-evaluation-harness over RSD; its options are taken as they are.",
     ),
+    "prm": CommandEntry("prm", "Make a process reward model of your own: label, train, test."),
     "report": CommandEntry(
         "report",
         "Report the results of rsd eval: report.md, report.html, report.json and pictures.",
@@ -51,21 +53,31 @@ COMMANDS = {
 class CommandList(TyperGroup):
     """A group whose commands are imported when one is run: `rsd --help` imports none of them."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, entries: Mapping[str, CommandEntry] | None = None, **settings: Any) -> None:
         super().__init__(**settings)
-        for name, entry in COMMANDS.items():
+        self._entries = COMMANDS if entries is None else entries
+        for name, entry in self._entries.items():
             self.add_command(TyperCommand(name, help=entry.help))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the arguments begin with, loaded."""
-        if args and args[0] in COMMANDS:
-            self.commands[args[0]] = load_command(args[0])
+        if args and args[0] in self._entries:
+            self.commands[args[0]] = load_command(args[0], self._entries)
         return super().resolve_command(ctx, args)
 
 
-def load_command(name: str) -> Any:
-    """Import a command and make typer's object of it."""
-    module = importlib.import_module(f"rsdecode.cli.{COMMANDS[name].module}")
+def load_command(name: str, entries: Mapping[str, CommandEntry] = COMMANDS) -> Any:
+    """Import a command, or a group of them (a module with `COMMANDS`), as typer's object."""
+    module = importlib.import_module(f"rsdecode.cli.{entries[name].module}")
+    own: Mapping[str, CommandEntry] | None = getattr(module, "COMMANDS", None)
+    if own is not None:
+        return CommandList(
+            own,
+            name=name,
+            help=entries[name].help,
+            no_args_is_help=True,
+            context_settings=HELP_OPTIONS,
+        )
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name, context_settings={**HELP_OPTIONS, **getattr(module, "CONTEXT", {})})(
         module.command

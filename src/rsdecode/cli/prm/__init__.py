@@ -1,0 +1,11 @@
+"""`rsd prm`: reward models of one's own."""
+
+from __future__ import annotations
+
+from rsdecode.cli.commands import CommandEntry
+
+COMMANDS = {
+    "label": CommandEntry(
+        "prm.label", "Sample solutions and label their steps: data to train a reward model on."
+    ),
+}

@@ -1,0 +1,364 @@
+"""`rsd prm label`: solutions with labelled steps, from questions with answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rsdecode.cli.language import tell_unreadable
+from rsdecode.cli.messages import InterruptedRun, print_note, print_warning
+from rsdecode.cli.options import RunOptions, with_run_options
+from rsdecode.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rsdecode.cli.prm.label_progress import LabelProgress
+    from rsdecode.config import RunConfig
+    from rsdecode.results.store import ResultFile, Store
+    from rsdecode.training.label_files import FileOptions, Written
+    from rsdecode.training.label_plan import LabelPlan
+    from rsdecode.training.label_settings import LabelSettings
+
+_UNUSED = {
+    "method": "--by rollouts|bisect|outcome|checker",
+    "temperature": "--temperatures and --rollout-temperature",
+    "draft_temperature": "--temperatures and --rollout-temperature",
+    "target_temperature": "--temperatures and --rollout-temperature",
+    "top_p": "--temperatures alone",
+    "top_k": "--temperatures alone",
+}
+
+
+@with_run_options
+def command(
+    options: RunOptions,
+    *,
+    data: Annotated[
+        str, typer.Option("--data", help="Questions with answers, as rsd eval takes them.")
+    ] = "abacus:train",
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder; what it holds is not labelled again.")
+    ] = Path("runs/labels"),
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by",
+            help="rollouts: share of completions that end right. bisect: the same, by binary "
+            "search. outcome: the answer's verdict. checker: --reward says which steps are right.",
+        ),
+    ] = "rollouts",
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Problems; default all, 200 of abacus.")
+    ] = None,
+    writers: Annotated[
+        str, typer.Option("--writers", help="Whose solutions: draft, target or draft,target.")
+    ] = "draft",
+    continued: Annotated[
+        int,
+        typer.Option(
+            "--continued",
+            min=0,
+            help="Further solutions of each writer, from random right beginnings of the others.",
+        ),
+    ] = 2,
+    temperatures: Annotated[
+        str, typer.Option("--temperatures", help="Of the solutions, in turn.")
+    ] = "0.7,1",
+    completer: Annotated[
+        str | None,
+        typer.Option(
+            "--completer", help="Who completes: draft or target; default target, if it is given."
+        ),
+    ] = None,
+    completions: Annotated[
+        int, typer.Option("--completions", min=1, help="From one step, at most.")
+    ] = 8,
+    every: Annotated[
+        bool,
+        typer.Option("--every-completion", help="Write all of them, also where fewer tell enough."),
+    ] = False,
+    right_share: Annotated[
+        float,
+        typer.Option("--right-share", help="A step is right if more of its completions end right."),
+    ] = 0.1,
+    rollout_temperature: Annotated[
+        float, typer.Option("--rollout-temperature", min=0, help="Of the completer.")
+    ] = 0.7,
+    held_out: Annotated[
+        float, typer.Option("--held-out", help="Share of the problems for validation.jsonl.")
+    ] = 0.1,
+    keep_easy: Annotated[
+        bool, typer.Option("--keep-easy", help="Keep problems whose answers are all right.")
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", help="i/n: every n-th problem; shards may share --out."),
+    ] = None,
+    only_estimate: Annotated[
+        bool,
+        typer.Option("--estimate", help="Stop after the first problems, and say what it costs."),
+    ] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout at the end.")
+    ] = False,
+) -> int:
+    """Sample solutions of questions and label their steps.
+
+    Each labelled solution is kept as soon as it is there, in OUT/store; the same command goes on
+    where it was cut off. At the end OUT/train.jsonl and OUT/validation.jsonl hold the solutions,
+    split by problem, as TRL, datasets and axolotl read them (prompt, completions, labels), and
+    labels.json what they were made with.
+
+    Exit code: 0 all were labelled; 1 some failed; 2 the options, the configuration or a model are
+    wrong; 130 interrupted (143 by SIGTERM).
+    """
+    from rsdecode.config.schema import RunConfig as Config
+    from rsdecode.results.store import Shard, Store
+    from rsdecode.training.label_files import FileOptions
+    from rsdecode.training.label_plan import plan_labels
+
+    for name, instead in _UNUSED.items():
+        if name in options.given:
+            raise ConfigError(f"--{name.replace('_', '-')}: rsd prm label takes {instead}")
+    config: Config = options.load()
+    settings = _settings(
+        config,
+        options,
+        by=by,
+        writers=writers,
+        continued=continued,
+        temperatures=temperatures,
+        completer=completer,
+        completions=completions,
+        every=every,
+        right_share=right_share,
+        rollout_temperature=rollout_temperature,
+    )
+    part = None if shard is None else Shard.parse(shard)
+    plan = plan_labels(_of_roles(config, settings), settings, data, limit, part)
+    files = FileOptions(held_out, config.run.seed, keep_easy)
+    if not 0 <= held_out < 1:
+        raise ConfigError(f"--held-out {held_out:g} must be a share, from 0 to below 1")
+    _tell_left_out(plan, data)
+    with Store(out / "store", part) as store:
+        if store.warning is not None:
+            print_warning(store.warning)
+        store.describe({"data": data, "key": plan.meta.key, "config": plan.meta.config})
+        failed = _run(plan, store, only_estimate)
+        written = _write(plan, store, out, files)
+    _show(written, out, json_output=json_output)
+    return 1 if failed or plan.bad else 0
+
+
+def _settings(
+    config: RunConfig,
+    options: RunOptions,
+    *,
+    by: str,
+    writers: str,
+    continued: int,
+    temperatures: str,
+    completer: str | None,
+    completions: int,
+    every: bool,
+    right_share: float,
+    rollout_temperature: float,
+) -> LabelSettings:
+    from rsdecode.core.limits import Limits
+    from rsdecode.core.segment import parse_boundary
+    from rsdecode.core.types import Role
+    from rsdecode.training.label_settings import SAMPLES, LabelMethod, LabelSettings
+
+    if by not in list(LabelMethod):
+        raise ConfigError(f"--by {by}: use one of {', '.join(LabelMethod)}")
+    if by == LabelMethod.CHECKER and "reward" not in options.given and options.config is None:
+        raise ConfigError(
+            "--by checker needs --reward: python:MODULE:FUNCTION, arithmetic, or another reward"
+        )
+    if completer is None:
+        only_draft = "draft" in config.model_fields_set and "target" not in config.model_fields_set
+        completer = "draft" if only_draft else "target"
+    roles = [_writer(name.strip(), "--writers") for name in writers.split(",") if name.strip()]
+    return LabelSettings(
+        method=LabelMethod(by),
+        writers=tuple(dict.fromkeys(roles)),
+        samples=config.run.samples if "samples" in options.given else SAMPLES,
+        continued=continued,
+        temperatures=_numbers(temperatures),
+        completer=Role(_writer(completer, "--completer")),
+        completions=completions,
+        every=every,
+        share=right_share,
+        completion_temperature=rollout_temperature,
+        boundary=parse_boundary(config.boundary),
+        limits=Limits(**config.limits.model_dump()),
+    )
+
+
+def _writer(name: str, option: str) -> Any:
+    from rsdecode.core.types import Role
+
+    if name not in (Role.DRAFT.value, Role.TARGET.value):
+        raise ConfigError(f"{option} {name!r}: must be draft or target")
+    return Role(name)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ConfigError(f"--temperatures {text!r}: must be numbers, such as 0.7,1") from None
+
+
+def _of_roles(config: RunConfig, settings: LabelSettings) -> RunConfig:
+    """With a method of the same writers: it decides the default system message."""
+    from rsdecode.core.types import Role
+
+    alone = {frozenset({Role.DRAFT}): "draft", frozenset({Role.TARGET}): "target"}
+    method = alone.get(settings.roles - {Role.REWARD}, "speculative")
+    changes: dict[str, Any] = {
+        "method": method,
+        "run": config.run.model_copy(update={"samples": 1}),
+    }
+    return config.model_copy(update=changes)
+
+
+def _tell_left_out(plan: LabelPlan, data: str) -> None:
+    for line in plan.bad:
+        print_warning(f"{data}, line {line.number}: {line.reason}")
+    if plan.unanswered:
+        count, first = len(plan.unanswered), plan.unanswered[0]
+        print_warning(
+            f"{data}: {count} questions without an answer are left out (first: {first!r}): nothing "
+            "says which of their solutions are right; --by checker needs no answers"
+        )
+
+
+def _run(plan: LabelPlan, store: Store, only_estimate: bool) -> int:
+    """Label what is left; returns how many solutions failed."""
+    from rsdecode.cli.prm.label_progress import LabelProgress
+    from rsdecode.cli.progress import tell_damage
+    from rsdecode.cli.runtime import loading
+    from rsdecode.config.build import build_models
+    from rsdecode.evals.runner import shapes_of
+    from rsdecode.results.line_writer import run_until_failure
+    from rsdecode.training.label_costs import most_completions
+
+    file = store.cell(plan.meta)
+    tell_damage(file.found, file.name)
+    ids = {problem.id for problem in plan.problems}
+    done = sum(key[0] in ids for key in file.done)
+    total = len(plan.problems) * plan.settings.solutions
+    before = f", {done:,} of them before" if done else ""
+    print_note(f"{plan.meta.data}: {most_completions(plan.settings, len(plan.problems))}{before}")
+    if done >= total:
+        return 0
+    method: Any = plan.settings
+    tell_unreadable([plan.config], (problem.question for problem in plan.problems))
+    with loading(plan.config) as reporter:
+        models = build_models(plan.config, [method], reporter)
+    progress = LabelProgress(total, done)
+    try:
+        file.begin(shapes_of(method, models))
+        with progress:
+            work = _label(plan, file, models, progress, only_estimate=only_estimate)
+            asyncio.run(run_until_failure(work, [file.failure]))
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            f"interrupted: {progress.tally.solutions} solutions added; the same command goes on "
+            "from here"
+        ) from None
+    finally:
+        notes = models.notes()
+        for note in notes:
+            print_warning(note)
+        models.close()
+        file.close(notes)
+    print_note(
+        f"{progress.tally.solutions:,} solutions in {progress.seconds / 60:.1f} min · {progress}"
+    )
+    return progress.tally.failed
+
+
+async def _label(
+    plan: LabelPlan, file: ResultFile, models: Any, progress: LabelProgress, *, only_estimate: bool
+) -> None:
+    """First a few problems, which tell what the others will cost."""
+    from rsdecode.evals.grading import GradingPool
+    from rsdecode.training.label_costs import estimate
+    from rsdecode.training.label_run import LabelRun
+
+    run, done = plan.config.run, file.done
+
+    def keep(record: dict[str, Any]) -> None:
+        file.append(record)
+        progress.add(record)
+
+    left = [
+        problem
+        for problem in plan.problems
+        if any((problem.id, place) not in done for place in range(plan.settings.solutions))
+    ]
+    first = left[: max(4, run.concurrency)]
+    with GradingPool() as pool:
+        labelling = LabelRun(
+            plan.settings,
+            models,
+            pool,
+            kind=plan.kind,
+            seed=run.seed,
+            concurrency=run.concurrency,
+            timeout_s=run.timeout_s,
+            thoughts=plan.config.answer.marks,
+        )
+        await labelling.run(first, done, keep)
+        rest = left[len(first) :]
+        if rest:
+            progress.tell(estimate(progress.tally, progress.seconds, len(rest)))
+        if rest and not only_estimate:
+            await labelling.run(rest, done, keep)
+
+
+def _write(plan: LabelPlan, store: Store, out: Path, files: FileOptions) -> Written:
+    from rsdecode.training.label_files import write_labels
+
+    answers = store.cell(plan.meta).done
+    about: Mapping[str, Any] = {
+        "data": plan.meta.data,
+        "by": plan.settings.method.value,
+        "boundary": plan.config.boundary,
+        "draft": plan.config.draft,
+        "target": plan.config.target,
+        "settings": _plain(plan.settings),
+        "seed": plan.meta.seed,
+        "key": plan.meta.key,
+        "version": plan.meta.version,
+        "code": plan.meta.code,
+        "no_answer": len(plan.unanswered),
+        "unusable_lines": len(plan.bad),
+    }
+    return write_labels(out, [answers[key] for key in sorted(answers)], about, files)
+
+
+def _plain(settings: LabelSettings) -> dict[str, Any]:
+    from rsdecode.results.identity import describe
+
+    return describe(settings)
+
+
+def _show(written: Written, out: Path, *, json_output: bool) -> None:
+    share = written.right_steps / written.steps if written.steps else 0.0
+    print_note(
+        f"{out}: {written.train:,} solutions to train on, {written.held_out:,} of held-out "
+        f"problems; {written.steps:,} steps, {share:.1%} right"
+    )
+    for reason, count in sorted(written.left_out.items()):
+        print_note(f"left out: {count:,} solutions: {reason}")
+    if json_output:
+        print(json.dumps({**asdict(written), "out": str(out)}), flush=True)

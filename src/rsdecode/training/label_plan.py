@@ -1,0 +1,113 @@
+"""What `rsd prm label` is to do, decided before a model loads: the problems, and their key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rsdecode import __version__
+from rsdecode.config import RunConfig, resolved
+from rsdecode.config.build import build_problem
+from rsdecode.config.resolve import settled
+from rsdecode.core.errors import ConfigError
+from rsdecode.core.types import Problem
+from rsdecode.evals.datasets import dataset_digest, dataset_named, load_dataset
+from rsdecode.evals.datasets.lines import BadLine, read_questions
+from rsdecode.evals.grading import AnswerKind
+from rsdecode.evals.plan import ABACUS_LIMIT
+from rsdecode.results.code_version import code_version
+from rsdecode.results.identity import result_key
+from rsdecode.results.store import Meta, Shard
+from rsdecode.training.label_settings import LabelSettings
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPlan:
+    """One labelling run.
+
+    Attributes:
+        problems: those of this shard that can be labelled.
+        kind: of their answers.
+        unanswered: ids of problems that are left out because nothing says what is right.
+        bad: lines of a file that hold no usable question.
+    """
+
+    meta: Meta
+    config: RunConfig
+    settings: LabelSettings
+    problems: tuple[Problem, ...]
+    kind: AnswerKind
+    unanswered: tuple[str, ...] = ()
+    bad: tuple[BadLine, ...] = ()
+
+
+def plan_labels(
+    config: RunConfig,
+    settings: LabelSettings,
+    data: str,
+    limit: int | None = None,
+    shard: Shard | None = None,
+) -> LabelPlan:
+    """Read the problems.
+
+    Raises:
+        ConfigError: the data set is not known, holds nothing usable, or the boundary cannot be
+            found in a text.
+    """
+    if settings.boundary.tokens:
+        raise ConfigError(
+            f"boundary {config.boundary!r}: steps of so many tokens cannot be cut from a text; "
+            "label with separator, separator:TEXT, newline or sentence"
+        )
+    config = settled(config)
+    entry = dataset_named(data)
+    if limit is None and entry.name == "abacus":
+        limit = ABACUS_LIMIT
+    if entry.source is None and entry.name != "abacus":
+        questions, bad = read_questions(Path(data), limit)
+        found = [
+            build_problem(config, q.text, id=q.id, answer=q.answer, before=q.before)
+            for q in questions
+        ]
+    else:
+        bad = []
+        found = [
+            build_problem(config, p.question, id=p.id, answer=p.answer, before=p.messages[:-1])
+            for p in load_dataset(data, limit)
+        ]
+    usable = [p for p in found if p.answer or not settings.needs_answers]
+    if not usable:
+        nothing = "no question" if not found else "no question with an answer"
+        raise ConfigError(
+            f'{data} holds {nothing}: give lines of {{"question": ..., "answer": ...}}, or '
+            "--method checker, which needs no answers"
+        )
+    key = result_key(
+        config,
+        settings,  # pyright: ignore[reportArgumentType] - it names its roles, and decodes nothing
+        name=settings.method.value,
+        data=data,
+        kind=entry.answer_type,
+        content=dataset_digest(data),
+    )
+    meta = Meta(
+        data=data,
+        method=f"label-{settings.method}",
+        key=key,
+        config=resolved(config),
+        shapes={},
+        version=__version__,
+        seed=config.run.seed,
+        problems=len(usable),
+        shard=None if shard is None else str(shard),
+        code=code_version(),
+    )
+    return LabelPlan(
+        meta=meta,
+        config=config,
+        settings=settings,
+        problems=tuple(p for at, p in enumerate(usable) if shard is None or shard.takes(at)),
+        kind=entry.answer_type,
+        unanswered=tuple(p.id for p in found if not p.answer) if settings.needs_answers else (),
+        bad=tuple(bad),
+    )

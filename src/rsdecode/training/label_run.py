@@ -1,0 +1,180 @@
+"""Labels many problems side by side, in one session; each solution is kept when it is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rsdecode.core.protocols import Models
+from rsdecode.core.thoughts import THOUGHTS, Thoughts
+from rsdecode.core.types import Ledger, Problem
+from rsdecode.evals.grading import AnswerKind, GradingPool
+from rsdecode.methods import Method
+from rsdecode.results.lines import Key
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
+from rsdecode.training.label_records import as_record, from_record
+from rsdecode.training.label_settings import LabelMethod, LabelSettings
+from rsdecode.training.labeller import (
+    NOBODY,
+    Asked,
+    Failure,
+    Labelled,
+    Labeller,
+    Sampled,
+    asked_of,
+)
+
+Keep = Callable[[dict[str, Any]], None]
+
+
+class LabelRun:
+    """Labels problems with loaded models.
+
+    Args:
+        settings: how.
+        models: what writes and judges; not closed here.
+        pool: what grades.
+        kind: of the problems' answers.
+        seed: of every draw.
+        concurrency: of the session; as many problems are open at once.
+        timeout_s: seconds that one request for solutions or completions may take.
+        thoughts: the marks that the models' thoughts end with.
+    """
+
+    def __init__(
+        self,
+        settings: LabelSettings,
+        models: Models,
+        pool: GradingPool,
+        *,
+        kind: AnswerKind,
+        seed: int,
+        concurrency: int,
+        timeout_s: float | None = None,
+        thoughts: Thoughts = THOUGHTS,
+    ) -> None:
+        self._settings = settings
+        self._models = models
+        self._pool = pool
+        self._kind = kind
+        self._seed = seed
+        self._concurrency = concurrency
+        self._timeout_s = timeout_s
+        self._thoughts = thoughts
+        self._shapes = models.shapes()
+
+    async def run(
+        self, problems: Sequence[Problem], done: Mapping[Key, Mapping[str, Any]], keep: Keep
+    ) -> None:
+        """Label what is left of the problems.
+
+        Args:
+            problems: all that are wanted.
+            done: records of solutions that are there.
+            keep: told of each record when it is there.
+        """
+        session = Session(self._models, concurrency=self._concurrency)
+
+        async def ask(problem: Problem, method: Method, sample: int, priority: int) -> Asked:
+            job = Job(problem, method, self._seed, sample, self._timeout_s, priority)
+            handle = session.submit_job(job, events="none")
+            try:
+                return asked_of(await handle.result())
+            except asyncio.CancelledError:
+                handle.cancel()
+                raise
+
+        checker = self._models.reward if self._settings.method is LabelMethod.CHECKER else None
+        labeller = Labeller(self._settings, ask, self._grade, self._seed, checker)
+        open_problems = asyncio.Semaphore(self._concurrency)
+        waiting = iter([p for p in problems if not self._is_done(p, done)])
+
+        async def work(problem: Problem) -> None:
+            try:
+                await self._label(labeller, problem, done, keep)
+            finally:
+                open_problems.release()
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for problem in waiting:
+                    await open_problems.acquire()
+                    tasks.create_task(work(problem))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            await session.close(cancel=True)
+
+    def _is_done(self, problem: Problem, done: Mapping[Key, object]) -> bool:
+        return all((problem.id, place) in done for place in range(self._settings.solutions))
+
+    async def _label(
+        self,
+        labeller: Labeller,
+        problem: Problem,
+        done: Mapping[Key, Mapping[str, Any]],
+        keep: Keep,
+    ) -> None:
+        """One problem: its whole solutions, then those that continue a right beginning."""
+        known = {
+            place: from_record(done[problem.id, place])
+            for place in range(self._settings.solutions)
+            if (problem.id, place) in done
+        }
+        first = len(self._settings.writers) * self._settings.samples
+        missing = [place for place in range(first) if place not in known]
+        sampled = await labeller.whole(problem, missing) if missing else []
+        everything = [*known.values(), *sampled]
+        solved, spent, failure = await self._solved(labeller, problem, everything)
+
+        async def finish(one: Labelled | Sampled, extra: Ledger) -> None:
+            labelled = one if isinstance(one, Labelled) else None
+            if labelled is None and failure is not None:
+                assert isinstance(one, Sampled)
+                labelled = Labelled(one, error=failure)
+            elif labelled is None and not solved:
+                assert isinstance(one, Sampled)
+                labelled = Labelled(one, left_out=NOBODY)
+            elif labelled is None:
+                assert isinstance(one, Sampled)
+                labelled = await labeller.label(problem, one)
+            if labelled.error is None:
+                known[labelled.sampled.sample] = labelled
+            keep(as_record(problem, labelled, self._shapes, extra))
+
+        await asyncio.gather(
+            *(finish(one, spent if at == 0 else Ledger()) for at, one in enumerate(sampled))
+        )
+        if any(place not in known for place in range(first)):
+            return  # beginnings are drawn from all of them: the next run does
+        wanted = range(first, self._settings.solutions)
+        left = [place for place in wanted if place not in known]
+        if left:
+            beginnings = [known[place] for place in range(first)]
+            more = await labeller.continued(problem, beginnings, left)
+            await asyncio.gather(*(finish(one, Ledger()) for one in more))
+
+    async def _solved(
+        self, labeller: Labeller, problem: Problem, whole: Sequence[Labelled | Sampled]
+    ) -> tuple[bool, Ledger, str | None]:
+        """Whether anybody gets the answer right, what asking has cost, and why it failed."""
+        if self._settings.method is LabelMethod.CHECKER:
+            return True, Ledger(), None
+        samples = [one.sampled if isinstance(one, Labelled) else one for one in whole]
+        if any(sample.right for sample in samples):
+            return True, Ledger(), None
+        if all(isinstance(one, Labelled) for one in whole):
+            known = [one for one in whole if isinstance(one, Labelled)]
+            return all(one.left_out != NOBODY for one in known), Ledger(), None
+        if not self._settings.searches:
+            return False, Ledger(), None
+        try:
+            solved, ledger = await labeller.solvable(problem)
+        except Failure as failure:
+            return False, Ledger(), str(failure)
+        return solved, ledger, None
+
+    async def _grade(self, text: str, reference: str) -> bool:
+        return (await self._pool.grade(text, reference, self._kind, self._thoughts)).correct

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rsdecode.models.abacus import first_error, generate
+from rsdecode.training.layouts import read_labels
+
+from .conftest import Rsd, read_lines, run, spawn, write_lines
+
+WHOLE = ["2 + 2 = 4.\n\n", "So it is 5.\n\n", "The answer is \\boxed{4}."]
+SCRIPT = {"generate": {"*": WHOLE}}
+"""Writes what is left of one answer, wherever it goes on."""
+CHECKER = """
+import time
+
+def score(question, steps):
+    time.sleep({pause})
+    return 0.0 if len(steps) == 2 else 1.0
+"""
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> list[str]:
+    """Options of a run whose models always answer 4."""
+    (tmp_path / "script.json").write_text(json.dumps(SCRIPT))
+    (tmp_path / "checking.py").write_text(CHECKER.format(pause=0))
+    lines = [{"id": f"q{n}", "question": f"What is {w} + 2?", "answer": "4"}
+             for n, w in enumerate("abcdefghijkl")]  # fmt: skip
+    write_lines(tmp_path / "q.jsonl", *lines)
+    spec = f"scripted:{tmp_path}/script.json"
+    return ["prm", "label", "--data", "q.jsonl", "--draft", spec, "--target", spec, "--out", "out"]
+
+
+CHECKED = ["--by", "checker", "--reward", "python:checking:score"]
+
+
+def rows(folder: Path) -> dict[str, dict[str, Any]]:
+    """All labelled solutions by id; each must be there once."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in ("train.jsonl", "validation.jsonl"):
+        for row in read_lines(folder / name):
+            assert row["id"] not in found
+            found[row["id"]] = row
+    return found
+
+
+def test_labels_are_written_as_trl_reads_them(rsd: Rsd, asked: list[str], tmp_path: Path) -> None:
+    result = rsd(*asked, *CHECKED, "--continued", "0", "--held-out", "0.3", "--keep-easy")
+    assert result.code == 0, result.err
+    found = rows(tmp_path / "out")
+    assert len(found) == 12  # the second sample of each says the same
+    assert "left out: 12 solutions: the same solution again" in result.err
+    row = found["q0/0"]
+    assert row["prompt"] == "What is a + 2?"
+    assert row["completions"] == [step.strip() for step in WHOLE]
+    assert row["labels"] == [True, False, False]
+    assert row["soft_labels"] == [1.0, 0.0, 1.0]
+    assert row["answer_right"] is True
+    about = json.loads((tmp_path / "out/labels.json").read_text())
+    assert about["by"] == "checker"
+    assert about["boundary"] == "separator"
+    assert about["validation"] > 0
+    again = rsd(*asked, *CHECKED, "--continued", "0", "--held-out", "0.3", "--keep-easy")
+    assert "24 of them before" in again.err
+
+
+def test_problems_that_all_or_none_get_right_are_left_out_with_a_count(
+    rsd: Rsd, asked: list[str], tmp_path: Path
+) -> None:
+    lines = [{"question": f"What is {n} + 2?", "answer": str(n + 2)} for n in range(5)]
+    write_lines(tmp_path / "q.jsonl", *lines)
+    result = rsd(*asked, "--by", "bisect", "--continued", "1")
+    assert result.code == 0, result.err
+    assert rows(tmp_path / "out") == {}
+    assert "left out: 8 solutions: nobody gets the answer right" in result.err
+    assert "left out: 3 solutions: everybody gets the answer right" in result.err
+    assert "left out: 4 solutions: no right beginning to continue" in result.err
+    kept = rsd(*asked, "--by", "bisect", "--continued", "1", "--keep-easy", "--json")
+    assert json.loads(kept.out)["right_steps"] > 0
+    assert {row["problem"] for row in rows(tmp_path / "out").values()} == {"3"}
+
+
+def test_questions_without_answers_are_left_out_with_a_count(
+    rsd: Rsd, asked: list[str], tmp_path: Path
+) -> None:
+    lines = [{"question": "What is 2 + 2?"}, {"question": "What is a + 2?", "answer": "4"}, "{"]
+    write_lines(tmp_path / "q.jsonl", *lines)
+    result = rsd(*asked)
+    assert result.code == 1
+    assert "1 questions without an answer are left out (first: '1')" in result.err
+    assert "q.jsonl, line 3: not JSON" in result.err
+    checked = rsd(*asked, *CHECKED, "--out", "checked")
+    assert "without an answer" not in checked.err
+    assert len(rows(tmp_path / "checked")) >= 1
+    write_lines(tmp_path / "q.jsonl", {"question": "What is 2 + 2?"})
+    nothing = rsd(*asked)
+    assert nothing.code == 2
+    assert "holds no question with an answer" in nothing.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--by", "magic"], "--by magic: use one of rollouts, bisect, outcome, checker"),
+        (["--by", "checker"], "--by checker needs --reward"),
+        (["--method", "rsd"], "--method: rsd prm label takes --by"),
+        (["--temperature", "0.5"], "--temperature: rsd prm label takes --temperatures"),
+        (["--boundary", "tokens:16"], "steps of so many tokens cannot be cut from a text"),
+        (["--writers", "reward"], "--writers 'reward': must be draft or target"),
+        (["--temperatures", "hot"], "--temperatures 'hot': must be numbers"),
+        (["--held-out", "1"], "--held-out 1 must be a share"),
+        (["--data", "missing.jsonl"], "there is no such file"),
+    ],
+)
+def test_bad_options_are_told_with_the_remedy(
+    rsd: Rsd, asked: list[str], options: list[str], message: str
+) -> None:
+    result = rsd(*asked, *options)
+    assert result.code == 2
+    assert message in result.err
+    assert "Traceback" not in result.err
+
+
+def test_nothing_is_lost_or_doubled_by_kills(asked: list[str], tmp_path: Path) -> None:
+    """Killed at ten random moments, the labels are those of a run that was left alone."""
+    (tmp_path / "checking.py").write_text(CHECKER.format(pause=0.02))
+    options = [*asked, *CHECKED, "--concurrency", "2", "--keep-easy"]
+    whole = run(*options, "--out", "whole", cwd=tmp_path)
+    assert whole.code == 0, whole.err
+    store = tmp_path / "out/store/cells"
+    draw = random.Random(3)
+    for kill in range(10):
+        process = spawn(*options, cwd=tmp_path)
+        wanted = 3 * kill + draw.randint(1, 4)
+        _wait_for(lambda wanted=wanted: _lines(store) >= wanted or process.poll() is not None)
+        time.sleep(draw.random() * 0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert _lines(store) >= 20
+    last = run(*options, cwd=tmp_path)
+    assert last.code == 0, last.err
+    assert "of them before" in last.err
+    assert rows(tmp_path / "out") == rows(tmp_path / "whole")
+    kept = [json.loads(line) for path in store.glob("*.jsonl") for line in path.open()]
+    assert len({(r["id"], r["sample"]) for r in kept}) == len(kept) == 48
+
+
+def test_shards_share_a_folder(rsd: Rsd, asked: list[str], tmp_path: Path) -> None:
+    options = [*asked, *CHECKED, "--keep-easy"]
+    assert rsd(*options, "--out", "whole").code == 0
+    assert rsd(*options, "--shard", "1/2").code == 0
+    assert len(rows(tmp_path / "out")) < len(rows(tmp_path / "whole"))
+    assert rsd(*options, "--shard", "2/2").code == 0
+    assert rows(tmp_path / "out") == rows(tmp_path / "whole")
+
+
+def test_the_embedded_family_agrees_with_the_exact_checker(rsd: Rsd, tmp_path: Path) -> None:
+    result = rsd("prm", "label", "--limit", 10, "--by", "bisect", "--samples", 1, "--continued", 0,
+                 "--max-tokens", 300, "--out", "out", "--keep-easy")  # fmt: skip
+    assert result.code == 0, result.err
+    agreed = steps = 0
+    solutions = [
+        s for name in ("train", "validation")
+        for s in read_labels(tmp_path / f"out/{name}.jsonl").solutions
+    ]  # fmt: skip
+    for solution in solutions:
+        _, level, index = solution.problem.split("-")
+        wrong = first_error(generate("train", int(level), int(index)), solution.texts)
+        end = len(solution.steps) if wrong is None else wrong
+        agreed += sum(step.right == (at < end) for at, step in enumerate(solution.steps))
+        steps += len(solution.steps)
+    assert steps > 20
+    assert agreed / steps >= 0.9  # a few steps: the measured share is in docs/guide
+
+
+def _lines(folder: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
+
+
+def _wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.002)
