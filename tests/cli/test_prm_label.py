@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 import random
 import signal
+import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,20 @@ def test_labels_are_written_as_trl_reads_them(rsd: Rsd, asked: list[str], tmp_pa
     assert about["validation"] > 0
     again = rsd(*asked, *CHECKED, "--continued", "0", "--held-out", "0.3", "--keep-easy")
     assert "24 of them before" in again.err
+
+
+def test_the_folder_is_a_data_set(rsd: Rsd, asked: list[str], tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    options = [*asked, *CHECKED, "--keep-easy", "--held-out", "0.3"]
+    assert rsd(*options).code == 0
+    found = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert {row["id"] for part in found.values() for row in part} == set(rows(tmp_path / "out"))
+    row = found["train"][0]
+    assert len(row["completions"]) == len(row["labels"])
+    assert {type(label) for label in row["labels"]} == {bool}
+    assert rsd(*asked, *CHECKED, "--keep-easy", "--held-out", "0").code == 0
+    alone = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert list(alone) == ["train"]
 
 
 def test_problems_that_all_or_none_get_right_are_left_out_with_a_count(
@@ -140,7 +154,7 @@ def test_nothing_is_lost_or_doubled_by_kills(asked: list[str], tmp_path: Path) -
     for kill in range(10):
         process = spawn(*options, cwd=tmp_path)
         wanted = 3 * kill + draw.randint(1, 4)
-        _wait_for(lambda wanted=wanted: _lines(store) >= wanted or process.poll() is not None)
+        _wait_for_lines(store, wanted, process)
         time.sleep(draw.random() * 0.02)
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -185,8 +199,8 @@ def _lines(folder: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
 
 
-def _wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
+def _wait_for_lines(folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while _lines(folder) < count and process.poll() is None:
         assert time.monotonic() < deadline, "timed out"
         time.sleep(0.002)

@@ -29,7 +29,13 @@ PRMBENCH = {
     "classification": "confidence",
     "idx": "prm_test_1",
 }
-SHORT_PRMBENCH = {"id": 7, "kind": "domain", "question": QUESTION, "steps": STEPS, "error_steps": [2]}
+SHORT_PRMBENCH = {
+    "id": 7,
+    "kind": "domain",
+    "question": QUESTION,
+    "steps": STEPS,
+    "error_steps": [2],
+}
 PROCESSBENCH = {
     "id": "gsm8k-1",
     "generator": "Qwen2-7B",

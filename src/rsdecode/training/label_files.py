@@ -1,4 +1,4 @@
-"""Writes labelled solutions for training: train.jsonl, validation.jsonl and labels.json."""
+"""Writes labelled solutions for training: train.jsonl, validation.jsonl, and what they are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rsdecode.training.label_records import solution_of_record
 from rsdecode.training.solutions import LabelledSolution, to_row
 from rsdecode.training.splitting import split
 
-TRAIN, HELD_OUT, ABOUT = "train.jsonl", "validation.jsonl", "labels.json"
+TRAIN, HELD_OUT, ABOUT, CARD = "train.jsonl", "validation.jsonl", "labels.json", "README.md"
 EVERYBODY = "everybody gets the answer right"
 AGAIN = "the same solution again"
 
@@ -103,6 +103,8 @@ def write_labels(
                    "completions": written.completions}  # fmt: skip
     path = folder / ABOUT
     replace_file(path, json.dumps(description, indent=2).encode() + b"\n", str(path))
+    card = folder / CARD
+    replace_file(card, _card(about, written).encode(), str(card))
     return written
 
 
@@ -131,6 +133,30 @@ def read_about(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ConfigError(f"{path} does not describe labels of rsd prm label")
     return cast("dict[str, Any]", found)
+
+
+def _card(about: Mapping[str, Any], written: Written) -> str:
+    """A data set card, by which `datasets.load_dataset` finds the two files of the folder."""
+    splits = [("train", TRAIN, written.train), ("validation", HELD_OUT, written.held_out)]
+    files = [f"  - split: {name}\n    path: {file}\n" for name, file, rows in splits if rows]
+    share = written.right_steps / max(1, written.steps)
+    reasons = "".join(f"- {count:,} solutions: {reason}\n" for reason, count in
+                      sorted(written.left_out.items()))  # fmt: skip
+    lines = [
+        "---\nconfigs:\n- config_name: default\n  data_files:",
+        f"{''.join(files)}---\n",
+        f"# Labelled steps of solutions to {about.get('data', 'questions')}\n",
+        f"Made by `rsd prm label --by {about.get('by')}` (rsdecode {about.get('version')}); "
+        f"draft {about.get('draft')}, target {about.get('target')}. {written.train:,} solutions "
+        f"to train on, {written.held_out:,} of held-out problems; {written.steps:,} steps, "
+        f"{share:.1%} right.",
+        "",
+        "`prompt` is the question, `completions` are the steps, `labels` say whether all is right "
+        "up to there; `soft_labels` and `rollouts` (ended right, written) are of completions.",
+        "",
+        f"Left out:\n\n{reasons or '- nothing'}",
+    ]
+    return "\n".join(lines)
 
 
 def _write_rows(path: Path, solutions: Sequence[LabelledSolution]) -> None:

@@ -11,7 +11,7 @@ from rsdecode.config.build import build_problem
 from rsdecode.config.resolve import settled
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Problem
-from rsdecode.evals.datasets import dataset_digest, dataset_named, load_dataset
+from rsdecode.evals.datasets import Dataset, dataset_digest, dataset_named, load_dataset
 from rsdecode.evals.datasets.lines import BadLine, read_questions
 from rsdecode.evals.grading import AnswerKind
 from rsdecode.evals.plan import ABACUS_LIMIT
@@ -63,18 +63,7 @@ def plan_labels(
     entry = dataset_named(data)
     if limit is None and entry.name == "abacus":
         limit = ABACUS_LIMIT
-    if entry.source is None and entry.name != "abacus":
-        questions, bad = read_questions(Path(data), limit)
-        found = [
-            build_problem(config, q.text, id=q.id, answer=q.answer, before=q.before)
-            for q in questions
-        ]
-    else:
-        bad = []
-        found = [
-            build_problem(config, p.question, id=p.id, answer=p.answer, before=p.messages[:-1])
-            for p in load_dataset(data, limit)
-        ]
+    found, bad = _read(config, entry, data, limit)
     usable = [p for p in found if p.answer or not settings.needs_answers]
     if not usable:
         nothing = "no question" if not found else "no question with an answer"
@@ -111,3 +100,26 @@ def plan_labels(
         unanswered=tuple(p.id for p in found if not p.answer) if settings.needs_answers else (),
         bad=tuple(bad),
     )
+
+
+def _read(
+    config: RunConfig, entry: Dataset, data: str, limit: int | None
+) -> tuple[list[Problem], list[BadLine]]:
+    """The problems of a data set; of a file of one's own also those without an answer."""
+    try:
+        asked = load_dataset(data, limit)
+    except ConfigError:
+        unused: dict[str, int] = {}
+        if entry.source is not None or entry.name == "abacus" or not Path(data).is_file():
+            raise
+        questions, bad = read_questions(Path(data), limit, unused)
+        if "choices" in unused:
+            raise
+        return [
+            build_problem(config, q.text, id=q.id, answer=q.answer, before=q.before)
+            for q in questions
+        ], bad
+    return [
+        build_problem(config, p.question, id=p.id, answer=p.answer, before=p.messages[:-1])
+        for p in asked
+    ], []
