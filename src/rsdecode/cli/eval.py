@@ -66,6 +66,14 @@ def command(
         str | None,
         typer.Option("--shard", help="i/n: every n-th problem; shards may share --out."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS|local",
+            help="On the workers of a Ray cluster; local: one of this machine's cores.",
+        ),
+    ] = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="One JSON object on stdout instead of tables.")
     ] = False,
@@ -95,7 +103,7 @@ def command(
         opened = [Opened(task, store.cell(task.meta)) for task in tasks]
         _tell_new_code(store, opened)
         print_note(f"results: {out}")
-        failed = _run(config, opened)
+        failed = _run(config, opened, ray)
         result_sets = [_asked_answers(task, file) for task, file in opened]
     if json_output:
         print(json.dumps(_record(asked, out, result_sets)), flush=True)
@@ -134,14 +142,10 @@ def _description(config: RunConfig, asked: EvalRequest) -> dict[str, Any]:
     }
 
 
-def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
+def _run(config: RunConfig, opened: Sequence[Opened], ray: str | None) -> int:
     """Do what is left; returns how many problems failed."""
     from rsdecode.cli.eval_progress import EvalProgress
     from rsdecode.cli.progress import tell_damage
-    from rsdecode.cli.runtime import loading
-    from rsdecode.config.build import build_models
-    from rsdecode.evals.runner import shapes_of
-    from rsdecode.results.line_writer import run_until_failure
 
     for task, file in opened:
         tell_damage(file.found, file.name, task.name)
@@ -154,6 +158,37 @@ def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
         print_warning(warning)
     asked = (job.problem.question for task, _ in waiting for job in task.jobs)
     tell_unreadable((task.config for task, _ in waiting), asked)
+    notes: list[str] = []
+    try:
+        if ray is None:
+            _run_here(config, waiting, progress, notes)
+        else:
+            _run_there(ray, config, waiting, progress, notes)
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            f"interrupted: {progress.done} answers added; the same command goes on from here"
+        ) from None
+    finally:
+        for note in notes:
+            print_warning(note)
+        with ExitStack() as closing:
+            for _, file in waiting:
+                closing.callback(file.close, notes)
+    return progress.errors
+
+
+def _run_here(
+    config: RunConfig,
+    waiting: Sequence[tuple[EvalTask, ResultFile]],
+    progress: EvalProgress,
+    notes: list[str],
+) -> None:
+    """On models of this process; `notes` gets what they note."""
+    from rsdecode.cli.runtime import loading
+    from rsdecode.config.build import build_models
+    from rsdecode.evals.runner import shapes_of
+    from rsdecode.results.line_writer import run_until_failure
+
     with loading(config) as reporter:
         models = build_models(config, [task.method for task, _ in waiting], reporter)
     try:
@@ -162,19 +197,24 @@ def _run(config: RunConfig, opened: Sequence[Opened]) -> int:
         with progress:
             failures = [file.failure for _, file in waiting]
             asyncio.run(run_until_failure(_run_all(waiting, models, progress), failures))
-    except KeyboardInterrupt:
-        raise InterruptedRun(
-            f"interrupted: {progress.done} answers added; the same command goes on from here"
-        ) from None
     finally:
-        notes = models.notes()
-        for note in notes:
-            print_warning(note)
-        with ExitStack() as closing:
-            closing.callback(models.close)
-            for _, file in waiting:
-                closing.callback(file.close, notes)
-    return progress.errors
+        notes += models.notes()
+        models.close()
+
+
+def _run_there(
+    address: str,
+    config: RunConfig,
+    waiting: Sequence[tuple[EvalTask, ResultFile]],
+    progress: EvalProgress,
+    notes: list[str],
+) -> None:
+    """On the workers of a Ray cluster; `notes` gets what their models note."""
+    from rsdecode.cli.eval_on_ray import run_on_ray
+    from rsdecode.distributed.cluster import Cluster
+
+    with Cluster(address) as cluster, progress:
+        asyncio.run(run_on_ray(cluster, config, waiting, progress, notes))
 
 
 async def _run_all(

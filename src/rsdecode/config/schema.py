@@ -318,6 +318,22 @@ class RunSettings(_Part):
     samples: Count = 1
 
 
+class RayConfig(_Part):
+    """Workers on Ray, each with all models of the run (`rsd eval --ray`); they change no answer.
+
+    Attributes:
+        workers: how many; by default as many as the cluster has room for.
+        cpus: processor cores of each, and threads of its passes.
+        gpus: of each; a fraction lets workers share one.
+        resources: custom resources of each, by the names that the nodes were started with.
+    """
+
+    workers: Count | None = None
+    cpus: Positive = 1.0
+    gpus: NotNegative = 0.0
+    resources: dict[str, Positive] = {}
+
+
 class RunConfig(_Part):
     """Everything that a run is built from.
 
@@ -346,6 +362,7 @@ class RunConfig(_Part):
     vllm: VllmConfig = VllmConfig()
     http: HttpConfig = HttpConfig()
     run: RunSettings = RunSettings()
+    ray: RayConfig = RayConfig()
 
     @field_validator("method")
     @classmethod

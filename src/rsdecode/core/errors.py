@@ -11,6 +11,7 @@
     │   ├── RewardError               a reward is not a finite number in [0, 1]
     │   └── OutOfMemory               the device ran out of memory
     ├── Cancelled (RuntimeError)      the caller gave up on the problem, or its deadline passed
+    ├── WorkersLost (RuntimeError)    workers on other machines are lost, one after the other
     ├── Overloaded (RuntimeError)     too many problems wait already
     └── SessionClosed (RuntimeError)  a closed session was asked to solve a problem
 
@@ -62,6 +63,10 @@ class OutOfMemory(RequestError):
 
 class Cancelled(RsdError, RuntimeError):
     """The caller gave up on the problem, or its deadline passed."""
+
+
+class WorkersLost(RsdError, RuntimeError):
+    """Workers on other machines are lost, one after the other; what was answered is kept."""
 
 
 class Overloaded(RsdError, RuntimeError):

@@ -15,7 +15,7 @@ from rsdecode.core.types import FinishReason, Role, Trajectory
 from rsdecode.evals.grading import AnswerKind, GradingPool, Verdict
 from rsdecode.evals.plan import EvalTask
 from rsdecode.methods import Method
-from rsdecode.results.records import trajectory_to_record
+from rsdecode.results.records import Shapes, trajectory_to_record
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
 
@@ -47,7 +47,8 @@ async def run_eval_task(
         watch: told of every answer.
     """
     models.clear()
-    session = Session(models, concurrency=task.config.run.concurrency)
+    marks = task.config.answer.marks
+    session = Session(models, concurrency=task.config.run.concurrency, thoughts=marks)
     room = asyncio.Semaphore(GRADED_AT_ONCE)
     shapes, config_hash = models.shapes(), task.config_hash
     written = time.perf_counter()
@@ -55,22 +56,14 @@ async def run_eval_task(
     async def finish(trajectory: Trajectory) -> None:
         nonlocal written
         try:
-            verdict = await judge(trajectory, pool, task.kind, task.config.answer.marks)
+            verdict = await judge(trajectory, pool, task.kind, marks)
         finally:
             room.release()
         now = time.perf_counter()
-        record = {
-            "question": trajectory.problem.question,
-            "reference": trajectory.problem.answer,
-            **trajectory_to_record(
-                trajectory,
-                shapes=shapes,
-                config_hash=config_hash,
-                thoughts=task.config.answer.marks,
-            ),
-            "grade": asdict(verdict),
-            "elapsed": now - written,
-        }
+        record = answer_record(
+            trajectory, verdict, shapes=shapes, config_hash=config_hash, thoughts=marks
+        )
+        record["elapsed"] = now - written
         written = now
         keep(record)
         watch(record)
@@ -82,6 +75,33 @@ async def run_eval_task(
                 grading.create_task(finish(trajectory))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
+
+
+def answer_record(
+    trajectory: Trajectory,
+    verdict: Verdict,
+    *,
+    shapes: Shapes,
+    config_hash: str,
+    thoughts: Thoughts,
+) -> dict[str, Any]:
+    """A graded answer as it is kept.
+
+    Args:
+        trajectory: the answer.
+        verdict: whether it is right.
+        shapes: of the models.
+        config_hash: of the configuration, with the method that wrote it.
+        thoughts: the marks of the model's thoughts.
+    """
+    return {
+        "question": trajectory.problem.question,
+        "reference": trajectory.problem.answer,
+        **trajectory_to_record(
+            trajectory, shapes=shapes, config_hash=config_hash, thoughts=thoughts
+        ),
+        "grade": asdict(verdict),
+    }
 
 
 def shapes_of(method: Method, models: Models) -> dict[str, dict[str, Any] | None]:

@@ -1,0 +1,155 @@
+"""A Ray cluster, local or elsewhere, and workers on it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from rsdecode.config import RunConfig
+from rsdecode.core.errors import ConfigError
+from rsdecode.core.types import Problem
+from rsdecode.distributed.crew import Crew, WorkerLost
+from rsdecode.distributed.worker import Shapes, TaskSettings, Worker
+from rsdecode.results.code_version import code_version
+
+LOCAL = "local"
+MODE, TOKEN = "RAY_AUTH_MODE", Path("~/.ray/auth_token")
+"""Where there is a token, Ray (2.60) starts clusters that ask for it, but connects without it."""
+Result = TypeVar("Result")
+
+
+class Cluster:
+    """A connection to Ray (use as a context manager).
+
+    Args:
+        address: of a cluster that runs (`auto`, `HOST:PORT`, `ray://HOST:PORT`), or `local` for
+            one of this process's own on this machine.
+
+    Raises:
+        ConfigError: Ray is not installed, or nothing answers at the address.
+    """
+
+    def __init__(self, address: str) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ImportError:
+            raise ConfigError("--ray needs Ray: pip install 'rsdecode[ray]'") from None
+        self._ray: Any = ray
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        try:
+            if address == LOCAL:
+                ray.init(include_dashboard=False, **quiet)
+            else:
+                ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ConfigError(_no_cluster(address, error)) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ray.shutdown()
+
+    def room(self, config: RunConfig) -> int:
+        """How many workers the cluster has room for.
+
+        Raises:
+            ConfigError: for none.
+        """
+        wanted, there = config.ray, self._ray.cluster_resources()
+        needs = {"CPU": wanted.cpus, "GPU": wanted.gpus, **wanted.resources}
+        fits = [
+            math.floor(there.get(name, 0.0) / need + 1e-9) for name, need in needs.items() if need
+        ]
+        count = min(fits)
+        if count < 1:
+            asked = ", ".join(f"{need:g} {name}" for name, need in needs.items() if need)
+            has = ", ".join(f"{there.get(name, 0.0):g} {name}" for name in needs)
+            raise ConfigError(
+                f"a worker needs {asked}, and the whole cluster has {has}: set ray.cpus, ray.gpus "
+                "or ray.resources, or add nodes"
+            )
+        return min(count, wanted.workers or count)
+
+    def crew(self, config: RunConfig, methods: Sequence[str], tell: Callable[[str], None]) -> Crew:
+        """Workers for the methods of a run.
+
+        Args:
+            config: of the run.
+            methods: their names.
+            tell: is told when a worker is lost.
+        """
+        at_once = config.run.concurrency
+        options: dict[str, Any] = {
+            "num_cpus": config.ray.cpus,
+            "num_gpus": config.ray.gpus,
+            "resources": config.ray.resources,
+            "max_concurrency": at_once + 4,
+            # what Ray repeats by itself, it repeats without a word: the crew does it
+            "max_restarts": 0,
+            "max_task_retries": 0,
+        }
+        actor = self._ray.remote(Worker).options(**options)
+        settings = config.model_dump(mode="json")
+
+        async def hire() -> RayMember:
+            return RayMember(self._ray, actor.remote(settings, tuple(methods), code_version()))
+
+        return Crew(hire, self.room(config), at_once, tell)
+
+
+def _no_cluster(address: str, error: Exception) -> str:
+    """Why there is no connection, and what to do."""
+    why = f"--ray {address}: no cluster answers there ({str(error).splitlines()[0]})"
+    if MODE not in os.environ and TOKEN.expanduser().exists():
+        return (
+            f"{why}: if it runs, it asks for Ray's token, which Ray itself does not send unasked: "
+            f"set {MODE}=token; else start one with `ray start --head`, or use --ray local"
+        )
+    return f"{why}: start one with `ray start --head`, or use --ray local"
+
+
+class RayMember:
+    """A worker in an actor (see `Member`)."""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray = ray
+        self._actor = actor
+
+    async def load(self) -> None:
+        """See `Member`."""
+        await self._result(self._actor.load.remote())
+
+    async def begin(self, settings: TaskSettings) -> Shapes:
+        """See `Member`."""
+        return await self._result(self._actor.begin.remote(settings))
+
+    async def answer(self, problem: Problem, sample: int) -> dict[str, Any]:
+        """See `Member`."""
+        return await self._result(self._actor.answer.remote(problem, sample))
+
+    async def notes(self) -> tuple[str, ...]:
+        """See `Member`."""
+        return await self._result(self._actor.notes.remote())
+
+    async def close(self) -> None:
+        """See `Member`."""
+        try:
+            await self._result(self._actor.close.remote())
+        finally:
+            self._ray.kill(self._actor)
+
+    async def _result(self, reference: Awaitable[Result]) -> Result:
+        """What a call gives, or what it raised over there."""
+        errors = self._ray.exceptions
+        try:
+            return await reference
+        except errors.RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, Exception) else RuntimeError(str(error)) from None
+        except errors.RayError as error:  # the actor, its node or its memory of the result is gone
+            raise WorkerLost(str(error).strip().splitlines()[0]) from None
