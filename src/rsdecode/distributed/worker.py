@@ -91,8 +91,10 @@ class Worker:
     async def answer(self, problem: Problem, sample: int) -> dict[str, Any]:
         """Solve and grade; the record of the answer."""
         task, session, models, pool = self._task, self._session, self._models, self._pool
-        assert task is not None and session is not None, "begin() comes first"
-        assert models is not None and pool is not None
+        assert task is not None, "begin() comes first"
+        assert session is not None
+        assert models is not None
+        assert pool is not None
         run = task.config.run
         job = Job(problem, task.method, run.seed, sample, run.timeout_s)
         handle = session.submit_job(job, events="none")

@@ -30,8 +30,9 @@ def rsd(out: Path, *options: object, limit: int = 60, env: dict[str, str] | None
     given = ["eval", *DATA, "--limit", str(limit), "--out", str(out), *map(str, options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     done = subprocess.run(
-        [*command, *given], capture_output=True, text=True, timeout=500, env=environment
-    )
+        [*command, *given],
+        check=False, capture_output=True, text=True, timeout=500, env=environment,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stderr
 
@@ -151,8 +152,9 @@ def nodes_at(address: str) -> int:
     ask = f"import ray; ray.init({address!r}); print(sum(n['Alive'] for n in ray.nodes()))"
     environment = {**os.environ, **OPEN}
     done = subprocess.run(
-        [sys.executable, "-c", ask], capture_output=True, text=True, timeout=120, env=environment
-    )
+        [sys.executable, "-c", ask],
+        check=False, capture_output=True, text=True, timeout=120, env=environment,
+    )  # fmt: skip
     return int(done.stdout.split()[-1]) if done.returncode == 0 else 0
 
 
@@ -198,7 +200,7 @@ def test_an_address_where_nothing_is(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from rsdecode.cli.main import main; raise SystemExit(main())"]
     done = subprocess.run(
         [*command, "eval", *DATA, "--out", str(tmp_path), "--ray", "127.0.0.1:1"],
-        capture_output=True, text=True, timeout=300,
+        check=False, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 2
     assert "--ray 127.0.0.1:1: no cluster answers there" in done.stderr
