@@ -31,6 +31,15 @@ from rsdecode.methods import Majority
         ("analysisWe think.assistantfinalb", "b"),
         ("analysisWe think.", None),
         ("analysis of variance", "analysis of variance"),
+        ("<|channel|>commentary<|message|>a<|end|>", None),
+        ("<|channel|>final<|message|>b<|return|>", "b"),
+        ("<reasoning>a</reasoning>b", "b"),
+        ("<thought>a</thought>b<end_of_turn>", "b"),
+        ("<thought>a", None),
+        ("◁think▷a◁/think▷b", "b"),
+        ("<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>b<|end_of_solution|>", "b"),
+        ("<|START_THINKING|>a", None),
+        ("b</s>", "b"),
     ],
 )
 def test_the_part_after_the_thoughts(text: str, part: str | None) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from rsdecode.core.boxes import boxed_answer
 from rsdecode.core.stated import stated_answer
 from rsdecode.core.thoughts import THOUGHTS, Thoughts
 
 TAIL = 20_000
 """Characters at the end of a text in which its answer is looked for."""
+_CALCULATOR = re.compile(r"<<[^<>\n]{1,200}>>")
+"""GSM8K's notes on how a number was computed: `<<9*2=18>>18`."""
 
 
 def extract_answer(text: str, thoughts: Thoughts = THOUGHTS) -> str | None:
@@ -15,13 +19,13 @@ def extract_answer(text: str, thoughts: Thoughts = THOUGHTS) -> str | None:
 
     Only what follows the model's thoughts counts; thoughts that never end hold no answer. Boxes
     that are joined (`\boxed{4}` and `\boxed{5}`) are one answer. A stated answer follows "####",
-    "answer is" or "answer:", on the same line or below it (in a fence, a display formula, a table),
+    "answer is" or "answer:" (in the usual languages), on the same line or below it (in a fence, a display formula, a table),
     and ends with its sentence; of one that only puts a number into words ("$18 in total"), the
     number with its unit. The last number is given with the formula that it belongs to.
     """
     part = thoughts.answer_part(text)
     if part is None:
         return None
-    part = part[-TAIL:]
+    part = _CALCULATOR.sub("", part[-TAIL:])
     boxed = boxed_answer(part)
     return boxed if boxed is not None else stated_answer(part)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 _STRIPPED_HARMONY = re.compile(r"\s*analysis(?=[A-Z])")
 _STRIPPED_FINAL = "assistantfinal"
-_CONTROL = re.compile(r"<\|(?:return|end|eot_id|im_end|endoftext)\|>")
+_CONTROL = re.compile(r"<\|[a-zA-Z_]{2,30}\|>|</?s>|<(?:end_of_turn|eos)>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,15 @@ class Thoughts:
     marks: tuple[tuple[str, str], ...] = (
         ("<think>", "</think>"),
         ("<thinking>", "</thinking>"),
+        ("<thought>", "</thought>"),
+        ("<reasoning>", "</reasoning>"),
+        ("◁think▷", "◁/think▷"),
+        ("<|begin_of_thought|>", "<|end_of_thought|>"),
+        ("<|START_THINKING|>", "<|END_THINKING|>"),
         ("[THINK]", "[/THINK]"),
         ("<seed:think>", "</seed:think>"),
         ("<|channel|>analysis", "<|channel|>final<|message|>"),
+        ("<|channel|>commentary", "<|channel|>final<|message|>"),
         ("<|channel>thought", "<channel|>"),
     )
 
