@@ -62,7 +62,9 @@ _NUMBER = re.compile(
 )
 _IN_PROSE = re.compile(
     rf"(?:(?<![\w)\]}}])[-{MINUS_SIGNS}])?"
-    rf"(?:(?<!\d)\d{{1,3}}(?:,\d{{3}})+(?![\d])|\d+|(?<![\w.])(?=\.\d))(?:\.\d+)?(?:\s?/\s?\d+|[eE][-+]?\d{{1,3}}(?!\w))?"
+    rf"(?:\d{{1,3}}\s\d{{1,3}}/\d{{1,3}}(?![\d/])|(?<![\d.])\d{{0,3}}\s?[{_VULGAR}]"
+    rf"|(?:(?<!\d)\d{{1,3}}(?:,\d{{3}})+(?![\d])|\d+|(?<![\w.])(?=\.\d))(?:\.\d+)?"
+    rf"(?:\s?/\s?\d+|[eE][-+]?\d{{1,3}}(?!\w))?)"
 )
 
 
@@ -146,7 +148,7 @@ def numbers_in(text: str) -> Iterator[re.Match[str]]:
 
 def digits_of(number: str) -> str:
     """A number of a sentence without its thousands commas, with the keyboard's minus sign."""
-    return number.translate(_UNICODE).replace(",", "").replace(" ", "")
+    return re.sub(r"\s*/\s*", "/", number.translate(_UNICODE).replace(",", ""))
 
 
 def terminates(value: Fraction) -> bool:
