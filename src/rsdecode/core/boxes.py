@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rsdecode.core.units import leading_unit
+
 _BRACE = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{|\\[{}]|[{}]")
 _FORMATTING = re.compile(
     r"\\(?:text|textbf|mathrm|mbox)\s*\{|\\q?quad(?![A-Za-z])|\\[()\[\],;:! ]|\\\\|[$&}*~]"
@@ -16,11 +18,17 @@ _PHRASE = (
 )
 _JOINED = re.compile(
     rf"\s*(?:[,;]\s*)?(?:(?:and|or)(?:\s+also)?\s+(?:{_PHRASE}|{_NAME})?|(?:and|or)"
-    rf"|(?:\n\s*(?:[-•]|\(?[a-z\d]{{1,2}}[.)]))?\s*(?:{_NAME})?)\s*",
+    rf"|(?:\n\s*(?:[-•]|\(?[a-z\d]{{1,2}}[.)])|[.;]?\s+(?:part|question)\s+\(?[a-z\d]\)?\s*[.:]?)?"
+    rf"\s*(?:{_NAME})?)\s*",
     re.IGNORECASE,
 )
 _NOT_JOINED = re.compile(r"\b(?:so|then|thus|hence|therefore|but|not|which|that|equivalently)\b")
 _OR = re.compile(r"\bor\b")
+_BEHIND = re.compile(
+    r"\}*(?:\$|\\\)|\*\*)*(?P<sign>\\?%|\^\s*\{?\\circ\}?)|\}*(?:\$|\\\)|\*\*)*(?:\s|~|\\[ ,;:])*"
+    r"\\(?:text|mathrm|mbox)\s*\{\s*(?P<wrapped>[A-Za-z][^{}]*)\}(?P<power>\s*\^\s*\{?\d\}?)?"
+    r"|(?:\$|\\\)|\*\*)*[ ~](?P<words>(?=[a-z]{2}|[mgsh]\b).{1,40})"
+)
 _LONGEST_GAP = 80
 
 
@@ -45,7 +53,7 @@ def boxed_answer(text: str) -> str | None:
         return None
     last = max(boxes, key=lambda box: box.inside)
     joiners: list[str] = []
-    contents = [text[last.inside : last.outside].strip()]
+    contents = [_with_unit(text[last.inside : last.outside].strip(), text[last.end :])]
     before = sorted((box for box in boxes if box.end <= last.start), key=lambda box: -box.end)
     for box in before:
         gap = text[box.end : last.start]
@@ -57,6 +65,17 @@ def boxed_answer(text: str) -> str | None:
             joiners.insert(0, " or " if _OR.search(gap) else ", ")
         last = box
     return contents[0] + "".join(map("".join, zip(joiners, contents[1:], strict=True)))
+
+
+def _with_unit(content: str, behind: str) -> str:
+    r"""The content with a unit that stands behind its box: `\boxed{7}\text{ cm}`."""
+    found = _BEHIND.match(behind)
+    if found is None or not content or not content.rstrip(" })")[-1:].isdigit():
+        return content
+    if found["sign"]:
+        return content + found["sign"]
+    unit = leading_unit(found["words"] or found["wrapped"] + (found["power"] or ""))
+    return rf"{content} \text{{ {unit}}}" if unit else content
 
 
 def _joined(gap: str) -> bool:
