@@ -47,6 +47,7 @@ _ARC = re.compile(
 )
 _PARTS = re.compile(r"(?:^|\s*,?\s*(?:and\s+)?)(\d+(?:\.\d+)?)\s*([A-Za-z]+\.?)")
 _ASSIGNED = re.compile(r"(?:[^,;]*[^<>!:,;\\]\s*)?(?:=|\\approx(?![A-Za-z])|≈)([^=]*)")
+_SEVERAL = re.compile(r"(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])|\\(?:lor|land|vee|wedge)(?![A-Za-z])")
 _NAMED = re.compile(r"(?:[A-Za-z](?:_\{?\w+\}?)?(?:\([A-Za-z\d]+\))?)?\s*(?:=|\\approx)")
 _FLOAT_TOLERANCE = Fraction(1, 10**6)
 
@@ -98,6 +99,8 @@ def quantity(text: str) -> Quantity | None:
 
 def assigned(text: str) -> Quantity | None:
     r"""The number that the text says something equals: `x = 5`, `3 + 4 = 7`, `\approx 2.5`."""
+    if _SEVERAL.search(text):
+        return None
     side = _ASSIGNED.fullmatch(tidy(text))
     return quantity(side.group(1)) if side else None
 
@@ -119,7 +122,10 @@ def same_quantity(answer: Quantity, reference: Quantity) -> bool:
 
 
 def units_agree(answer: Quantity, reference: Quantity) -> bool:
-    """Whether the units do not contradict each other."""
+    """Whether the units do not contradict each other; of what is measured, none is a percentage."""
+    for one, other in ((answer, reference), (reference, answer)):
+        if one.percent and other.unit and other.unit.kind:
+            return False
     if answer.unit is None or reference.unit is None:
         return True
     return same_kind(answer.unit, reference.unit)
