@@ -19,9 +19,10 @@ def extract_answer(text: str, thoughts: Thoughts = THOUGHTS) -> str | None:
 
     Only what follows the model's thoughts counts; thoughts that never end hold no answer. Boxes
     that are joined (`\boxed{4}` and `\boxed{5}`) are one answer. A stated answer follows "####",
-    "answer is" or "answer:" (in the usual languages), on the same line or below it (in a fence, a display formula, a table),
-    and ends with its sentence; of one that only puts a number into words ("$18 in total"), the
-    number with its unit. The last number is given with the formula that it belongs to.
+    "answer is" or "answer:" (also in some other languages), on the same line or below it (in a
+    fence, a display formula, a table), and ends with its sentence; of one that only puts a number
+    into words ("$18 in total"), the number with its unit. The last number is given with the formula
+    that it belongs to, and with the others of its list (`x = 3 or x = 5`).
     """
     part = thoughts.answer_part(text)
     if part is None:

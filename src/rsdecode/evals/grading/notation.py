@@ -18,6 +18,7 @@ _SYMBOLS = str.maketrans(
         "⟨": r"\langle ", "⟩": r"\rangle ", "¢": r"\text{ cents}", "’": "'", "…": r"\ldots ",
         "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}",
         "¾": r"\frac{3}{4}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "，": ",",
+        "、": ", ", "；": ";", "或": " or ", "和": " and ", "与": " and ",
     }
 )  # fmt: skip
 _REWRITTEN = [
