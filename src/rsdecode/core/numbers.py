@@ -31,7 +31,10 @@ _SUPERSCRIPT = re.compile(r"([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
 _UNICODE = str.maketrans(
     {**dict.fromkeys(MINUS_SIGNS, "-"), **dict.fromkeys(SPACES, " "), "⁄": "/", "×": r"\times "}
 )
-_GROUP_MARK = rf"(?:\{{,\}}|,?\\!\s*|\\,\s*|\\ |~|[{SPACES}])"
+_GROUP_MARK = (
+    rf"(?:(?:\\(?:text|mathord|mathpunct))?\{{,\}}|(?<=\d)['’](?=\d{{3}})"
+    rf"|,?\\!\s*|\\,\s*|\\ |~|[{SPACES}])"
+)
 _GROUPS = re.compile(rf"(?<![\d.])\d{{1,3}}(?:{_GROUP_MARK}\d{{3}})+(?!\d)")
 _POINT = re.compile(r"\.\d")
 _MARK = re.compile(_GROUP_MARK)
@@ -41,7 +44,7 @@ _POWER = (
     r"|\(\s*(?P<power2>[-+]?\d{1,3})\s*\)|(?P<digit>-?\d{1,3}))"
 )
 _CYCLE = (
-    r"(?:\\overline\s*\{\s*(?P<over_line>\d{1,60})\s*\}|\((?P<bracket>\d{1,60})\)"
+    r"(?:\\(?:overline|bar)\s*\{\s*(?P<over_line>\d{1,60})\s*\}|\((?P<bracket>\d{1,60})\)"
     r"|\\dot\s*(?:\{(?P<dot1>\d)\}|(?P<dot1a>\d))(?:(?P<between>\d{0,60})"
     r"\\dot\s*(?:\{(?P<dot2>\d)\}|(?P<dot2a>\d)))?)"
 )

@@ -42,8 +42,10 @@ money 1 dollar dollars usd
 money 1/100 cent cents penny pennies
 money 1/20 nickel nickels
 money 1/10 dime dimes
-euro 1 euro euros eur
-sterling 1 gbp
+euro 1 euro euros eur €
+sterling 1 gbp £
+rupee 1 rupee rupees inr ₹
+yen 1 yen jpy ¥
 volume 1/1000 l litre litres liter liters
 volume 1/1000000 ml millilitre millilitres milliliter milliliters
 volume 0.003785411784 gal gallon gallons

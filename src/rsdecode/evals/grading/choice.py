@@ -36,6 +36,12 @@ def letter_with_value(answer: str) -> tuple[str, str] | None:
     return ((found[1] or found[2]).upper(), found[3].strip()) if found else None
 
 
+def another_case(answer: str, reference: str) -> bool:
+    """Whether two bare letters are a small and a capital one: then they are variables."""
+    a, b = answer.strip(" $"), reference.strip(" $")
+    return len(a) == len(b) == 1 and a.islower() and b.isupper()
+
+
 def letters_named(answer: str) -> frozenset[str]:
     """All letters in brackets: an answer that names several chooses none."""
     return frozenset(_BRACKETED.findall(unwrapped(tidy(answer))))

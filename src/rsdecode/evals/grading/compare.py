@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from rsdecode.core.units import Unit, read_unit, same_kind
 from rsdecode.evals.grading.choice import (
+    another_case,
     letter_of,
     letter_reference,
     letter_with_value,
@@ -100,6 +101,8 @@ def compare(answer: str, reference: str, formulas: Formulas) -> Decision:
 def _letters(answer: str, reference: str, formulas: Formulas) -> Decision | None:
     """Letters of choices, alone or with the value of the choice."""
     if letter := letter_reference(reference):
+        if another_case(answer, reference):
+            return Decision(Rule.CHOICE, False)
         if len(letters_named(answer)) > 1:
             return Decision(Rule.CHOICE, False)
         given = letter_of(answer)

@@ -9,7 +9,8 @@ from rsdecode.evals.grading.structure import Parts, parts_of
 
 _NAME = re.compile(
     r"\s*(?P<name>\([A-Za-z](?:\s*,\s*[A-Za-z])+\)|(?:m\s*)?\\angle\s*[A-Za-z_{}\d\s]+?"
-    r"|\\?[A-Za-z]+(?:_\{?\w+\}?)?(?:\s*\([A-Za-z]\))?|\\(?:vec|overrightarrow|mathbf)\s*\{?[A-Za-z]+\}?)"
+    r"|\(\s*[A-Za-z]\s*\\circ\s*[A-Za-z]\s*\)\s*\([a-z]\)"
+    r"|\\?[A-Za-z]+'*(?:_\{?\w+\}?)?(?:\s*\([A-Za-z]\))?|\\(?:vec|overrightarrow|mathbf)\s*\{?[A-Za-z]+\}?)"
     r"\s*=\s*(?P<value>[^=].*)",
     re.DOTALL,
 )

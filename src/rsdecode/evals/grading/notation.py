@@ -16,8 +16,9 @@ _SYMBOLS = str.maketrans(
         "∨": r"\lor ", "∧": r"\land ", "∖": r"\setminus ", "∠": r"\angle ", "△": r"\triangle ",
         "±": r"\pm ", "°": r"^\circ ", "√": r"\sqrt ", "≈": r"\approx ", "∶": ":", "：": ":",
         "⟨": r"\langle ", "⟩": r"\rangle ", "¢": r"\text{ cents}", "’": "'", "…": r"\ldots ",
+        "φ": r"\phi ", "λ": r"\lambda ", "¾": r"\frac{3}{4}",
         "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}",
-        "¾": r"\frac{3}{4}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "，": ",",
+        "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "，": ",",
         "、": ", ", "；": ";", "或": " or ", "和": " and ", "与": " and ",
     }
 )  # fmt: skip
@@ -32,7 +33,7 @@ _REWRITTEN = [
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
         (r"(?<!\\)\\\\(?=frac|sqrt|pi|cdot|times|text|circ|infty)", r"\\"),  # escaped twice
-        (r"\{,\}", ","),
+        (r"\{([,:;])\}", r"\1"),
         (r"\\?\$", ""),
         (r"\\%", "%"),
         (r"\\(?:geqslant|geq)(?![A-Za-z])", r"\\ge"),
@@ -45,6 +46,8 @@ _REWRITTEN = [
         (r"\\[lr]?vert(?![A-Za-z])", "|"),
         (r"\\colon(?![A-Za-z])", ":"),
         (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
+        (r"\\var(phi|epsilon|theta|rho)(?![A-Za-z])", r"\\\1"),
+        (r"\\(?:dots[cb]?|cdots)(?![A-Za-z])", r"\\ldots"),
         (r"\\(?:lg)(?![A-Za-z])", r"\\log_{10}"),
         (r"\\tg(?![A-Za-z])", r"\\tan"),
         (r"\\(?:ctg|cotg)(?![A-Za-z])", r"\\cot"),
@@ -52,7 +55,7 @@ _REWRITTEN = [
         (r"\\(?:wedge)(?![A-Za-z])", r"\\land"),
         (r"\\(?:mathrm|text|textrm)\s*\{\s*([ied])\s*\}", r"\1"),
         (r"\\imath(?![A-Za-z])", "i"),
-        (r"\\(?:mathbf|mathrm|Bbb|mathds)\s*\{?([RZNQC])\}?(?![A-Za-z}])", r"\\mathbb{\1}"),
+        (r"\\(?:mathbf|mathrm|Bbb|mathds)\s*\{?([RZNQ])\}?(?![A-Za-z}])", r"\\mathbb{\1}"),
         (r"\\mathbb\s*([RZNQC])(?![A-Za-z])", r"\\mathbb{\1}"),
         (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degree(?![A-Za-z])", r"^\\circ"),
         (r"(?<=[\d}])\s*\\(?:text|mathrm|mbox)\{\s*degrees?\s*\}", r"^\\circ"),

@@ -11,8 +11,14 @@ from rsdecode.core.numbers import LONGEST, Number, match_number, plain_number_te
 from rsdecode.core.units import Unit, convert, read_unit, same_kind, unit_named
 from rsdecode.evals.grading.notation import tidy, unwrapped, without_braces
 
-_CURRENCY = re.compile(r"\s*(?P<sign>-?)\s*(?P<mark>\\\$|\$(?![^$]*\$)|€|£|\\pounds)\s*(?=[\d.])")
-_CURRENCIES = {"€": "euros", "£": "gbp", r"\pounds": "gbp"}
+_CURRENCY = re.compile(
+    r"\s*(?P<sign>-?)\s*(?P<mark>(?:US)?(?:\\\$|\$(?![^$]*\$))|[€£¥₹]|\\pounds|(?:\\text\s*\{\s*)?(?:USD|Rs\.?|EUR)\s*\}?)"
+    r"\s*(?=[\d.])"
+)
+_CURRENCIES = {
+    "€": "euros", "EUR": "euros", "£": "gbp", r"\pounds": "gbp", "¥": "yen", "₹": "rupees",
+    "Rs": "rupees",
+}  # fmt: skip
 _AFTER = re.compile(
     r"""(?:
         \s*(?P<percent>percent(?:age)?)
@@ -84,7 +90,8 @@ def quantity(text: str) -> Quantity | None:
         found = quantity(currency["sign"] + text[currency.end() :])
         if found is None or (found.unit and found.unit.kind):
             return found
-        return replace(found, unit=read_unit(_CURRENCIES.get(currency["mark"], "dollars")))
+        mark = re.sub(r"\\text\s*\{|[\s}.]", "", currency["mark"])
+        return replace(found, unit=read_unit(_CURRENCIES.get(mark, "dollars")))
     text = plain_number_text(without_braces(unwrapped(tidy(text), " ").strip()))
     if (number := _in_words(text)) is not None:
         return Quantity(Fraction(number))

@@ -8,6 +8,8 @@ math-verify 0.9.0 and latex2sympy2_extended 1.11.0, what is read here goes aroun
 - `i` is a variable: it is replaced by the imaginary unit;
 - `\gamma` is Euler's constant: it stays a letter;
 - degrees are dropped: they are turned into radians;
+- `\gcd` of letters is that of their names, which is 1: it is a symbol of its own;
+- `\log 3 / \log 2` is the logarithm of a quotient: what a function is of gets brackets;
 - decimals are equal if six places after the point are: six digits must be.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import re
 from contextlib import suppress
 from functools import lru_cache
@@ -36,21 +39,31 @@ _REWRITTEN = [
         (r"(?<![A-Za-z\\])(?:infinity|inf|oo)(?![A-Za-z])", r"\\infty"),
         (r"\\mathrm\{C\}|\\text\{C\}", "C"),
         (r"(?<![A-Za-z\\])C_\{?(\w+)\}?\^\{?(\w+)\}?", r"\\binom{\1}{\2}"),
-        (r"\{\}\s*[_^]\{?(\w+)\}?C_\{?(\w+)\}?", r"\\binom{\1}{\2}"),
+        (r"(?:\{\}\s*[_^]|(?<![\w}])_)\{?(\w+)\}?C_\{?(\w+)\}?", r"\\binom{\1}{\2}"),
         (r"\\ldotp|\\cdotp", r"\\cdot"),
         (r"\\lvert|\\rvert", "|"),
         (r"\\(?:text|mathrm|textrm|mathit)\s*\{\s*([A-Za-z])\s*\}", r"\1"),
-        (r"\\exp(?![A-Za-z])\s*\{?\(?([^(){}]*)\)?\}?", r"e^{\1}"),
+        (r"\\exp(?![A-Za-z])\s*\(((?:[^()]|\([^()]*\))*)\)", r"e^{\1}"),
+        (r"\\exp(?![A-Za-z])\s*\{?([^(){}]*)\}?", r"e^{\1}"),
         (
             r"(?:\\(?:operatorname|text|mathrm)\s*\{\s*cis\s*\}|\\?(?<![A-Za-z])cis(?![A-Za-z]))"
             r"\s*\(?((?:[^(){}+-]|\{[^{}]*\})+)\)?",
             r"e^{i \1}",
         ),
         (r"\\div(?![A-Za-z])", "/"),
+        (r"\{\}\s*\^\{?(\w+)\}?P_\{?(\w+)\}?", r"\\frac{(\1)!}{(\1-\2)!}"),
+        (r"(?<![A-Za-z\\])C\((\w+),\s*(\w+)\)", r"\\binom{\1}{\2}"),
+        (r"(?<!\w)(\w+!)\s*\^", r"{\1}^"),
+        (r"\\(max|min|gcd)\s*\\\{([^{}]*)\\\}", r"\\\1(\2)"),
+        (r"\\sqrt\[(\d*[13579])\]\{\s*-\s*(\d+)\s*\}", r"(-\\sqrt[\1]{\2})"),
+        (rf"(?<=\\)({_FUNCTIONS})(_\{{?\w+\}}?)?\s+\{{?(\w+)\}}?(?=\s*/\s*\\|\s+/)", r"\1\2(\3)"),
     ]
 ]  # fmt: skip
 _CHOOSE = re.compile(
     r"\{\s*([^{}]*?)\s*\\choose(?![A-Za-z])\s*([^{}]*?)\s*\}|^\s*\(?([^{}()]*?)\\choose(?![A-Za-z])([^{}()]*?)\)?\s*$"
+)
+_DIVISOR = re.compile(
+    r"\\?(?:(?:operatorname|text|mathrm)\s*\{\s*)?(?<![A-Za-z])(gcd|lcm)\s*\}?\s*\(([^()]*)\)"
 )
 _REPEATING = re.compile(r"\d*\.\d*\\(?:overline|dot)\s*(?:\{\d+\}|\d)(?:\d*\\dot\s*(?:\{\d\}|\d))?")
 _DEGREES = re.compile(
@@ -159,6 +172,7 @@ def as_latex(text: str) -> str:
     text = _CHOOSE.sub(lambda m: rf"\binom{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", text)
     for pattern, replacement in _REWRITTEN:
         text = pattern.sub(replacement, text)
+    text = _DIVISOR.sub(_divisor, text)
     return text.strip().strip(",")
 
 
@@ -185,6 +199,15 @@ def _in_radians(latex: str) -> str:
 
 def _without_degrees(latex: str) -> str:
     return re.sub(r"\^\s*\\circ(?![A-Za-z])", "", latex)
+
+
+def _divisor(found: re.Match[str]) -> str:
+    """A common divisor or multiple of letters as a symbol of its own."""
+    items = sorted(item.strip() for item in found[2].split(","))
+    if all(item.isdigit() for item in items):
+        numbers = map(int, items)
+        return str(math.gcd(*numbers) if found[1] == "gcd" else math.lcm(*numbers))
+    return f"D_{{{int.from_bytes(f'{found[1]}{items}'.encode())}}}"
 
 
 def _as_fraction(found: re.Match[str]) -> str:
