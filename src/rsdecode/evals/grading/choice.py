@@ -17,6 +17,7 @@ _STATED = re.compile(
 _WRAPPED_LETTER = re.compile(
     r"\\(?:text(?:bf|rm|it)?|mathrm|mathbf|mbox|bf)\s*\{(\s*\(?[A-H]\)?[.):]?\s*)\}"
 )
+_LETTERS = re.compile(r"[A-H](?:(?:\s*,?\s*and\s*|[\s,;]*)[A-H])+")
 _WITH_VALUE = re.compile(r"(?:\(([A-H])\)\s*[.:]?|([A-H])(?:[.)]|:\s))\s*([^.)\s].*)", re.DOTALL)
 _BRACKETED = re.compile(r"\(([A-H])\)")
 _ALONE = re.compile(r"[\s*(]*([A-Z])[\s*).]*")
@@ -31,7 +32,8 @@ def letter_of(answer: str) -> str | None:
 
 def letter_with_value(answer: str) -> tuple[str, str] | None:
     r"""The letter and the value of `\textbf{(D)}\ 12`, `(D) 12` or `D. 12`, if it has both."""
-    text = _WRAPPED_LETTER.sub(r"\1 ", tidy(answer)).strip()
+    text = re.sub(r"^\\(?:text|mbox)\s*\{(?=\s*\([A-H]\))([^{}]*)\}$", r"\1", tidy(answer))
+    text = _WRAPPED_LETTER.sub(r"\1 ", text).strip()
     found = _WITH_VALUE.fullmatch(text)
     return ((found[1] or found[2]).upper(), found[3].strip()) if found else None
 
@@ -45,6 +47,15 @@ def another_case(answer: str, reference: str) -> bool:
 def letters_named(answer: str) -> frozenset[str]:
     """All letters in brackets: an answer that names several chooses none."""
     return frozenset(_BRACKETED.findall(unwrapped(tidy(answer))))
+
+
+def several_letters(text: str) -> frozenset[str] | None:
+    """The letters of `A, C, D`, `A and C` or `ACD`, all different; None of anything else."""
+    plain = unwrapped(tidy(text)).translate({ord(mark): None for mark in "(){}"})
+    if _LETTERS.fullmatch(plain) is None:
+        return None
+    letters = re.findall("[A-H]", plain)
+    return frozenset(letters) if len(set(letters)) == len(letters) else None
 
 
 def letter_stated(text: str) -> str | None:

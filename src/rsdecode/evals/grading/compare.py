@@ -13,8 +13,10 @@ from rsdecode.evals.grading.choice import (
     letter_reference,
     letter_with_value,
     letters_named,
+    several_letters,
 )
 from rsdecode.evals.grading.congruences import same_congruence
+from rsdecode.evals.grading.dates import same_date
 from rsdecode.evals.grading.families import are_families, read_family
 from rsdecode.evals.grading.figures import same_figure
 from rsdecode.evals.grading.formulas import Formulas
@@ -77,14 +79,16 @@ def compare(answer: str, reference: str, formulas: Formulas) -> Decision:
     answer, reference = without_announcement(answer), without_announcement(reference)
     if decision := _letters(answer, reference, formulas):
         return decision
-    if decision := _words(answer, reference):
-        return decision
-    if decision := _numbers(answer, reference):
-        return decision
+    if (same := same_date(answer, reference)) is not None:
+        return Decision(Rule.TEXT, same)
     a, b = prepared(answer), prepared(reference)
     ratios = [text.rpartition("=")[2] for text in (a, b)]
     if any(map(is_ratio, ratios)):
         return Decision(Rule.RATIO, same_ratio(ratios[0], ratios[1], formulas.same))
+    if decision := _words(answer, reference):
+        return decision
+    if decision := _numbers(answer, reference):
+        return decision
     if (same := same_congruence(a, b)) is not None:
         return Decision(Rule.NUMERIC, same)
     if (same := same_figure(a, b)) is not None:
@@ -107,6 +111,8 @@ def _letters(answer: str, reference: str, formulas: Formulas) -> Decision | None
             return Decision(Rule.CHOICE, False)
         given = letter_of(answer)
         return Decision(Rule.CHOICE, given == letter) if given else None
+    if (chosen := several_letters(reference)) and re.search(r",|\band\b", answer + reference):
+        return Decision(Rule.CHOICE, several_letters(answer) == chosen)
     asked, given = letter_with_value(reference), letter_with_value(answer)
     if asked and (letter := letter_of(answer)) and (given is None or given[0] != asked[0]):
         return Decision(Rule.CHOICE, letter == asked[0])

@@ -73,7 +73,7 @@ _WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*|\d{1,2}(?::\d\d)?\s*[ap]\.?\s?m\.?"
 _LONG_WORD = re.compile(r"(?!sqrt|infinity|alpha|beta|theta|and\b|log\b)[A-Za-z]{3,}")
 _ANNOUNCED = re.compile(
     r"^\s*(?:\\(?:text|mbox|textbf)\s*\{)?\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+|correct\s+)?"
-    r"(?:answer|solution|result|value)s?\s*(?:(?:is|are)(?:\s*:)?|:|=)\s*\}?\s*(?=\S)",
+    r"(?:answer|solution|result|value|ratio|probability|time|sum|area|total)s?\s*(?:(?:is|are)(?:\s*:)?|:|=)\s*\}?\s*(?=\S)",
     re.IGNORECASE,
 )
 _REMARK = re.compile(

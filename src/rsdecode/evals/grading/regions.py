@@ -46,6 +46,25 @@ _ALL_BUT = re.compile(
 )
 
 
+_WORDED = [
+    (re.compile(pattern), sign)
+    for pattern, sign in [
+        (
+            r"(?:is\s+)?(?:strictly\s+)?(?:greater|more|larger|bigger)\s+than\s+or\s+equal\s+to|(?:is\s+)?at\s+least",
+            r"\\ge",
+        ),
+        (r"(?:is\s+)?(?:less|smaller|fewer)\s+than\s+or\s+equal\s+to|(?:is\s+)?at\s+most", r"\\le"),
+        (r"(?:is\s+)?(?:strictly\s+)?(?:greater|more|larger|bigger)\s+than", ">"),
+        (r"(?:is\s+)?(?:strictly\s+)?(?:less|smaller)\s+than", "<"),
+        (
+            r"^\s*(?:all|any|every|the\s+set\s+of\s+all)?\s*real\s+numbers?\s*(?:x\s+)?(?:that\s+are\s+)?(?=[<>\\])",
+            "x ",
+        ),
+        (r"^\s*(?:for\s+)?(?:all|any|every)\s+(?=[a-z]\s*[<>\\])", ""),
+    ]
+]
+
+
 class Values(Protocol):
     """Says what formulas are worth."""
 
@@ -106,6 +125,10 @@ def same_region(a: Region, b: Region, values: Values) -> bool:
 
 def read_region(text: str, values: Values) -> Region | None:
     """The region that a prepared text describes; None if it is something else."""
+    if re.search(r"than|at\s|all|any|every", text):
+        text = unwrapped(text)
+        for words, sign in _WORDED:
+            text = words.sub(sign, text)
     alternatives = split_at(text, _OR)
     regions = [_conjunction(part, values) for part in alternatives]
     if any(region is None for region in regions):
@@ -134,6 +157,8 @@ def _conjunction(text: str, values: Values) -> Region | None:
         if region is None:
             return None
         regions.append(region)
+    if all(map(enclosed, parts)) and "," in text and any(region.sure for region in regions):
+        return Region(_united([piece for region in regions for piece in region.pieces]))
     if not all(region.sure for region in regions) or len({r.name for r in regions}) > 1:
         return None
     pieces = regions[0].pieces
@@ -213,6 +238,8 @@ def _relation(text: str, values: Values) -> Region | None:
     for index, sign in enumerate(signs):
         left, right = terms[index], terms[index + 1]
         other = right if left == name else left
+        if sign == "!=" and other.startswith(r"\pm"):
+            return _conjunction(rf"{name} \ne {other[3:]}, {name} \ne -{other[3:]}", values)
         end = _end(other, values, "=" in sign and sign != "!=")
         if end is None:
             return None
