@@ -52,9 +52,19 @@ _TIGHT_UNIT = re.compile(
     r"(?<=[\d}a-z)])\s*(?<![A-Za-z])(?<![A-Za-z]\s)((?:[mck]m|ft|kg|in|yd)|(?<=\s)m)(\s*\^\s*(?:\d|\{\s*\d\s*\}))?\s*$"
 )
 
-_MEMBER = re.compile(r"^\s*[A-Za-z](?:_\{?\w+\}?)?\s*\\in(?![A-Za-z])\s*")
+_MEMBER = re.compile(
+    r"^\s*(?:[A-Za-z](?:_\{?\w+\}?)?|\([A-Za-z](?:,\s*[A-Za-z])+\))\s*\\in(?![A-Za-z])\s*"
+)
 _MODULUS = re.compile(r"\s*(?:\\pmod\s*\{?\w+\}?|(?:\\text\s*\{)?\s*\(\s*mod\s+\d+\s*\)\s*\}?)\s*$")
 _MATRICES = {Shape.COLUMN, Shape.ROW, Shape.MATRIX}
+_POINT = re.compile(r"^\s*[A-Z]'?(?:_\{?\d\}?)?\s*(?=\(.*,.*\)$)")
+_APPROXIMATELY = re.compile(r"\\(?:approx|simeq|sim|fallingdotseq)(?![A-Za-z])")
+_LABEL = re.compile(
+    r"^\\text\s*\{\s*(?:[A-Za-z][A-Za-z ]{2,}:\s*\}"
+    r"|(?:(?:the\s+)?(?:cent(?:er|re)|radius|vertex|focus|domain|range|mean|median|mode|slope|width|length"
+    r"|height|area|perimeter|volume|max(?:imum)?|min(?:imum)?)(?:\s+(?:is|of|at|value))*)\s*\}\s*[:=]?)\s*(?=\S)",
+    re.IGNORECASE,
+)
 _EITHER = re.compile(r"(?<![A-Za-z\\])or(?![A-Za-z])|\\lor(?![A-Za-z])")
 
 
@@ -77,6 +87,9 @@ def compare(answer: str, reference: str, formulas: Formulas) -> Decision:
     if len(answer) > LONGEST_ANSWER:
         return Decision(Rule.TOO_LONG, False)
     answer, reference = without_announcement(answer), without_announcement(reference)
+    if _APPROXIMATELY.search(tidy(answer)) and not _APPROXIMATELY.search(tidy(reference)):
+        ways = [compare(way, reference, formulas) for way in _APPROXIMATELY.split(tidy(answer))]
+        return next((way for way in ways if way.correct), ways[-1])
     if decision := _letters(answer, reference, formulas):
         return decision
     if (same := same_date(answer, reference)) is not None:
@@ -89,6 +102,15 @@ def compare(answer: str, reference: str, formulas: Formulas) -> Decision:
         return decision
     if decision := _numbers(answer, reference):
         return decision
+    if decision := _notations(answer, reference, a, b):
+        return decision
+    if decision := _families(a, b, formulas):
+        return decision
+    return _regions(a, b, formulas) or _parts(a, b, formulas)
+
+
+def _notations(answer: str, reference: str, a: str, b: str) -> Decision | None:
+    """What is written in ways of its own: remainders, figures, digits in a base."""
     if (same := same_congruence(a, b)) is not None:
         return Decision(Rule.NUMERIC, same)
     if (same := same_figure(a, b)) is not None:
@@ -97,9 +119,7 @@ def compare(answer: str, reference: str, formulas: Formulas) -> Decision:
         return Decision(Rule.NUMERIC, number == digits_in_base(reference))
     if base := digits_in_base(reference):
         return Decision(Rule.NUMERIC, compact(answer) in (base[0], f"{base[0]}_{base[1]}"))
-    if decision := _families(a, b, formulas):
-        return decision
-    return _regions(a, b, formulas) or _parts(a, b, formulas)
+    return None
 
 
 def _letters(answer: str, reference: str, formulas: Formulas) -> Decision | None:
@@ -203,12 +223,36 @@ def _parts(a: str, b: str, formulas: Formulas) -> Decision:
     if _MODULUS.search(a) is None or _MODULUS.search(b) is None:
         a, b = _MODULUS.sub("", a), _MODULUS.sub("", b)
     a, b = _one_of_equals(a, formulas), _one_of_equals(b, formulas)
+    a, b = _pairs(a), _pairs(b)
     given, wanted = parts_of(a), parts_of(b)
+    if {given.shape, wanted.shape} == {Shape.FORMULA, Shape.TUPLE}:
+        a, b = _POINT.sub("", a), _POINT.sub("", b)
+        if r"\begin" in a + b:
+            a, b = _as_column(given, a), _as_column(wanted, b)
+        given, wanted = parts_of(a), parts_of(b)
     if _MATRICES & {given.shape, wanted.shape} and Shape.FORMULA in (given.shape, wanted.shape):
         return Decision(Rule.SYMBOLIC, formulas.same(a, b))
     if given.shape is Shape.FORMULA and wanted.shape is Shape.FORMULA:
         return _formula(given.items[0], wanted.items[0], formulas)
     return Decision(Rule.PARTS, _same_parts(given, wanted, formulas))
+
+
+def _pairs(text: str) -> str:
+    """Points for alternatives whose values are all named: `x=1, y=2 or x=2, y=1`."""
+    ways = split_at(text, _EITHER) if "or" in text and "=" in text else []
+    parts = [parts_of(way) for way in ways]
+    if len(ways) < 2 or not all(named_alike(part, part) for part in parts):
+        return text
+    values = [[name_and_value(item) for item in in_order_of_names(part.items)] for part in parts]
+    if any(len(items) < 2 for items in values):
+        return text
+    return ", ".join(f"({', '.join(item[1] for item in items if item)})" for items in values)
+
+
+def _as_column(parts: Parts, text: str) -> str:
+    if parts.shape is not Shape.TUPLE:
+        return text
+    return r"\begin{pmatrix}" + r" \\ ".join(parts.items) + r"\end{pmatrix}"
 
 
 def _same_parts(given: Parts, wanted: Parts, formulas: Formulas) -> bool:
@@ -264,6 +308,8 @@ def _same_list(a: Sequence[str], b: Sequence[str], formulas: Formulas) -> bool:
 def _same_item(a: str, b: str, formulas: Formulas) -> bool:
     if a == b:
         return True
+    if not (_LABEL.match(a) and _LABEL.match(b)):
+        a, b = _LABEL.sub("", a), _LABEL.sub("", b)
     return compare(a, b, formulas).correct
 
 

@@ -79,7 +79,14 @@ _ANNOUNCED = re.compile(
 _REMARK = re.compile(
     r"(?<=[\d})$%])\s*(?:\\text\s*\{)?\s*\((?!mod)[A-Za-z][A-Za-z ]{2,}\)\s*\}?\s*$"
 )
-_BASE = re.compile(r"([0-9A-F]+)_\{?(\d{1,2})\}?")
+_BASES = {
+    "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
+    "nine": "9", "ten": "10", "twelve": "12", "sixteen": "16",
+}  # fmt: skip
+_BASE = re.compile(
+    rf"\(?(?P<digits>(?=[a-f]*\d)[0-9a-f]+)\)?(?:_\{{?(?P<base>\d{{1,2}}|{'|'.join(_BASES)})\}}?"
+    rf"|\(?(?:in)?base\{{?(?P<base2>\d{{1,2}}|{'|'.join(_BASES)})\}}?\)?)"
+)
 
 
 def tidy(text: str) -> str:
@@ -148,9 +155,12 @@ def said(words: str) -> str:
 
 
 def digits_in_base(text: str) -> tuple[str, str] | None:
-    """The digits and the base of a number such as 52_8."""
-    number = _BASE.fullmatch(compact(text))
-    return (number.group(1).lstrip("0"), number.group(2)) if number else None
+    """The digits and the base of a number such as 52_8, (52)_{eight}, 52 (base 8)."""
+    number = _BASE.fullmatch(compact(text).lower())
+    if number is None:
+        return None
+    base = number["base"] or number["base2"]
+    return number["digits"].lstrip("0").upper(), _BASES.get(base, base)
 
 
 def final_answer(reference: str) -> str:

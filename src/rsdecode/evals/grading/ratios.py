@@ -36,13 +36,13 @@ def is_ratio(text: str) -> bool:
 
 def same_ratio(a: str, b: str, same: Callable[[str, str], bool]) -> bool:
     """Whether two ratios are the same; what looks like a time only equals the same time."""
-    clocks = [_clock(text) for text in (a, b)]
-    if all(clocks):
-        return _same_time(*clocks)
+    given, wanted = clocks = _clock(a), _clock(b)
+    if given and wanted:
+        return _same_time(given, wanted)
     one, other = _parts(a), _parts(b)
     if one is None or other is None:
         parts, value = (one, b) if one else (other, a)
-        clock = clocks[0] or clocks[1]
+        clock = given or wanted
         if parts is None or len(parts) != 2 or (clock and clock.sure):
             return False
         number = read_number(unwrapped(value))

@@ -13,16 +13,23 @@ _CONJUNCTION = re.compile(
     r"(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|\\(?:lor)(?![A-Za-z])|[,;]|(?<!\\)&"
 )
 _BRACKETS = re.compile(
-    r"\\(?:begin|end)\{|\\[{}]|\\(?:langle|lfloor|lceil|rangle|rfloor|rceil)(?![A-Za-z])|\\.|[()\[\]{}]"
+    r"\\(?:begin|end)\{[^{}]*\}|\\[{}]|\\(?:langle|lfloor|lceil|rangle|rfloor|rceil)(?![A-Za-z])|\\.|[()\[\]{}]"
 )
-_OPENING = {"(", "[", "{", r"\{", r"\langle", r"\lfloor", r"\lceil", r"\begin{"}
-_CLOSING = {")", "]", "}", r"\}", r"\rangle", r"\rfloor", r"\rceil", r"\end{"}
+_OPENING = {"(", "[", "{", r"\{", r"\langle", r"\lfloor", r"\lceil"}
+_CLOSING = {")", "]", "}", r"\}", r"\rangle", r"\rfloor", r"\rceil"}
 _MATRIX = re.compile(
     r"[(\[]?\s*\\begin\{(?P<name>[pbB]?matrix|smallmatrix|array)\}(?:\{[clr| ]*\})?(?P<rows>.*)"
     r"\\end\{(?P=name)\}\s*[)\]]?(?P<turned>\s*\^\s*\{?\s*(?:T|\\top|\\intercal|t)\s*\}?)?",
     re.DOTALL,
 )
-_CASES = re.compile(r"\\begin\{cases\}(?P<rows>.*)\\end\{cases\}", re.DOTALL)
+_CASES = re.compile(
+    r"\\begin\{(?P<name>cases|aligned|align\*?|gathered)\}(?P<rows>.*)\\end\{(?P=name)\}", re.DOTALL
+)
+_IF = re.compile(
+    r"^(?:\\(?:text|mbox|textrm|mathrm)\s*\{\s*(?:if|for|when|where)\s*(?P<rest>[^{}]*)\}"
+    r"|(?:if|for|when|where)(?![A-Za-z]))\s*"
+)
+_TURNED = re.compile(r"(?P<row>[(\[].*[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\intercal)\s*\}?", re.DOTALL)
 _UNIT_VECTOR = re.compile(
     r"\s*(?P<sign>[-+]?)\s*(?P<factor>(?:[^-+{}]|\{[^{}]*\}(?:\{[^{}]*\})?)*?)\s*"
     r"\\(?:mathbf|hat|vec|boldsymbol|bm|widehat|overrightarrow)\s*\{?\s*(?:\\hat\s*|\\mathbf\s*)?\{?"
@@ -70,8 +77,10 @@ def parts_of(text: str) -> Parts:
     if matrix := _MATRIX.fullmatch(text):
         return _matrix(matrix)
     if cases := _CASES.fullmatch(text):
-        rows = [row.replace("&", " ").strip(" ,") for row in cases["rows"].split(r"\\")]
+        rows = map(_case, cases["rows"].split(r"\\"))
         return Parts(Shape.LIST, tuple(row for row in rows if row))
+    if (turned := _TURNED.fullmatch(text)) and (inside := enclosed(turned["row"])):
+        return Parts(Shape.COLUMN, tuple(split(inside[1])))
     if vector := _unit_vectors(text):
         return Parts(Shape.TUPLE, vector, brackets="()")
     if text.startswith("(") and _SIGNS.search(text) and enclosed(text):
@@ -122,19 +131,35 @@ def enclosed(text: str) -> tuple[str, str, str] | None:
     depth, first = 0, None
     for found in _BRACKETS.finditer(text):
         bracket = found.group()
-        if bracket in _OPENING:
+        step = _depth(bracket)
+        if step > 0:
             if first is None:
                 first = found
                 if found.start():
                     return None
             depth += 1
-        elif bracket in _CLOSING:
+        elif step < 0:
             depth -= 1
             if depth == 0 and first is not None:
                 if text[found.end() :].strip():
                     return None
                 return first.group(), text[first.end() : found.start()], bracket
     return None
+
+
+def _depth(bracket: str) -> int:
+    """What a bracket adds to the depth."""
+    opens = bracket in _OPENING or bracket.startswith(r"\begin")
+    return opens - (bracket in _CLOSING or bracket.startswith(r"\end"))
+
+
+def _case(row: str) -> str:
+    """A row of cases: an equation, or a value with its condition as a pair."""
+    value, _, condition = (cell.strip(" ,.;") for cell in row.partition("&"))
+    if not condition or (condition[0] in "=<>\\" and not condition.startswith(r"\text")):
+        return f"{value} {condition}".strip()
+    condition = _IF.sub(lambda found: found["rest"] or "", condition).strip()
+    return f"({value}, {condition})"
 
 
 def _split_at(text: str, pattern: re.Pattern[str]) -> list[str]:
@@ -148,7 +173,7 @@ def _split_at(text: str, pattern: re.Pattern[str]) -> list[str]:
     )
     for _, kind, found in marks:
         if kind == 0:
-            depth += (found.group() in _OPENING) - (found.group() in _CLOSING)
+            depth += _depth(found.group())
         elif depth == 0 and found.start() >= start:
             pieces.append(text[start : found.start()])
             start = found.end()
