@@ -61,11 +61,17 @@ count 1 unit units
 celsius 1 celsius centigrade
 fahrenheit 1 fahrenheit
 kelvin 1 kelvin kelvins
-force 1 newton newtons
-energy 1 J joule joules
-energy 1000 kJ kilojoule kilojoules
-power 1 W watt watts
-power 1000 kW kilowatt kilowatts
+volume 0.0002365882365 cup cups
+volume 0.00001478676478125 tbsp tablespoon tablespoons
+volume 0.00000492892159375 tsp teaspoon teaspoons
+force 1000 newton newtons
+force 1000000 kN kilonewton kilonewtons
+energy 1000 J joule joules
+energy 1000000 kJ kilojoule kilojoules
+power 1000 W watt watts
+power 1000000 kW kilowatt kilowatts
+pressure 1000 Pa pascal pascals
+pressure 1000000 kPa kilopascal kilopascals
 frequency 1 Hz hertz
 people 1 people person persons
 children 1 child children kid kids
@@ -74,9 +80,14 @@ _BASES: dict[str, dict[str, int]] = {
     "volume": {"length": 3},
     "area": {"length": 2},
     "speed": {"length": 1, "time": -1},
+    "force": {"mass": 1, "length": 1, "time": -2},
+    "energy": {"mass": 1, "length": 2, "time": -2},
+    "power": {"mass": 1, "length": 2, "time": -3},
+    "pressure": {"mass": 1, "length": -1, "time": -2},
+    "frequency": {"time": -1},
 }
-_ALIASES = {"N": "newton", "°": "degree"}
-_CASED = {"J", "kJ", "W", "kW", "Hz", "N"}
+_ALIASES = {"N": "newton", "K": "kelvin", "°": "degree"}
+_CASED = {"J", "kJ", "W", "kW", "Hz", "N", "kN", "Pa", "kPa", "K"}
 _WORD = re.compile(r"[A-Za-zμ°]+")
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[A-Za-zμ°]+)\.?|(?P<power>(?:\^\s*)\{?\s*(?P<sign>-?)(?P<digit>\d)\s*\}?)"

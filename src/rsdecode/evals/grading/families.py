@@ -30,6 +30,13 @@ _BUILDER = re.compile(r"\s*(?P<name>[A-Za-z])?\s*(?P<head>[^|:]*?)\s*(?:\\mid|\|
 _FREE = re.compile(r"(?<![A-Za-z\\])([jklmn])(?![A-Za-z])|(?<=\d)([jklmn])(?![A-Za-z])")
 _OTHERS = re.compile(r"(?<![A-Za-z\\])[a-df-ho-zA-Z](?![A-Za-z])")
 _CIRCLE = re.compile(r"\\pi(?![A-Za-z])|\^\\circ")
+_BETWEEN = re.compile(
+    r"(?P<low>[^<>=]+?)\s*(?P<left>\\le(?![A-Za-z])|<)\s*(?:[a-z]|\\theta|\\alpha)\s*"
+    r"(?P<right>\\le(?![A-Za-z])|<)\s*(?P<high>[^<>=]+)"
+)
+_CONGRUENCE = re.compile(
+    r"\s*[A-Za-z]\s*(?:\\equiv|≡)\s*(?P<value>-?\d{1,9})\s*\\pmod\s*\{?\s*(?P<modulus>\d{1,9})\s*\}?\s*"
+)
 _NAMED = re.compile(r"^\s*(?:[A-Za-z]|\\theta|\\alpha|\\varphi|\\phi)\s*=\s*(?=[^=]*$)")
 
 
@@ -50,6 +57,8 @@ class Family:
 
 def read_family(text: str) -> Family:
     """The formulas of a prepared text, and the integer in them."""
+    if remainder := _CONGRUENCE.fullmatch(text):
+        return Family((f"{remainder['modulus']}k+{remainder['value']}",), "k", "Z")
     plain = _WRAPPED.sub(r" \1 ", text).strip()
     inside = enclosed(plain)
     if inside and inside[0] == r"\{" and (builder := _BUILDER.fullmatch(inside[1])):
@@ -64,11 +73,16 @@ def read_family(text: str) -> Family:
         plain = plain[: found.start()].strip().rstrip(",;").strip()
     parts = parts_of(plain)
     items = parts.items if parts.shape in (Shape.FORMULA, Shape.LIST, Shape.SET) else (plain,)
-    items = tuple(_NAMED.sub("", item) for item in items)
+    items = tuple(_BETWEEN.sub(_interval, _NAMED.sub("", item)) for item in items)
     if not letter:
         letters = {a or b for item in items for a, b in _FREE.findall(item)}
         letter = letters.pop() if len(letters) == 1 else ""
     return Family(items, letter, domain)
+
+
+def _interval(found: re.Match[str]) -> str:
+    left, right = ("[" if "e" in found["left"] else "("), ("]" if "e" in found["right"] else ")")
+    return f"{left}{found['low']}, {found['high']}{right}"
 
 
 def are_families(a: Family, b: Family) -> bool:

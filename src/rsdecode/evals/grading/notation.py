@@ -15,7 +15,7 @@ _SYMBOLS = str.maketrans(
         "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
         "∨": r"\lor ", "∧": r"\land ", "∖": r"\setminus ", "∠": r"\angle ", "△": r"\triangle ",
         "±": r"\pm ", "°": r"^\circ ", "√": r"\sqrt ", "≈": r"\approx ", "∶": ":", "：": ":",
-        "⟨": r"\langle ", "⟩": r"\rangle ", "¢": r"\text{ cents}", "’": "'", "…": r"\ldots ",
+        "⟨": r"\langle ", "⟩": r"\rangle ", "¢": " cents", "’": "'", "…": r"\ldots ",
         "φ": r"\phi ", "λ": r"\lambda ", "¾": r"\frac{3}{4}",
         "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}",
         "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "，": ",",
@@ -63,7 +63,7 @@ _REWRITTEN = [
 ]
 _WRAPPER = re.compile(
     r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|math(?:rm|bf|it|sf|tt)|mbox|boldsymbol|bm|operatorname)"
-    r"\s*\{([^{}]*)\}"
+    r"\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 _BRACE = re.compile(r"\\.|[{}]")
 _SPACE = re.compile(r"\s+")
@@ -73,7 +73,7 @@ _WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*|\d{1,2}(?::\d\d)?\s*[ap]\.?\s?m\.?"
 _LONG_WORD = re.compile(r"(?!sqrt|infinity|alpha|beta|theta|and\b|log\b)[A-Za-z]{3,}")
 _ANNOUNCED = re.compile(
     r"^\s*(?:\\(?:text|mbox|textbf)\s*\{)?\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+|correct\s+)?"
-    r"(?:answer|solution|result|value|ratio|probability|time|sum|area|total)s?\s*(?:(?:is|are)(?:\s*:)?|:|=)\s*\}?\s*(?=\S)",
+    r"(?:answer|solution|result|value|ratio|probability|time|sum|area|total|solution\s+set)s?\s*(?:(?:is|are)(?:\s*:)?|:|=)\s*\}?\s*(?=\S)",
     re.IGNORECASE,
 )
 _REMARK = re.compile(
@@ -117,7 +117,11 @@ def without_braces(text: str) -> str:
 
 def without_announcement(text: str) -> str:
     r"""The text without "the answer is" in front of it and a remark in brackets behind it."""
-    text = _ANNOUNCED.sub("", text, count=1)
+    announced = _ANNOUNCED.match(text)
+    if announced:
+        text = text[announced.end() :]
+        if text.count("}") > text.count("{"):  # it began in the wrapper that all of the text is in
+            text = text.rstrip(". ").removesuffix("}")
     return _REMARK.sub("", text).strip() or text
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
+from rsdecode.core.number_words import number_in_words
 from rsdecode.core.numbers import LONGEST, Number, match_number, plain_number_text, terminates
 from rsdecode.core.units import Unit, convert, read_unit, same_kind, unit_named
 from rsdecode.evals.grading.notation import tidy, unwrapped, without_braces
@@ -25,7 +26,8 @@ _AFTER = re.compile(
       | \s*\^\\circ\s*(?P<degree>[CFK]?)
       | \s*-?(?P<tight>(?:mm|cm|dm|km|kg|mg|ml|mL|lbs?|ft|mph|ms|nm|hrs?|mins?)\b
             (?:[A-Za-z\s./]|\^\s*\{?-?\d\}?)*)
-      | \s+(?P<phrase>(?:[A-Za-z]{2,}|[mgsLhKJWNtlCF](?=\s*[\^/]|$))
+      | \s*(?P<mark>[€£¥₹])
+      | \s+(?P<phrase>(?:[A-Za-z]{2,}|[mgsLhKJWNtlCF](?=\s*[\^/]|\s+[A-Za-z]+\s*\^|$))
             (?:[A-Za-z\s./·*-]|\^\s*\{?-?\d\}?)*)
     )?\s*""",
     re.VERBOSE,
@@ -38,19 +40,11 @@ _SCALES = {
     "dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9,
     "trillion": 10**12,
 }  # fmt: skip
-_WORDS = {
-    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
-    "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14,
-    "fifteen": 15, "sixteen": 16, "seventeen": 17, "eighteen": 18, "nineteen": 19,
-}  # fmt: skip
-_TENS = {
-    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70,
-    "eighty": 80, "ninety": 90,
-}  # fmt: skip
 _ARC = re.compile(
     r"(?P<sign>-?)(?P<degrees>\d+(?:\.\d+)?)\s*\^\\circ\s*(?:(?P<minutes>\d+(?:\.\d+)?)\s*(?:'|\^\\prime|\^\{\\prime\})\s*)"
     r"(?:(?P<seconds>\d+(?:\.\d+)?)\s*(?:''|\"|\^\{?\\prime\\prime\}?)\s*)?"
 )
+_FEET = re.compile(r"^(\d+)\s*'\s*(\d+)\s*(?:''|\")$")
 _PARTS = re.compile(r"(?:^|\s*,?\s*(?:and\s+)?)(\d+(?:\.\d+)?)\s*([A-Za-z]+\.?)")
 _ASSIGNED = re.compile(r"(?:[^,;]*[^<>!:,;\\]\s*)?(?:=|\\approx(?![A-Za-z])|≈)([^=]*)")
 _SEVERAL = re.compile(r"(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])|\\(?:lor|land|vee|wedge)(?![A-Za-z])")
@@ -93,8 +87,11 @@ def quantity(text: str) -> Quantity | None:
         mark = re.sub(r"\\text\s*\{|[\s}.]", "", currency["mark"])
         return replace(found, unit=read_unit(_CURRENCIES.get(mark, "dollars")))
     text = plain_number_text(without_braces(unwrapped(tidy(text), " ").strip()))
-    if (number := _in_words(text)) is not None:
-        return Quantity(Fraction(number))
+    if words := number_in_words(text):
+        number, rest = words
+        unit = read_unit(rest)
+        known = unit is None if not rest else unit and rest.split()[0] not in _MATHEMATICS
+        return Quantity(number, unit=unit) if known else None
     if (several := _in_parts(text)) is not None:
         return several
     found = match_number(text)
@@ -158,7 +155,7 @@ def _counted(number: Number, after: re.Match[str]) -> Quantity | None:
     if after["degree"] is not None:
         name = {"C": "celsius", "F": "fahrenheit", "K": "kelvin"}.get(after["degree"], "degrees")
         return Quantity(number.value, percent, 1, read_unit(name), number.rounded)
-    phrase = (after["tight"] or after["phrase"] or "").strip()
+    phrase = (after["tight"] or after["phrase"] or after["mark"] or "").strip()
     words = phrase.split()
     if words and words[0].casefold() in _MATHEMATICS:
         return None
@@ -169,22 +166,13 @@ def _counted(number: Number, after: re.Match[str]) -> Quantity | None:
     return Quantity(number.value, percent, scale, unit, number.rounded)
 
 
-def _in_words(text: str) -> int | None:
-    """The value of a number word: seven, twenty-one."""
-    words = re.split(r"[\s-]+", text.casefold())
-    if len(words) == 1:
-        return _WORDS.get(words[0], _TENS.get(words[0]))
-    if len(words) == 2 and words[0] in _TENS and 0 < _WORDS.get(words[1], 0) < 10:
-        return _TENS[words[0]] + _WORDS[words[1]]
-    return None
-
-
 def _in_parts(text: str) -> Quantity | None:
     """The sum of 5 hours 30 minutes, or of degrees, minutes and seconds, in its first unit."""
     if arc := _ARC.fullmatch(text):
         parts = (Fraction(arc[name] or 0) for name in ("degrees", "minutes", "seconds"))
         value = sum((part / 60**place for place, part in enumerate(parts)), Fraction(0))
         return Quantity(-value if arc["sign"] else value, unit=read_unit("degrees"))
+    text = _FEET.sub(r"\1 ft \2 in", text)
     found = list(_PARTS.finditer(text))
     if len(found) < 2 or "".join(part.group() for part in found) != text:
         return None

@@ -41,7 +41,7 @@ _INFINITE = re.compile(r"([-+]?)\s*(?:\\infty|\\inf|oo|infinity|inf)")
 _ALL_BUT = re.compile(
     r"\s*(?:all|any|every|the)?\s*(?:set of )?(?:all )?real(?: number)?s?(?: x)?,?\s*"
     r"(?:except|other than|but|excluding|not equal to)"
-    r"(?: for| x\s*=)?\s*(?P<points>.+)",
+    r"(?:\s+for)?(?:\s+x\s*=)?\s*(?P<points>.+)",
     re.IGNORECASE,
 )
 

@@ -18,7 +18,8 @@ _BRACKETS = re.compile(
 _OPENING = {"(", "[", "{", r"\{", r"\langle", r"\lfloor", r"\lceil"}
 _CLOSING = {")", "]", "}", r"\}", r"\rangle", r"\rfloor", r"\rceil"}
 _MATRIX = re.compile(
-    r"[(\[]?\s*\\begin\{(?P<name>[pbB]?matrix|smallmatrix|array)\}(?:\{[clr| ]*\})?(?P<rows>.*)"
+    r"[(\[]?\s*\\begin\{(?P<name>[pbB]?matrix|smallmatrix|array)\}(?:\{[clr| ]*\})?"
+    r"(?P<rows>(?:(?!\\end\{(?P=name)\}).)*)"
     r"\\end\{(?P=name)\}\s*[)\]]?(?P<turned>\s*\^\s*\{?\s*(?:T|\\top|\\intercal|t)\s*\}?)?",
     re.DOTALL,
 )

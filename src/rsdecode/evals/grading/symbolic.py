@@ -120,10 +120,10 @@ class SympyFormulas:
         for item in items:
             try:
                 formula = sympy.expand(_parsed(_in_radians(as_latex(item))))
-            except (UnreadableError, AttributeError, TypeError):
+                symbol = sympy.Symbol(letter, real=True)
+                period = formula.coeff(symbol, 1)
+            except (UnreadableError, AttributeError, TypeError):  # a relation, for one
                 return None
-            symbol = sympy.Symbol(letter, real=True)
-            period = formula.coeff(symbol, 1)
             offset = sympy.simplify(formula - period * symbol)
             if period.free_symbols or offset.free_symbols:
                 return None

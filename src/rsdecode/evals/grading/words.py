@@ -12,20 +12,26 @@ _MEANINGS = {
     key: re.compile(pattern)
     for key, pattern in {
         "empty": rf"(?:there (?:is|are|exists?) |it has |has |x has )?(?:no|zero)(?: {_WHICH})*"
-        rf" {_THINGS}(?: exists?| of x| for x)?|none|empty set|no such x(?: exists?)?"
+        rf" {_THINGS}(?: exists?| of x| for x)?|none(?: exists?)?|empty(?: set)?"
+        r"|no such \w(?: exists?)?|(?:(?:system|equation)s? (?:is|are) )?inconsistent"
         rf"|{_THINGS} (?:do not|does not|dont|doesnt) exist|no {_THINGS} in reals|null set|void set"
         r"|(?:equation|system|inequality|it|there) has no(?: real)? solutions?|unsolvable",
         "reals": r"(?:x (?:is|can be) |for |true for |x in )?(?:set of )?(?:all|any|every)(?: of)?"
         r"(?: possible)? reals?"
         r"(?: (?:numbers?|values?)(?: of x| x)?| x)?|(?:x (?:is|in) )?(?:set of )?real numbers?"
-        r"|reals|(?:for )?(?:all|any|every) x|x in reals|all values of x",
+        r"|reals|(?:for )?(?:all|any|every) x|(?:for )?(?:(?:all|any|every) )?x in reals"
+        r"|all values of x",
         "integers": r"(?:set of )?(?:all|any|every) (?:integers?|whole numbers|integer values)"
         r"(?: x)?|integers|set of integers",
         "positive reals": r"(?:all|any|every) positive (?:reals?|real numbers?)",
         "infinitely many": r"(?:there (?:is|are) )?"
         r"(?:infinitely many|infinite(?: number of)?|infinity|an infinite"
         rf" number of)(?: {_THINGS})?",
-        "undefined": r"undefined|dne|not defined|(?:it |limit |value )?(?:does not|doesnt) exist"
+        "impossible": r"(?:it is )?(?:impossible|not possible)",
+        "divergent": r"(?:(?:series|integral|sequence|it) )?(?:is )?(?:diverges|divergent)",
+        "convergent": r"(?:(?:series|integral|sequence|it) )?(?:is )?(?:converges|convergent)",
+        "undefined": r"undefined|not defined"
+        r"|(?:it |limit |value )?(?:dne|(?:does not|doesnt) exist)"
         r"|(?:limit )?nonexistent|indeterminate",
     }.items()
 }
@@ -54,7 +60,15 @@ _SIGNS = {
 _SIGN = re.compile(r"[a-wyz](?=\\in)|(?<=<)[a-wyz](?=<)")
 _LETTERS = re.compile(r"[A-Za-z][A-Za-z' ,.()-]*")
 _PLURAL = re.compile(r"(?<=[a-z]{3})(?<!s)s\b")
-_CONJUNCTIONS = re.compile(r"\b(?:is|are|condition|direction|shape|person|day)\b")
+_CONJUNCTIONS = re.compile(
+    r"\b(?:is|are|on|condition|direction|shape|person|day|quadrant|triangle)\b"
+)
+_QUADRANT = re.compile(r"\b(first|second|third|fourth) quadrant\b")
+_QUADRANTS = {"first": "i", "second": "ii", "third": "iii", "fourth": "iv"}
+_PAIR = re.compile(r"(.+?) and (.+)")
+_VERDICT = re.compile(
+    r"(yes|no|true|false)(?=$|[,.;:—]|\s+-\s|\s+(?:because|since|as|it|they|this|that)\b)"
+)
 SIGNS_ALONE = frozenset({"reals", "integers", "positive reals"})
 """Meanings that can also be written as intervals and sets."""
 
@@ -66,7 +80,12 @@ def meaning(text: str) -> str | None:
         return _SIGNS[key]
     if len(text) > 120:
         return None
-    plain = unwrapped(tidy(text)).replace(r"\mathbb{R}", "reals").replace(r"\in", "in")
+    plain = (
+        unwrapped(tidy(text))
+        .replace(r"\mathbb{R}", "reals")
+        .replace(r"\in", "in")
+        .replace(r"\forall", "all")
+    )
     if not _LETTERS.fullmatch(plain):
         return None
     phrase = said(plain).strip()
@@ -74,9 +93,22 @@ def meaning(text: str) -> str | None:
 
 
 def same_words(answer: str, reference: str) -> bool:
-    """Whether two phrases are the same, whatever their case, articles, plurals and punctuation."""
-    a, b = (_PLURAL.sub("", said(words)) for words in (answer, reference))
-    if a == b:
-        return True
-    a, b = (" ".join(_CONJUNCTIONS.sub(" ", words).split()) for words in (a, b))
+    """Whether two phrases are the same, whatever their case, articles, plurals and punctuation.
+
+    Of an answer to a question for yes or no, or true or false, its first word counts.
+    """
+    wanted = said(reference)
+    if wanted in ("yes", "no", "true", "false"):
+        given = _VERDICT.match(unwrapped(tidy(answer)).strip().lower())
+        return given is not None and given[1] == wanted
+    a, b = (_key(words) for words in (answer, reference))
     return bool(a) and a == b
+
+
+def _key(words: str) -> str:
+    """What a phrase says; of two names joined by `and`, in an order of its own."""
+    plain = _QUADRANT.sub(lambda found: _QUADRANTS[found[1]], said(words.replace(",", " and ")))
+    plain = _PLURAL.sub("", re.sub(r"\b(?:and )+and\b", "and", plain))
+    plain = " ".join(_CONJUNCTIONS.sub(" ", plain).split()) or plain
+    pair = _PAIR.fullmatch(plain)
+    return " and ".join(sorted(pair.groups())) if pair and plain.count(" and ") == 1 else plain
