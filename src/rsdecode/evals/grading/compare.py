@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from rsdecode.core.units import Unit, read_unit, same_kind
+from rsdecode.core.units import same_kind
 from rsdecode.evals.grading.choice import (
     another_case,
     letter_of,
@@ -20,7 +20,16 @@ from rsdecode.evals.grading.dates import same_date
 from rsdecode.evals.grading.families import are_families, read_family
 from rsdecode.evals.grading.figures import same_figure
 from rsdecode.evals.grading.formulas import Formulas
-from rsdecode.evals.grading.names import chain_of, in_order_of_names, name_and_value, named_alike
+from rsdecode.evals.grading.names import (
+    EITHER,
+    LABEL,
+    POINT,
+    chain_of,
+    in_order_of_names,
+    name_and_value,
+    named_alike,
+    points_named,
+)
 from rsdecode.evals.grading.notation import (
     compact,
     digits_in_base,
@@ -34,38 +43,31 @@ from rsdecode.evals.grading.quantity import (
     pair_of_numbers,
     quantity,
     same_quantity,
+    unit_behind,
     units_agree,
 )
 from rsdecode.evals.grading.ratios import is_ratio, same_ratio
 from rsdecode.evals.grading.regions import read_region, same_region
-from rsdecode.evals.grading.structure import Parts, Shape, parts_of, prepared, split_at, strip_outer
+from rsdecode.evals.grading.structure import (
+    Parts,
+    Shape,
+    as_column,
+    parts_of,
+    prepared,
+    split_at,
+    strip_outer,
+)
 from rsdecode.evals.grading.verdict import Rule
 from rsdecode.evals.grading.words import SIGNS_ALONE, meaning, same_words
 
 LONGEST_ANSWER = 1_000
 """Characters of the longest answer that is compared as a formula."""
-_UNIT = re.compile(
-    r"\s*\\(?:text(?:rm|normal)?|mathrm|mbox|operatorname)\s*\{\s*(?P<words>[A-Za-z][A-Za-z\s./^\d-]*)\}"
-    r"(?P<power>\s*\^\s*(?:\d|\{\s*-?\d\s*\}))?\s*$"
-)
-_TIGHT_UNIT = re.compile(
-    r"(?<=[\d}a-z)])\s*(?<![A-Za-z])(?<![A-Za-z]\s)((?:[mck]m|ft|kg|in|yd)|(?<=\s)m)(\s*\^\s*(?:\d|\{\s*\d\s*\}))?\s*$"
-)
-
 _MEMBER = re.compile(
     r"^\s*(?:[A-Za-z](?:_\{?\w+\}?)?|\([A-Za-z](?:,\s*[A-Za-z])+\))\s*\\in(?![A-Za-z])\s*"
 )
 _MODULUS = re.compile(r"\s*(?:\\pmod\s*\{?\w+\}?|(?:\\text\s*\{)?\s*\(\s*mod\s+\d+\s*\)\s*\}?)\s*$")
 _MATRICES = {Shape.COLUMN, Shape.ROW, Shape.MATRIX}
-_POINT = re.compile(r"^\s*[A-Z]'?(?:_\{?\d\}?)?\s*(?=\(.*,.*\)$)")
 _APPROXIMATELY = re.compile(r"\\(?:approx|simeq|sim|fallingdotseq)(?![A-Za-z])")
-_LABEL = re.compile(
-    r"^\\text\s*\{\s*(?:[A-Za-z][A-Za-z ]{2,}:\s*\}"
-    r"|(?:(?:the\s+)?(?:cent(?:er|re)|radius|vertex|focus|domain|range|mean|median|mode|slope|width|length"
-    r"|height|area|perimeter|volume|max(?:imum)?|min(?:imum)?)(?:\s+(?:is|of|at|value))*)\s*\}\s*[:=]?)\s*(?=\S)",
-    re.IGNORECASE,
-)
-_EITHER = re.compile(r"(?<![A-Za-z\\])or(?![A-Za-z])|\\lor(?![A-Za-z])")
 
 
 class Decision(NamedTuple):
@@ -223,36 +225,18 @@ def _parts(a: str, b: str, formulas: Formulas) -> Decision:
     if _MODULUS.search(a) is None or _MODULUS.search(b) is None:
         a, b = _MODULUS.sub("", a), _MODULUS.sub("", b)
     a, b = _one_of_equals(a, formulas), _one_of_equals(b, formulas)
-    a, b = _pairs(a), _pairs(b)
+    a, b = points_named(a), points_named(b)
     given, wanted = parts_of(a), parts_of(b)
     if {given.shape, wanted.shape} == {Shape.FORMULA, Shape.TUPLE}:
-        a, b = _POINT.sub("", a), _POINT.sub("", b)
+        a, b = POINT.sub("", a), POINT.sub("", b)
         if r"\begin" in a + b:
-            a, b = _as_column(given, a), _as_column(wanted, b)
+            a, b = as_column(given, a), as_column(wanted, b)
         given, wanted = parts_of(a), parts_of(b)
     if _MATRICES & {given.shape, wanted.shape} and Shape.FORMULA in (given.shape, wanted.shape):
         return Decision(Rule.SYMBOLIC, formulas.same(a, b))
     if given.shape is Shape.FORMULA and wanted.shape is Shape.FORMULA:
         return _formula(given.items[0], wanted.items[0], formulas)
     return Decision(Rule.PARTS, _same_parts(given, wanted, formulas))
-
-
-def _pairs(text: str) -> str:
-    """Points for alternatives whose values are all named: `x=1, y=2 or x=2, y=1`."""
-    ways = split_at(text, _EITHER) if "or" in text and "=" in text else []
-    parts = [parts_of(way) for way in ways]
-    if len(ways) < 2 or not all(named_alike(part, part) for part in parts):
-        return text
-    values = [[name_and_value(item) for item in in_order_of_names(part.items)] for part in parts]
-    if any(len(items) < 2 for items in values):
-        return text
-    return ", ".join(f"({', '.join(item[1] for item in items if item)})" for items in values)
-
-
-def _as_column(parts: Parts, text: str) -> str:
-    if parts.shape is not Shape.TUPLE:
-        return text
-    return r"\begin{pmatrix}" + r" \\ ".join(parts.items) + r"\end{pmatrix}"
 
 
 def _same_parts(given: Parts, wanted: Parts, formulas: Formulas) -> bool:
@@ -308,8 +292,8 @@ def _same_list(a: Sequence[str], b: Sequence[str], formulas: Formulas) -> bool:
 def _same_item(a: str, b: str, formulas: Formulas) -> bool:
     if a == b:
         return True
-    if not (_LABEL.match(a) and _LABEL.match(b)):
-        a, b = _LABEL.sub("", a), _LABEL.sub("", b)
+    if not (LABEL.match(a) and LABEL.match(b)):
+        a, b = LABEL.sub("", a), LABEL.sub("", b)
     return compare(a, b, formulas).correct
 
 
@@ -323,8 +307,8 @@ def _distinct(items: Sequence[str], formulas: Formulas) -> list[str]:
 
 def _formula(a: str, b: str, formulas: Formulas) -> Decision:
     """Two formulas, perhaps with units."""
-    a, given = _with_unit(strip_outer(a))
-    b, wanted = _with_unit(strip_outer(b))
+    a, given = unit_behind(strip_outer(a))
+    b, wanted = unit_behind(strip_outer(b))
     rule = Rule.SYMBOLIC
     if given and wanted:
         if not same_kind(given, wanted):
@@ -340,20 +324,9 @@ def _formula(a: str, b: str, formulas: Formulas) -> Decision:
     return Decision(rule, formulas.same(a, b))
 
 
-def _with_unit(text: str) -> tuple[str, Unit | None]:
-    """The formula, and the unit behind it."""
-    if found := _UNIT.search(text):
-        unit = read_unit(found["words"] + (found["power"] or ""))
-        if unit and found.start():
-            return text[: found.start()].strip(), unit
-    if (found := _TIGHT_UNIT.search(text)) and found.start():
-        return text[: found.start()].strip(), read_unit(found[1] + (found[2] or ""))
-    return text, None
-
-
 def _one_of_equals(text: str, formulas: Formulas) -> str:
     """The first of several ways to write one value: `1.5 or 3/2`."""
-    ways = split_at(text, _EITHER) if "or" in text else [text]
+    ways = split_at(text, EITHER) if "or" in text else [text]
     first = ways[0]
     return first if all(_same_item(way, first, formulas) for way in ways[1:]) else text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rsdecode.evals.grading.structure import Parts, parts_of
+from rsdecode.evals.grading.structure import Parts, parts_of, split_at
 
 _NAME = re.compile(
     r"\s*(?P<name>\([A-Za-z](?:\s*,\s*[A-Za-z])+\)|(?:m\s*)?\\angle\s*[A-Za-z_{}\d\s]+?"
@@ -21,6 +21,15 @@ _CHAIN_SIGNS = {
     r"\le": "<=", r"\ge": ">=", r"\lt": "<", r"\gt": ">",
     "<=": "<=", ">=": ">=", "<": "<", ">": ">",
 }  # fmt: skip
+
+POINT = re.compile(r"^\s*[A-Z]'?(?:_\{?\d\}?)?\s*(?=\(.*,.*\)$)")
+LABEL = re.compile(
+    r"^\\text\s*\{\s*(?:[A-Za-z][A-Za-z ]{2,}:\s*\}"
+    r"|(?:(?:the\s+)?(?:cent(?:er|re)|radius|vertex|focus|domain|range|mean|median|mode|slope|width|length"
+    r"|height|area|perimeter|volume|max(?:imum)?|min(?:imum)?)(?:\s+(?:is|of|at|value))*)\s*\}\s*[:=]?)\s*(?=\S)",
+    re.IGNORECASE,
+)
+EITHER = re.compile(r"(?<![A-Za-z\\])or(?![A-Za-z])|\\lor(?![A-Za-z])")
 
 
 def name_and_value(text: str) -> tuple[str, str] | None:
@@ -69,3 +78,15 @@ def in_order_of_names(items: Sequence[str]) -> list[str]:
             (name[0], item) for name, item in zip(names, items, strict=True) if name
         )
     ]
+
+
+def points_named(text: str) -> str:
+    """Points for alternatives whose values are all named: `x=1, y=2 or x=2, y=1`."""
+    ways = split_at(text, EITHER) if "or" in text and "=" in text else []
+    parts = [parts_of(way) for way in ways]
+    if len(ways) < 2 or not all(named_alike(part, part) for part in parts):
+        return text
+    values = [[name_and_value(item) for item in in_order_of_names(part.items)] for part in parts]
+    if any(len(items) < 2 for items in values):
+        return text
+    return ", ".join(f"({', '.join(item[1] for item in items if item)})" for items in values)

@@ -49,6 +49,14 @@ _PARTS = re.compile(r"(?:^|\s*,?\s*(?:and\s+)?)(\d+(?:\.\d+)?)\s*([A-Za-z]+\.?)"
 _ASSIGNED = re.compile(r"(?:[^,;]*[^<>!:,;\\]\s*)?(?:=|\\approx(?![A-Za-z])|≈)([^=]*)")
 _SEVERAL = re.compile(r"(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])|\\(?:lor|land|vee|wedge)(?![A-Za-z])")
 _NAMED = re.compile(r"(?:[A-Za-z](?:_\{?\w+\}?)?(?:\([A-Za-z\d]+\))?)?\s*(?:=|\\approx)")
+_UNIT = re.compile(
+    r"\s*\\(?:text(?:rm|normal)?|mathrm|mbox|operatorname)\s*\{\s*(?P<words>[A-Za-z][A-Za-z\s./^\d-]*)\}"
+    r"(?P<power>\s*\^\s*(?:\d|\{\s*-?\d\s*\}))?\s*$"
+)
+_TIGHT_UNIT = re.compile(
+    r"(?<=[\d}a-z)])\s*(?<![A-Za-z])(?<![A-Za-z]\s)((?:[mck]m|ft|kg|in|yd)|(?<=\s)m)(\s*\^\s*(?:\d|\{\s*\d\s*\}))?\s*$"
+)
+
 _FLOAT_TOLERANCE = Fraction(1, 10**6)
 
 
@@ -147,6 +155,17 @@ def pair_of_numbers(answer: str, reference: str) -> tuple[Quantity, Quantity] | 
         b = assigned(reference)
     a = a or assigned(answer)
     return None if a is None or b is None else (a, b)
+
+
+def unit_behind(text: str) -> tuple[str, Unit | None]:
+    """A formula, and the unit behind it."""
+    if found := _UNIT.search(text):
+        unit = read_unit(found["words"] + (found["power"] or ""))
+        if unit and found.start():
+            return text[: found.start()].strip(), unit
+    if (found := _TIGHT_UNIT.search(text)) and found.start():
+        return text[: found.start()].strip(), read_unit(found[1] + (found[2] or ""))
+    return text, None
 
 
 def _counted(number: Number, after: re.Match[str]) -> Quantity | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Protocol
 
 from rsdecode.core.numbers import read_number
+from rsdecode.evals.grading.line import EVERYTHING, End, Piece, complement, intersected, united
 from rsdecode.evals.grading.notation import unwrapped
 from rsdecode.evals.grading.structure import enclosed, split, split_at
+from rsdecode.evals.grading.worded import ALL_BUT, in_signs
 
 _OR = re.compile(
     r"\\cup(?![A-Za-z])|(?<![A-Za-z\\])or(?![A-Za-z])|\\lor(?![A-Za-z])|(?<=[\])])\s*U\s*(?=[\[(])"
@@ -38,33 +39,6 @@ _ABSOLUTE = re.compile(r"\|(?P<name>[A-Za-z])\s*(?:(?P<sign>[-+])\s*(?P<middle>[
 _INFINITE = re.compile(r"([-+]?)\s*(?:\\infty|\\inf|oo|infinity|inf)")
 
 
-_ALL_BUT = re.compile(
-    r"\s*(?:all|any|every|the)?\s*(?:set of )?(?:all )?real(?: number)?s?(?: x)?,?\s*"
-    r"(?:except|other than|but|excluding|not equal to)"
-    r"(?:\s+for)?(?:\s+x\s*=)?\s*(?P<points>.+)",
-    re.IGNORECASE,
-)
-
-
-_WORDED = [
-    (re.compile(pattern), sign)
-    for pattern, sign in [
-        (
-            r"(?:is\s+)?(?:strictly\s+)?(?:greater|more|larger|bigger)\s+than\s+or\s+equal\s+to|(?:is\s+)?at\s+least",
-            r"\\ge",
-        ),
-        (r"(?:is\s+)?(?:less|smaller|fewer)\s+than\s+or\s+equal\s+to|(?:is\s+)?at\s+most", r"\\le"),
-        (r"(?:is\s+)?(?:strictly\s+)?(?:greater|more|larger|bigger)\s+than", ">"),
-        (r"(?:is\s+)?(?:strictly\s+)?(?:less|smaller)\s+than", "<"),
-        (
-            r"^\s*(?:all|any|every|the\s+set\s+of\s+all)?\s*real\s+numbers?\s*(?:x\s+)?(?:that\s+are\s+)?(?=[<>\\])",
-            "x ",
-        ),
-        (r"^\s*(?:for\s+)?(?:all|any|every)\s+(?=[a-z]\s*[<>\\])", ""),
-    ]
-]
-
-
 class Values(Protocol):
     """Says what formulas are worth."""
 
@@ -75,23 +49,6 @@ class Values(Protocol):
     def same(self, answer: str, reference: str) -> bool:
         """Whether two formulas are equal."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """One end of an interval."""
-
-    text: str
-    value: float
-    closed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """An interval; a point has two equal, closed ends."""
-
-    low: End
-    high: End
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +65,6 @@ class Region:
     sure: bool = True
 
 
-_EVERYTHING = (Piece(End("-oo", float("-inf"), False), End("oo", float("inf"), False)),)
-
-
 def same_region(a: Region, b: Region, values: Values) -> bool:
     """Whether two regions are equal, and of the same variable where both name one."""
     if a.name and b.name and a.name != b.name:
@@ -125,11 +79,7 @@ def same_region(a: Region, b: Region, values: Values) -> bool:
 
 def read_region(text: str, values: Values) -> Region | None:
     """The region that a prepared text describes; None if it is something else."""
-    if re.search(r"than|at\s|all|any|every", text):
-        text = unwrapped(text)
-        for words, sign in _WORDED:
-            text = words.sub(sign, text)
-    alternatives = split_at(text, _OR)
+    alternatives = split_at(in_signs(text), _OR)
     regions = [_conjunction(part, values) for part in alternatives]
     if any(region is None for region in regions):
         return None
@@ -137,7 +87,7 @@ def read_region(text: str, values: Values) -> Region | None:
     names = {region.name for region in found if region.name}
     if len(names) > 1:
         return None
-    pieces = _united([piece for region in found for piece in region.pieces])
+    pieces = united([piece for region in found for piece in region.pieces])
     sure = any(region.sure for region in found) or (len(found) > 1 and r"\cup" in text)
     return Region(pieces, next(iter(names), ""), sure)
 
@@ -158,14 +108,14 @@ def _conjunction(text: str, values: Values) -> Region | None:
             return None
         regions.append(region)
     if all(map(enclosed, parts)) and "," in text and any(region.sure for region in regions):
-        return Region(_united([piece for region in regions for piece in region.pieces]))
+        return Region(united([piece for region in regions for piece in region.pieces]))
     if not all(region.sure for region in regions) or len({r.name for r in regions}) > 1:
         return None
     pieces = regions[0].pieces
     for region in regions[1:]:
-        pieces = _intersected(pieces, region.pieces)
+        pieces = intersected(pieces, region.pieces)
     if not pieces and "," in text and not re.search(r"and|\\land|\\cap", text):
-        pieces = _united([piece for region in regions for piece in region.pieces])
+        pieces = united([piece for region in regions for piece in region.pieces])
     return Region(pieces, regions[0].name)
 
 
@@ -176,13 +126,13 @@ def _single(text: str, values: Values) -> Region | None:
         inner = read_region(text, values) if _OR.search(text) else _single(text, values)
         return inner and Region(inner.pieces, inner.name or name)
     text = text.strip()
-    if found := _ALL_BUT.match(unwrapped(text)):
+    if found := ALL_BUT.match(unwrapped(text)):
         without = _single(rf"x \ne {found['points']}", values) or _conjunction(
             rf"x \ne {found['points']}", values
         )
         return without and Region(without.pieces)
     if text in (r"\mathbb{R}", r"\R", r"\Reals"):
-        return Region(_EVERYTHING)
+        return Region(EVERYTHING)
     if text == r"\emptyset":
         return Region(())
     pieces = split_at(text, _WITHOUT)
@@ -190,7 +140,7 @@ def _single(text: str, values: Values) -> Region | None:
         whole, without = (_single(piece, values) for piece in pieces)
         if whole is None or without is None:
             return None
-        return Region(_intersected(whole.pieces, _complement(without.pieces)), whole.name)
+        return Region(intersected(whole.pieces, complement(without.pieces)), whole.name)
     if inside := enclosed(text):
         return _bracketed(*inside, values)
     return _relation(text, values)
@@ -205,7 +155,7 @@ def _bracketed(opening: str, content: str, closing: str, values: Values) -> Regi
         if any(point is None for point in points):
             return None
         found = [Piece(point, point) for point in points if point is not None]
-        return Region(_united(found), sure=False)
+        return Region(united(found), sure=False)
     if opening not in "([" or closing not in ")]":
         return None
     items = split(content)
@@ -234,7 +184,7 @@ def _relation(text: str, values: Values) -> Region | None:
         return _absolute(terms, signs[0], values)
     if len(named) != 1 or len(terms) > 3 or (len(terms) == 3 and named != [1]):
         return None
-    name, pieces = terms[named[0]], _EVERYTHING
+    name, pieces = terms[named[0]], EVERYTHING
     for index, sign in enumerate(signs):
         left, right = terms[index], terms[index + 1]
         other = right if left == name else left
@@ -243,7 +193,7 @@ def _relation(text: str, values: Values) -> Region | None:
         end = _end(other, values, "=" in sign and sign != "!=")
         if end is None:
             return None
-        pieces = _intersected(pieces, _half(end, sign if left == name else _flipped(sign)))
+        pieces = intersected(pieces, _half(end, sign if left == name else _flipped(sign)))
     return Region(pieces, name, sure=signs != ["="])
 
 
@@ -264,7 +214,7 @@ def _absolute(terms: list[str], sign: str, values: Values) -> Region | None:
     if sign[0] == "<":
         return Region(inside, found["name"])
     low, high = (End(end.text, end.value, not end.closed) for end in ends)
-    return Region(_complement((Piece(low, high),)), found["name"])
+    return Region(complement((Piece(low, high),)), found["name"])
 
 
 def _flipped(sign: str) -> str:
@@ -273,7 +223,7 @@ def _flipped(sign: str) -> str:
 
 def _half(end: End, sign: str) -> tuple[Piece, ...]:
     """Where a variable stands in this relation to the end."""
-    everything = _EVERYTHING[0]
+    everything = EVERYTHING[0]
     match sign:
         case "<" | "<=":
             return (Piece(everything.low, end),)
@@ -304,51 +254,3 @@ def _same_end(a: End, b: End, values: Values) -> bool:
     if abs(a.value - b.value) > 1e-6 * max(1.0, abs(a.value)):
         return False
     return a.text == b.text or values.same(a.text, b.text)
-
-
-def _key(piece: Piece) -> tuple[float, bool, float]:
-    return piece.low.value, not piece.low.closed, piece.high.value
-
-
-def _united(pieces: list[Piece]) -> tuple[Piece, ...]:
-    """Pieces in order, those that touch joined, empty ones left out."""
-    out: list[Piece] = []
-    for piece in sorted(filter(_holds_something, pieces), key=_key):
-        last = out[-1] if out else None
-        if last and (
-            piece.low.value < last.high.value
-            or (piece.low.value == last.high.value and (piece.low.closed or last.high.closed))
-        ):
-            further = (piece.high.value, piece.high.closed) > (last.high.value, last.high.closed)
-            out[-1] = Piece(last.low, piece.high if further else last.high)
-        else:
-            out.append(piece)
-    return tuple(out)
-
-
-def _holds_something(piece: Piece) -> bool:
-    if piece.low.value == piece.high.value:
-        return piece.low.closed and piece.high.closed
-    return piece.low.value < piece.high.value
-
-
-def _intersected(a: tuple[Piece, ...], b: tuple[Piece, ...]) -> tuple[Piece, ...]:
-    found: list[Piece] = []
-    for one in a:
-        for other in b:
-            low = max(one.low, other.low, key=lambda end: (end.value, not end.closed))
-            high = min(one.high, other.high, key=lambda end: (end.value, end.closed))
-            found.append(Piece(low, high))
-    return _united(found)
-
-
-def _complement(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
-    everything = _EVERYTHING[0]
-    edges = [everything.low]
-    for piece in pieces:
-        edges += [
-            End(piece.low.text, piece.low.value, not piece.low.closed),
-            End(piece.high.text, piece.high.value, not piece.high.closed),
-        ]
-    edges.append(everything.high)
-    return _united([Piece(low, high) for low, high in list(pairwise(edges))[::2]])

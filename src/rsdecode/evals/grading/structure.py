@@ -148,6 +148,13 @@ def enclosed(text: str) -> tuple[str, str, str] | None:
     return None
 
 
+def as_column(parts: Parts, text: str) -> str:
+    """The text, or a tuple as a matrix of one column."""
+    if parts.shape is not Shape.TUPLE:
+        return text
+    return r"\begin{pmatrix}" + r" \\ ".join(parts.items) + r"\end{pmatrix}"
+
+
 def _depth(bracket: str) -> int:
     """What a bracket adds to the depth."""
     opens = bracket in _OPENING or bracket.startswith(r"\begin")
