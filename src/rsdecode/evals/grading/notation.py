@@ -26,6 +26,18 @@ _REWRITTEN = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
         (r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|displaystyle|limits)(?![A-Za-z])\.?", ""),
+        (
+            r"\\(?:tiny|small|normalsize|[lL]arge|LARGE|[hH]uge|(?:text|script)style|checkmark|qed|strut)"
+            r"(?![A-Za-z])",
+            "",
+        ),
+        (r"\\(?:color|textcolor|hspace|vspace|h?phantom|tag|label)\*?\s*\{[^{}]*\}", ""),
+        (r"\\(?:underline|boxed|fbox|hbox)(?=\s*\{)", ""),
+        (
+            r"\\(?:operatorname\*?\s*\{\s*(sec|max|min|exp|(?:arc)?(?:sin|cos|tan|cot|csc)h?|log|ln)"
+            r"|(?:mathrm|text|textrm)\s*\{\s*((?:arc)?(?:sin|cos|tan|cot|csc)h?|log|ln))\s*\}",
+            r"\\\1\2 ",
+        ),
         (r"(?<=\d)\.\.\.", r"\\ldots "),
         (r"(?<!\\)\\[()\[\]]", ""),  # delimiters of formulas, not brackets
         (r"(?<!\\)\\!\s*", ""),
@@ -71,13 +83,19 @@ _EMPHASIS = re.compile(r"^(\*\*|\*|__|`)(.*)\1$", re.DOTALL)
 _ARTICLES = re.compile(r"\b(?:the|an?)\s+(?=\w{2})")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*|\d{1,2}(?::\d\d)?\s*[ap]\.?\s?m\.?", re.IGNORECASE)
 _LONG_WORD = re.compile(r"(?!sqrt|infinity|alpha|beta|theta|and\b|log\b)[A-Za-z]{3,}")
+_LEADING = re.compile(
+    r"^\s*(?:\\(?:therefore|Rightarrow|Longrightarrow|implies)(?![A-Za-z])"
+    r"|\\(?:text|mbox)\s*\{\s*(?:so|thus|hence|therefore|approximately|about|roughly|around)[,:]?\s*\})\s*",
+    re.IGNORECASE,
+)
 _ANNOUNCED = re.compile(
     r"^\s*(?:\\(?:text|mbox|textbf)\s*\{)?\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+|correct\s+)?"
     r"(?:answer|solution|result|value|ratio|probability|time|sum|area|total|solution\s+set)s?\s*(?:(?:is|are)(?:\s*:)?|:|=)\s*\}?\s*(?=\S)",
     re.IGNORECASE,
 )
 _REMARK = re.compile(
-    r"(?<=[\d})$%])\s*(?:\\text\s*\{)?\s*\((?!mod)[A-Za-z][A-Za-z ]{2,}\)\s*\}?\s*$"
+    r"(?<=[\d})$%])\s*(?:\\text\s*\{)?\s*\((?:(?!mod)[A-Za-z][A-Za-z ]{2,}\)\s*\}?"
+    r"|(?:since|because|see|from|as)\b.*\)\s*\}?)\s*$"
 )
 _BASES = {
     "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
@@ -117,6 +135,7 @@ def without_braces(text: str) -> str:
 
 def without_announcement(text: str) -> str:
     r"""The text without "the answer is" in front of it and a remark in brackets behind it."""
+    text = _LEADING.sub("", text)
     announced = _ANNOUNCED.match(text)
     if announced:
         text = text[announced.end() :]

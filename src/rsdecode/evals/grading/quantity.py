@@ -26,7 +26,7 @@ _AFTER = re.compile(
       | \s*\^\\circ\s*(?P<degree>[CFK]?)
       | \s*-?(?P<tight>(?:mm|cm|dm|km|kg|mg|ml|mL|lbs?|ft|mph|ms|nm|hrs?|mins?)\b
             (?:[A-Za-z\s./]|\^\s*\{?-?\d\}?)*)
-      | \s*(?P<mark>[€£¥₹])
+      | \s*(?P<mark>[€£¥₹]|/\s*[A-Za-z]{2,}[A-Za-z\s]*)
       | \s+(?P<phrase>(?:[A-Za-z]{2,}|[mgsLhKJWNtlCF](?=\s*[\^/]|\s+[A-Za-z]+\s*\^|$))
             (?:[A-Za-z\s./·*-]|\^\s*\{?-?\d\}?)*)
     )?\s*""",
