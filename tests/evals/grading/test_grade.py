@@ -51,9 +51,9 @@ TEXTS = [
 
 
 def test_there_are_enough_pairs_of_both_verdicts() -> None:
-    assert len(set(PAIRS)) == len(PAIRS) >= 1000
+    assert len(set(PAIRS)) == len(PAIRS) >= 2000
     assert sum(not p.right for p in PAIRS) >= len(PAIRS) / 3
-    assert len(TEXTS) >= 130
+    assert len(TEXTS) >= 480
     assert sum(not text["correct"] for text in TEXTS) >= len(TEXTS) / 3
 
 

@@ -36,6 +36,17 @@ WRONG_BY_ITSELF = [
     (r"\Gamma", r"\gamma", True),  # both are Euler's constant
     ("0.0000001", "0.0000002", True),  # six decimals, not six digits
     (r"n\pi", r"k\pi", False),
+    (r"\gcd(a,c)", r"\gcd(a,b)", True),  # of their names, which is 1
+    (r"\sin x / x", r"\sin 1", True),  # the sine of a quotient
+    (r"\log 3 / \log 2", r"\log_2 3", False),
+    (r"\sqrt[3]{-8}", "-2", False),  # the principal root
+    (r"40\%", r"40 \text{ m}", True),
+    (r"7:30 \text{ PM}", r"7:30 \text{ AM}", True),
+    (r"\operatorname{ln} 2", r"\ln 2", False),  # words in wrappers are dropped
+    (r"\textcolor{red}{42}", "42", False),
+    (r"\max\{a,b\}", r"\max(a,b)", False),
+    (r"\frac{(2n)!}{n!^2}", r"\binom{2n}{n}", False),
+    (r"(3,-1)^T", r"\begin{pmatrix}3\\-1\end{pmatrix}", False),
 ]
 
 
