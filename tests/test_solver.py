@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 import rsdecode
 from rsdecode import Decided, Delta, Finished, Problem, Proposed, Scored, Single, Solver
 from rsdecode.backends.scripted import ScriptedModel, ScriptedReward
-from rsdecode.core.errors import ConfigError, SessionClosed
+from rsdecode.core.errors import ConfigError, InputError, SessionClosed
 from rsdecode.core.requests import Generate
 from rsdecode.core.types import Message
 
@@ -215,7 +218,7 @@ def test_conversations_and_problems(specs: dict[str, str]) -> None:
         own = [Message("system", "Mine."), Message("user", "2 + 2?")]
         assert rsd.solve(own).problem.messages == tuple(own)
         assert rsd.solve(Problem.ask("2 + 2?", id="x")).problem.id == "x"
-        with pytest.raises(ConfigError, match="must end with a message of the user"):
+        with pytest.raises(InputError, match="must end with a message of the user"):
             rsd.solve(turns[:2])
 
 
@@ -246,3 +249,100 @@ def test_a_solver_that_nobody_closed_leaves_no_thread(specs: dict[str, str]) -> 
             return
         time.sleep(0.02)
     raise AssertionError("the solver's thread lives on")
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("", "the question is empty"),
+        (" \n", "the question is empty"),
+        ("a\ud800b", "not valid Unicode"),
+        (None, "must be a text, a list of messages or a Problem, not None"),
+        (b"2 + 2?", "must be a text, a list"),
+        ({"role": "user", "content": "2 + 2?"}, "must be a text, a list"),
+        (["2 + 2?"], "message 1 must be an object"),
+        ([{"role": "human", "content": "2 + 2?"}], "the role 'human' must be"),
+        ([{"role": "user"}], "must be a text, not None"),
+        ([{"role": "user", "content": "2 + 2?", "name": "x"}], "only role and content are read"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "only texts are read"),
+        (Problem("x", ()), "problem 'x' has no messages"),
+    ],
+)
+def test_what_is_no_question(specs: dict[str, str], question: Any, said: str) -> None:
+    with rsdecode.load(**specs) as rsd:
+        with pytest.raises(InputError, match=said):
+            rsd.solve(question)
+        with pytest.raises(InputError, match="question 1: "):
+            rsd.solve_many(["2 + 2?", question])
+        with pytest.raises(InputError):
+            list(rsd.stream(question))
+        assert rsd.solve("2 + 2?").answer == "4"
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"temperature": 1.0}, "unknown option temperature: a call takes method, seed"),
+        ({"seed": "1"}, "seed '1' must be a whole number"),
+        ({"sample": 0.5}, "sample 0.5 must be a whole number"),
+        ({"deadline_s": 0}, "deadline_s 0 must be a positive number"),
+        ({"deadline_s": "3"}, "deadline_s '3' must be a positive number"),
+        ({"method": 3}, "method 3 must be a name"),
+        ({"method": Single}, "must be a name such as"),
+    ],
+)
+def test_options_of_a_call_are_checked(
+    specs: dict[str, str], option: dict[str, Any], said: str
+) -> None:
+    with rsdecode.load(**specs) as rsd:
+        for call in (rsd.solve, lambda q, **o: rsd.solve_many([q], **o)):
+            with pytest.raises(ConfigError, match=said):
+                call("2 + 2?", **option)
+        with pytest.raises(ConfigError, match=said):
+            list(rsd.stream("2 + 2?", **option))
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"draft": "abacus:draft"}, r"give settings by their names, load\(\*\*settings\)"),
+        ("Some/Model-7B", "no such file; models are named by draft="),
+        (Path("no.yaml"), "no such file"),
+        ("preset:none", "there is no preset 'none'"),
+    ],
+)
+def test_what_is_no_configuration(config: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        rsdecode.load(config)
+
+
+def test_one_conversation_in_place_of_many_questions(specs: dict[str, str]) -> None:
+    with rsdecode.load(**specs) as rsd:
+        with pytest.raises(InputError, match="into a list of their own"):
+            rsd.solve_many([{"role": "user", "content": "2 + 2?"}])  # type: ignore[list-item]
+        with pytest.raises(ConfigError, match="a list of questions is wanted here, not None"):
+            rsd.solve_many(None)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def interrupt() -> Iterator[None]:
+    """Ctrl-C after a moment, also where a shell has started the tests with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    yield
+    timer.cancel()
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupt")
+@pytest.mark.parametrize("call", ["solve", "solve_many", "as_completed", "stream"])
+def test_ctrl_c_ends_what_is_in_flight(call: str) -> None:
+    slow = ScriptedModel(lambda request: "x", latency_s=60)
+    with rsdecode.load(target=slow, method="target") as rsd:
+        asked = "q" if call in ("solve", "stream") else ["q"] * 200
+        start = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            list(getattr(rsd, call)(asked))
+        assert time.perf_counter() - start < 20
+        assert rsd.solve("q", deadline_s=0.05).stop_reason == "cancelled"

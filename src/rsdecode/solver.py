@@ -13,6 +13,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from numbers import Integral, Real
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
@@ -20,7 +21,8 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
 from rsdecode.config import RunConfig, config_hash, load_config
 from rsdecode.config.build import ModelBuilder, build_method, build_problem
 from rsdecode.config.methods import build_named_method, check_models
-from rsdecode.core.errors import ConfigError, SessionClosed
+from rsdecode.core.conversation import check_question, read_messages
+from rsdecode.core.errors import ConfigError, InputError, SessionClosed
 from rsdecode.core.protocols import LanguageModel, Models, RewardModel
 from rsdecode.core.types import Message, Problem, Role, Trajectory
 from rsdecode.loop_thread import LoopThread
@@ -98,11 +100,32 @@ def load(
             objects[role] = _as_model(role, model)
     overrides = {key: value for key, value in given.items() if value is not None}
     overrides |= dict(_flat(settings))
+    _check_source(config)
     if isinstance(config, RunConfig):
         changed = config.model_dump(mode="json", exclude_unset=True)
         overrides, config = {**dict(_flat(changed)), **overrides}, None
     loaded = load_config(config, overrides)
     return Solver(loaded, _load_models(loaded, objects))
+
+
+def _check_source(config: object) -> None:
+    """Whether a configuration can be read from there.
+
+    Raises:
+        ConfigError: it is neither a file, nor a preset, nor a configuration.
+    """
+    if config is None or isinstance(config, RunConfig):
+        return
+    if not isinstance(config, (str, Path)):
+        raise ConfigError(
+            "a configuration is a YAML file, preset:NAME or a RunConfig, not "
+            f"{config!r:.80}: give settings by their names, load(**settings)"
+        )
+    if not str(config).startswith("preset:") and not Path(config).exists():
+        raise ConfigError(
+            f"configuration {str(config)!r}: there is no such file; models are named by draft=, "
+            f"target= and reward=, for example target='hf:ID_OR_PATH'"
+        )
 
 
 class Solver:
@@ -149,7 +172,8 @@ class Solver:
             (`stop_reason`, `error`): a failed request does not raise.
 
         Raises:
-            ConfigError: the method is not known, or needs a model that was not loaded.
+            InputError: the question is empty, or no question.
+            ConfigError: an option is wrong, or the method needs a model that was not loaded.
             SessionClosed: the solver was closed.
         """
         return self._run(self._solve(self._job(question, "0", options)))
@@ -166,8 +190,12 @@ class Solver:
 
         Plain questions are numbered from "0" on, and their random draws depend on these ids. Take
         `as_completed` to see, and keep, each result when it is there.
+
+        Raises:
+            InputError: one of them is no question; none was solved then.
+            ConfigError, SessionClosed: as `solve`.
         """
-        jobs = self._jobs(questions, options)
+        jobs = list(self._jobs(questions, options))
         return self._run(self._solve_all(jobs))
 
     def as_completed(
@@ -179,12 +207,13 @@ class Solver:
         free, and may be endless. Leaving the iteration ends what is in flight.
         """
         run = self._session.run(self._jobs(questions, options))
+        turn = asyncio.Lock()  # Ctrl-C leaves a `_next` behind that is still ending
         try:
-            while (trajectory := self._run(_next(run))) is not None:
+            while (trajectory := self._run(_next(run, turn))) is not None:
                 yield trajectory
         finally:
             if self._finalizer.alive:
-                self._run(_close(run))
+                self._run(_close(run, turn))
 
     def stream(self, question: Question, **options: Unpack[SolveOptions]) -> Iterator[Event]:
         """Solve one problem; events as they happen, the last of which is `Finished`.
@@ -239,6 +268,7 @@ class Solver:
         return thread.run(coroutine)
 
     def _job(self, question: Question, id: str, options: SolveOptions) -> Job:
+        _check_options(options)
         run = self.config.run
         return Job(
             problem=_as_problem(self.config, question, id),
@@ -251,16 +281,32 @@ class Solver:
     def _jobs(self, questions: Iterable[Question], options: SolveOptions) -> Iterator[Job]:
         if isinstance(questions, str):
             raise ConfigError("a list of questions is wanted here: use solve() for one")
+        if not hasattr(questions, "__iter__"):
+            raise ConfigError(f"a list of questions is wanted here, not {questions!r:.80}")
+        _check_options(options)
         method = self._method_of(options.get("method"))
-        fixed: SolveOptions = {**options, "method": method}
-        return (
-            self._job(question, str(number), fixed) for number, question in enumerate(questions)
-        )
+        return self._numbered_jobs(questions, {**options, "method": method})
+
+    def _numbered_jobs(self, questions: Iterable[Question], options: SolveOptions) -> Iterator[Job]:
+        for number, question in enumerate(questions):
+            if isinstance(question, Mapping):
+                raise InputError(
+                    f"question {number}: a message by itself is none; put conversations, which are "
+                    "lists of messages, into a list of their own"
+                )
+            try:
+                yield self._job(question, str(number), options)
+            except InputError as error:
+                raise InputError(f"question {number}: {error}") from None
 
     def _method_of(self, method: str | Method | None) -> Method:
         if method is None:
             return self._method
         chosen = build_named_method(method, self.config) if isinstance(method, str) else method
+        if isinstance(chosen, type) or not (callable(chosen) and hasattr(chosen, "roles")):
+            raise ConfigError(
+                f"method {method!r} must be a name such as 'rsd@0.5' or a method object"
+            )
         check_models(self.config, chosen, self.models)
         return chosen
 
@@ -301,12 +347,14 @@ class Solver:
         return handle
 
 
-async def _next(run: AsyncGenerator[Trajectory]) -> Trajectory | None:
-    return await anext(run, None)
+async def _next(run: AsyncGenerator[Trajectory], turn: asyncio.Lock) -> Trajectory | None:
+    async with turn:
+        return await anext(run, None)
 
 
-async def _close(run: AsyncGenerator[Trajectory]) -> None:
-    await run.aclose()
+async def _close(run: AsyncGenerator[Trajectory], turn: asyncio.Lock) -> None:
+    async with turn:
+        await run.aclose()
 
 
 def _shut_down(thread: LoopThread, models: Models) -> None:
@@ -355,18 +403,45 @@ def _load_models(config: RunConfig, objects: Mapping[Role, Any]) -> Models:
         raise
 
 
-def _as_problem(config: RunConfig, question: Question, id: str) -> Problem:
+def _as_problem(config: RunConfig, question: object, id: str) -> Problem:
+    """A problem of what the caller gave.
+
+    Raises:
+        InputError: it is no question.
+    """
     if isinstance(question, Problem):
+        if not question.messages:
+            raise InputError(f"problem {question.id!r} has no messages: use Problem.ask(question)")
         return question
     if isinstance(question, str):
+        check_question(question)
         return build_problem(config, question, id=id)
-    messages = [
-        message if isinstance(message, Message) else Message(**dict(message))  # type: ignore[arg-type]
-        for message in question
-    ]
-    if not messages or messages[-1].role != "user":
-        raise ConfigError("a conversation must end with a message of the user: the question")
-    system = config.system_prompt
-    if system is not None and messages[0].role != "system":
-        messages.insert(0, Message("system", system))
-    return Problem(id, tuple(messages))
+    if not isinstance(question, Sequence) or isinstance(question, bytes):
+        raise InputError(
+            f"a question must be a text, a list of messages or a Problem, not {question!r:.80}"
+        )
+    *before, asked = read_messages(cast("Sequence[object]", question))
+    if asked.role != "user":
+        raise InputError("a conversation must end with a message of the user: the question")
+    check_question(asked.content)
+    return build_problem(config, asked.content, id=id, before=before)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Whether the options of a call are known and of their kind.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    if unknown := sorted(options.keys() - SolveOptions.__annotations__.keys()):
+        known = ", ".join(SolveOptions.__annotations__)
+        raise ConfigError(
+            f"unknown option {', '.join(unknown)}: a call takes {known}; everything else is given "
+            "to load()"
+        )
+    for name in ("seed", "sample"):
+        if not isinstance(value := options.get(name, 0), Integral):
+            raise ConfigError(f"{name} {value!r} must be a whole number")
+    deadline: Any = options.get("deadline_s")
+    if deadline is not None and not (isinstance(deadline, Real) and float(deadline) > 0):
+        raise ConfigError(f"deadline_s {deadline!r} must be a positive number of seconds")

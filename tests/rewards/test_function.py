@@ -129,3 +129,20 @@ def test_specs_are_checked(module):
         FunctionReward("no_such_module:grade")
     with pytest.raises(ConfigError, match=r"there is no module 'no_such_module.deeper'"):
         FunctionReward("no_such_module.deeper:grade")
+
+
+@pytest.mark.parametrize(
+    "function", [lambda: 1.0, lambda steps: 1.0, lambda question, steps, more: 1.0]
+)
+def test_a_function_that_takes_something_else_is_refused_at_once(function):
+    with pytest.raises(ConfigError, match="must take a question and the list of its steps"):
+        FunctionReward(function)
+
+
+def test_a_function_may_take_more_than_it_is_given():
+    class Scorer:
+        def __call__(self, question, steps, scale=1.0):
+            return scale
+
+    for function in (Scorer(), Scorer().__call__, lambda *parts: 1.0, max):
+        assert FunctionReward(function).describe()

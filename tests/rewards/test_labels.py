@@ -91,6 +91,18 @@ def test_a_single_label_that_grows_with_what_is_wrong_is_refused_unless_it_is_na
     assert good_label({0: "LABEL_0"}, RewardSettings(good="LABEL_0"), "m").column is None
 
 
+@pytest.mark.parametrize("label", ["harmful", "hallucination", "not_correct", "error rate"])
+def test_a_single_label_whose_name_is_not_known_is_refused(label):
+    with pytest.raises(ModelLoadError, match=r"may grow with what is wrong.*--reward-good"):
+        good_label({0: label}, NOTHING, "m")
+    assert good_label({0: label}, RewardSettings(good=label), "m").column is None
+
+
+@pytest.mark.parametrize("label", ["LABEL_0", "0", "reward", "Reward_Score", "is correct", "+"])
+def test_a_single_label_that_grows_with_what_is_right(label):
+    assert good_label({0: label}, NOTHING, "m").column is None
+
+
 def test_names_that_only_label2id_has_are_used():
     config = SimpleNamespace(id2label=UNNAMED, label2id={"good": 0, "bad": 1})
     assert labels_of(config) == {0: "good", 1: "bad"}

@@ -15,8 +15,9 @@ from rsdecode.cli.language import tell_unreadable
 from rsdecode.cli.messages import print_error
 from rsdecode.cli.options import JsonOption, RunOptions, with_run_options
 from rsdecode.config import RunConfig
+from rsdecode.core.conversation import check_question
 from rsdecode.core.errors import ConfigError, InputError
-from rsdecode.evals.datasets.lines import Question, check_question
+from rsdecode.evals.datasets.lines import Question
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
-from rsdecode.core.errors import RequestError, RewardError
+from rsdecode.core.errors import ConfigError, RequestError, RewardError
 from rsdecode.core.requests import Failed, Score, Scored
 from rsdecode.core.types import Usage
 from rsdecode.rewards.requests import nothing_to_score
@@ -26,7 +26,7 @@ class FunctionReward:
             then in the working directory.
 
     Raises:
-        ConfigError: there is no such module or function.
+        ConfigError: there is no such module or function, or it does not take two arguments.
     """
 
     def __init__(self, function: str | Callable[..., Any]) -> None:
@@ -36,6 +36,7 @@ class FunctionReward:
         else:
             self._function = function
             self._spec = getattr(function, "__qualname__", repr(function))
+        _require_two(self._function, self._spec)
 
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""
@@ -86,6 +87,22 @@ class FunctionReward:
                 "scale or repair it in the function"
             )
         return float(number)
+
+
+def _require_two(function: Callable[..., Any], name: str) -> None:
+    """Check that a function can be called with a question and steps.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        inspect.signature(function).bind("", [])
+    except ValueError:
+        return  # written in C: calling it tells
+    except TypeError as error:
+        raise ConfigError(
+            f"the reward function {name} must take a question and the list of its steps ({error})"
+        ) from None
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

@@ -18,6 +18,11 @@ NEGATIVE = frozenset(
     {"-", "bad", "error", "fail", "false", "incorrect", "invalid", "mistake", "negative", "no",
      "reject", "rejected", "wrong"}
 )  # fmt: skip
+_SCALES = frozenset(
+    {"correctness", "helpfulness", "preference", "progress", "quality", "rating", "reward", "score",
+     "value"}
+)  # fmt: skip
+"""Names of a single output that grows with what is right."""
 _FILLERS = {"is", "step", "label", "answer"}
 _NUMBERED = re.compile(r"(label_)?\d+", re.IGNORECASE)
 _QWEN_COLUMN = 1
@@ -61,7 +66,8 @@ def good_label(labels: Mapping[int, str], settings: RewardSettings, name: str) -
 
     What the settings name wins. Then the names decide: one label called correct, true, good and the
     like, or of two labels one called wrong, false, bad and the like. Labels without names are only
-    known where TRL's trainer made the checkpoint. A single output grows with the quality.
+    known where TRL's trainer made the checkpoint. A single output grows with the quality, unless
+    its name says something else.
 
     Args:
         labels: names by id.
@@ -144,9 +150,11 @@ def _find(labels: Mapping[int, str], text: str | None, name: str) -> int | None:
 def _only_label(labels: Mapping[int, str], settings: RewardSettings, name: str) -> Label:
     [(index, label)] = labels.items()
     bad = _find(labels, settings.bad, name) is not None or _word(label) in NEGATIVE
-    if bad and _find(labels, settings.good, name) is None:
+    known = _NUMBERED.fullmatch(label) or set(_words(label)) <= POSITIVE | _SCALES
+    if (bad or not known) and _find(labels, settings.good, name) is None:
+        grows = "which grows" if bad else "which may grow"
         raise ModelLoadError(
-            f"the only label of {name!r} is {label!r}, which grows with what is wrong: a reward "
+            f"the only label of {name!r} is {label!r}, {grows} with what is wrong: a reward "
             "model's must grow with what is right; if this one's does, say so with --reward-good "
             f"{label}"
         )
@@ -159,5 +167,10 @@ def _word(label: str) -> str:
     text = label.strip().lower()
     if text in ("+", "-"):
         return text
-    words = [word for word in re.split(r"[^a-z]+", text) if word and word not in _FILLERS]
+    words = _words(text)
     return words[0] if len(words) == 1 else ""
+
+
+def _words(label: str) -> list[str]:
+    words = re.split(r"[^a-z]+", label.strip().lower())
+    return [word for word in words if word and word not in _FILLERS]

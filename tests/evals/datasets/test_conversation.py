@@ -33,6 +33,13 @@ def test_a_conversation_ends_with_the_question() -> None:
     assert expected.conversation == [*TURNS, NEXT]
 
 
+def test_contents_in_parts_and_the_developers_role() -> None:
+    parts = [{"type": "text", "text": "And"}, {"type": "text", "text": "2 + 2?"}]
+    said = {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]}
+    asked = read(messages=[said, {"role": "user", "content": parts}])
+    assert asked == Question("1", "And\n2 + 2?", None, (Message("system", "Be brief."),))
+
+
 def test_a_system_message_comes_first() -> None:
     brief = Message("system", "Be brief.")
     assert read(question="q", system="Be brief.") == Question("1", "q", None, (brief,))
@@ -49,7 +56,10 @@ def test_a_system_message_comes_first() -> None:
         ({"messages": ["hello"]}, "message 1 must be an object"),
         ({"messages": TURNS}, "must end with a message of the user"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "role 'tool' must be"),
-        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "must be a text"),
+        ({"messages": [{"role": "user", "content": 3}]}, "must be a text"),
+        ({"messages": [{"role": "user", "content": []}]}, "must be a text"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "only texts are read"),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "only texts are read"),
         ({"messages": [{"role": "user", "content": "x", "tool_calls": [1]}]}, "not tool_calls"),
         ({"messages": [NEXT, SYSTEM, NEXT]}, "must be the first"),
         ({"messages": [NEXT], "question": "other"}, "differs from the last"),

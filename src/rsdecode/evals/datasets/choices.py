@@ -7,9 +7,10 @@ from collections.abc import Collection, Sequence
 from string import ascii_uppercase
 from typing import cast
 
+from rsdecode.core.conversation import check_question
 from rsdecode.core.errors import InputError
 from rsdecode.evals.datasets.entry import Item, RawQuestion, Reader, first, own_id
-from rsdecode.evals.datasets.lines import check_question, question_text
+from rsdecode.evals.datasets.lines import question_text
 
 
 def choices(

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from rsdecode.config.schema import STEP_BY_STEP
+from rsdecode.core.conversation import check_question
 from rsdecode.core.errors import InputError
 from rsdecode.core.types import Message
-from rsdecode.evals.datasets.lines import answer_text, check_question, question_text
+from rsdecode.evals.datasets.lines import answer_text, question_text
 from rsdecode.evals.grading.notation import final_answer
 from rsdecode.evals.grading.verdict import AnswerKind
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from rsdecode.core.conversation import check_question, check_text
 from rsdecode.core.errors import ConfigError, InputError
 from rsdecode.core.types import Message
 from rsdecode.evals.datasets.conversation import with_conversation
@@ -183,7 +184,7 @@ def as_question(entry: Mapping[str, Any], number: int) -> Question:
         check_text(str(id)),
         text,
         answer_text(entry.get("answer", entry.get("Answer"))),
-        tuple(Message(message.role, check_text(message.content)) for message in before),
+        before,
     )
 
 
@@ -202,31 +203,6 @@ def read_object(line: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InputError('not a JSON object, such as {"question": "..."}')
     return cast("dict[str, Any]", fields)
-
-
-def check_question(text: str) -> str:
-    """The question without surrounding white space.
-
-    Raises:
-        InputError: it is empty, or not text that can be written as UTF-8.
-    """
-    text = check_text(text).strip()
-    if not text:
-        raise InputError("the question is empty: give the text of a problem")
-    return text
-
-
-def check_text(text: str) -> str:
-    """The text itself, if it is valid Unicode.
-
-    Raises:
-        InputError: it holds half a surrogate pair (bytes that were not UTF-8).
-    """
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(f"{ascii(text)[:60]} is not valid Unicode text") from None
-    return text
 
 
 def question_text(entry: Mapping[str, Any]) -> str:
