@@ -384,7 +384,8 @@ def _as_model(role: Role, model: object) -> object:
 def _load_models(config: RunConfig, objects: Mapping[Role, Any]) -> Models:
     """The models that the method needs: those that were given, and the others by their specs."""
     roles = config.roles
-    builder = ModelBuilder(config, roles - objects.keys())
+    writers = {role: objects[role] for role in objects if role is not Role.REWARD}
+    builder = ModelBuilder(config, roles - objects.keys(), given=writers)
 
     def model(role: Role) -> Any:
         if role in objects:

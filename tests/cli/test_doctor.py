@@ -55,6 +55,23 @@ def test_a_reward_is_tried(
     assert part in failure
 
 
+def test_gates_say_what_is_read_and_are_tried(rsd: Rsd) -> None:
+    likely = record(rsd, "--reward", "likelihood:target:min", code=0)["roles"]["reward"]
+    assert likely["reads"].startswith("probability of the least likely token of each step under")
+    assert "for a right step" in likely["trial"]
+    bounds = ("--reward", "cascade:confidence:draft,abacus:prm", "--reward-bounds", "0.1,0.9")
+    cascade = record(rsd, *bounds, code=0)["roles"]["reward"]
+    assert cascade["reads"] == "the first; where it is in [0.1, 0.9), the second"
+    assert "under the draft that wrote it" in cascade["first reads"]
+    assert cascade["second kind"] == "value-head"
+    assert cascade["trial"].startswith("reward ")
+
+
+def test_a_gate_that_scripted_models_cannot_give_would_fail(rsd: Rsd, models: list[str]) -> None:
+    found = record(rsd, *models, "--reward", "likelihood:target", code=1)
+    assert "does not tell how likely it finds a given text" in found["failures"][0]
+
+
 def test_only_the_roles_of_the_method_are_loaded(rsd: Rsd, models: list[str]) -> None:
     found = record(rsd, *models, "--method", "target", "--draft", "hf:./nowhere", code=0)
     assert list(found["roles"]) == ["target"]

@@ -19,6 +19,7 @@ from rsdecode.core.errors import RsdError
 from rsdecode.core.protocols import Closeable, RewardModel, Sized
 from rsdecode.core.requests import Failed, Score, Scored
 from rsdecode.rewards import ArithmeticReward, FunctionReward, JudgeReward, load_reward_model
+from rsdecode.rewards.gates import AgreementReward, CascadeReward, LikelihoodReward
 from rsdecode.rewards.served import load_served_reward
 from tests.backends.openai_http.local_server import LocalServer
 from tests.backends.openai_http.model_server import NAME, pooling
@@ -33,8 +34,17 @@ def classifier(task: str, labels: int) -> Callable[[Path], Any]:
     return network(lambda folder: tiny.save_classifier(folder, task, num_labels=labels))
 
 
+def causal(folder: Path) -> Any:
+    return load_model(str(tiny.save_causal(folder)[0]), tiny.OPTIONS)
+
+
+def cascade(folder: Path) -> CascadeReward:
+    model = causal(folder)
+    return CascadeReward(AgreementReward(model), LikelihoodReward(model), 0.01, 0.99)
+
+
 def judge(folder: Path) -> JudgeReward:
-    return JudgeReward(load_model(str(tiny.save_causal(folder)[0]), tiny.OPTIONS))
+    return JudgeReward(causal(folder))
 
 
 def served(
@@ -87,6 +97,9 @@ MODELS: dict[str, Callable[[Path], Any]] = {
     "value-head, served with a prefix cache": served(network(tiny.save_value_head), block=4),
     "outcome, served": served(classifier("sequence", 2)),
     "judge": judge,
+    "likelihood": lambda folder: LikelihoodReward(causal(folder)),
+    "agreement": lambda folder: AgreementReward(causal(folder)),
+    "cascade": cascade,
     "arithmetic": lambda _: ArithmeticReward(),
     "function": function(by_length),
     "async function": function(by_length_later),

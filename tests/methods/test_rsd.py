@@ -119,7 +119,7 @@ def test_what_each_request_contains() -> None:
     after = ask.context.followed_by(first.segment)
     assert isinstance(second, Generate)
     assert second == replace(ask, context=after, max_tokens=5, seed=second.seed)
-    assert rescoring == Score(after, (Segment("b"),), "p/2")
+    assert rescoring == Score(after, (Segment("b"),), "p/2", ends=True)
     assert isinstance(rewrite, Generate)
     changed = replace(second, role=Role.TARGET, sampling=target, seed=rewrite.seed)
     assert rewrite == changed

@@ -12,12 +12,12 @@ from typing import Any
 
 from rsdecode import __version__
 from rsdecode.cli.runtime import loading
-from rsdecode.cli.trials import Tried, try_reward, try_writer
+from rsdecode.cli.trials import Tried, try_reward, try_reward_of_draft, try_writer
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.config.build import ModelBuilder, build_method
 from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
 from rsdecode.core.errors import RsdError
-from rsdecode.core.protocols import LanguageModel, Noted, RewardModel, Sized
+from rsdecode.core.protocols import LanguageModel, Noted, ReadsDraft, RewardModel, Sized
 from rsdecode.core.types import Role
 
 ROOM_FOR_QUESTION = 256
@@ -100,8 +100,7 @@ def environment() -> dict[str, str]:
 def _plan_servers(roles: Iterable[Role], config: RunConfig, findings: Findings) -> set[Role]:
     """What is planned for the roles that vLLM servers play, which are not started; these roles."""
     specs = {role: _spec_of(role, config) for role in sorted(roles, key=list(Role).index)}
-    models = {r: s.judge if s.kind is SpecKind.JUDGE else s for r, s in specs.items()}
-    roles = {role for role, model in models.items() if model.kind is SpecKind.VLLM}
+    roles = {role for role in specs if _served_by_us(role, config)}
     if not roles:
         return set()
     from rsdecode.backends.vllm_server import executable
@@ -122,6 +121,16 @@ def _plan_servers(roles: Iterable[Role], config: RunConfig, findings: Findings) 
     return roles
 
 
+def _served_by_us(role: Role, config: RunConfig) -> bool:
+    """Whether a vLLM server of ours plays a role, or gives its reward."""
+    spec = _spec_of(role, config)
+    if role is not Role.REWARD:
+        return spec.kind is SpecKind.VLLM
+    models = [part.judge if part.kind is SpecKind.JUDGE else part for part in spec.parts]
+    read = any(_served_by_us(other, config) for other in spec.reads)
+    return read or any(model.kind is SpecKind.VLLM for model in models)
+
+
 def _examine_role(role: Role, config: RunConfig, builder: ModelBuilder, findings: Findings) -> None:
     spec = _spec_of(role, config)
     facts = findings.roles[role.value] = {"spec": str(spec), "kind": spec.kind.value}
@@ -132,7 +141,8 @@ def _examine_role(role: Role, config: RunConfig, builder: ModelBuilder, findings
         if spec.kind is SpecKind.JUDGE and str(spec.judge) in (config.draft, config.target):
             facts["weights"] = f"shared with {spec.judge}"
         if spec.kind is not SpecKind.SCRIPTED:  # a script only knows its own questions
-            tried = asyncio.run(_try(role, model, config))
+            draft = builder.writer(Role.DRAFT) if _reads_draft(model) else None
+            tried = asyncio.run(_try(role, model, config, draft))
             facts.update(tried.facts)
             findings.warnings += [f"{role}: {text}" for text in tried.warnings]
             findings.failures += [f"{role}: {text}" for text in tried.failures]
@@ -163,13 +173,25 @@ def _describe(model: LanguageModel | RewardModel) -> dict[str, str]:
     return facts
 
 
-async def _try(role: Role, model: LanguageModel | RewardModel, config: RunConfig) -> Tried:
+def _reads_draft(model: LanguageModel | RewardModel) -> bool:
+    """Whether it scores nothing but steps that the draft wrote."""
+    return isinstance(model, ReadsDraft) and model.reads_draft
+
+
+async def _try(
+    role: Role,
+    model: LanguageModel | RewardModel,
+    config: RunConfig,
+    draft: LanguageModel | None,
+) -> Tried:
     """Small requests (see `cli.trials`).
 
     Raises:
         RsdError: not even the first is served.
     """
     if isinstance(model, RewardModel):
+        if draft is not None:
+            return await try_reward_of_draft(model, draft, config)
         return await try_reward(model)
     return await try_writer(role, model, config)
 

@@ -83,7 +83,8 @@ RUN_OPTIONS = (
         "--reward",
         str,
         ("reward.spec",),
-        "Reward model; also judge:MODEL, arithmetic, python:MODULE:FUNCTION; default abacus:prm.",
+        "Reward model; also judge:MODEL, arithmetic, python:MODULE:FUNCTION, likelihood:target, "
+        "confidence:draft, agreement, cascade:A,B; default abacus:prm.",
         _MODELS,
     ),
     RunOption(
@@ -111,6 +112,13 @@ RUN_OPTIONS = (
         _MODELS,
     ),
     RunOption("--reward-bad", str, ("reward.bad",), "Label, or sign, of wrong steps.", _MODELS),
+    RunOption(
+        "--reward-bounds",
+        str,
+        ("reward.bounds",),
+        "LOW,HIGH of a cascade's first reward, between which the second is asked.",
+        _MODELS,
+    ),
     RunOption(
         "--draft-tokenizer",
         str,

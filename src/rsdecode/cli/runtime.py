@@ -15,6 +15,7 @@ from rich.markup import escape
 from rsdecode.cli.messages import print_note, print_warning
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.config.build import build_method, build_models, build_problem
+from rsdecode.config.specs import SpecKind, parse_reward_spec
 from rsdecode.core.types import Role
 from rsdecode.results.records import trajectory_to_record
 from rsdecode.session.job import Job
@@ -131,4 +132,6 @@ def _specs(config: RunConfig) -> list[str]:
         Role.REWARD: config.reward.spec,
     }
     specs = [spec for role, spec in places.items() if role in config.roles]
-    return list(dict.fromkeys(spec.removeprefix("judge:") for spec in specs))
+    if Role.REWARD in config.roles and (parts := parse_reward_spec(specs.pop()).parts):
+        specs += [str(part.judge if part.kind is SpecKind.JUDGE else part) for part in parts]
+    return list(dict.fromkeys(specs))

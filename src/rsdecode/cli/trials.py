@@ -13,6 +13,8 @@ from rsdecode.core.requests import Failed, Generate, Generated, Sampling, Score
 from rsdecode.core.segment import parse_boundary
 from rsdecode.core.types import Context, FinishReason, Message, Role, Segment
 from rsdecode.methods.scoring import valid_reward
+from rsdecode.rewards.gates import CascadeReward
+from rsdecode.rewards.gates.reading import ReadingReward
 
 QUESTION = "Ada has 12 apples. Ada gets 30 more apples. How many apples does Ada have in the end?"
 """In words that the embedded family knows too."""
@@ -71,7 +73,7 @@ async def try_reward(model: RewardModel) -> Tried:
     context = Context((Message("user", QUESTION),))
     right, wrong = [await _scored(model, context, text) for text in (RIGHT, WRONG)]
     tried = Tried({"trial": f"reward {right:.3f} for a right step, {wrong:.3f} for a wrong one"})
-    if right - wrong < LEAST_DIFFERENCE:
+    if right - wrong < LEAST_DIFFERENCE and not isinstance(model, (ReadingReward, CascadeReward)):
         how = "hardly less" if wrong < right else "no less"
         tried.warnings.append(
             f"the wrong step {WRONG.strip()!r} gets {how} reward ({wrong:.3f}) than the right "
@@ -82,6 +84,32 @@ async def try_reward(model: RewardModel) -> Tried:
         )
         tried.warnings += getattr(model, "warnings", ())  # settings against the checkpoint
     return tried
+
+
+async def try_reward_of_draft(model: RewardModel, draft: LanguageModel, config: RunConfig) -> Tried:
+    """Have the draft write a step, and the step scored as the draft wrote it.
+
+    Raises:
+        RsdError: it cannot be written or scored.
+    """
+    messages = build_problem(config, QUESTION).messages
+    sampling = config.sampling.draft
+    request = Generate(
+        Role.DRAFT,
+        Context(messages),
+        STEP_TOKENS,
+        parse_boundary(config.boundary),
+        Sampling(sampling.temperature, sampling.top_p, sampling.top_k),
+        session="doctor",
+    )
+    [written] = await draft.generate([request])
+    if isinstance(written, Failed):
+        raise written.error
+    [scored] = await model.score([Score(request.context, (written.segment,), "doctor")])
+    if isinstance(scored, Failed):
+        raise scored.error
+    reward = valid_reward(scored.rewards[0])
+    return Tried({"trial": f"reward {reward:.3f} for {_short(written.segment.text)}"})
 
 
 async def _scored(model: RewardModel, context: Context, step: str) -> float:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rsdecode.config.methods import build_named_method, check_models
 from rsdecode.config.schema import RunConfig
 from rsdecode.config.served import reward_settings
-from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
+from rsdecode.config.specs import (
+    GATES,
+    ModelSpec,
+    SpecKind,
+    parse_model_spec,
+    parse_reward_spec,
+)
 from rsdecode.core.errors import ConfigError, ModelLoadError, RsdError
 from rsdecode.core.protocols import Closeable, LanguageModel, Models, RewardModel
 from rsdecode.core.types import Message, Problem, Role
@@ -84,7 +90,7 @@ def build_models(
         ModelLoadError: a model cannot be loaded. What was loaded before it is closed.
     """
     methods = [build_method(config)] if methods is None else methods
-    roles = {role for method in methods for role in method.roles}
+    roles = config.with_gates(role for method in methods for role in method.roles)
     builder = ModelBuilder(config, roles, watcher)
     try:
         models = Models(
@@ -107,6 +113,7 @@ class ModelBuilder:
         config: names the models.
         roles: those that will be asked for; None for those of the configured method.
         watcher: is told what servers do that are started.
+        given: drafts and targets that are there already, for rewards that read them.
     """
 
     def __init__(
@@ -114,10 +121,12 @@ class ModelBuilder:
         config: RunConfig,
         roles: Iterable[Role] | None = None,
         watcher: Watcher | None = None,
+        given: Mapping[Role, LanguageModel] | None = None,
     ) -> None:
         self._config = config
-        self._roles = config.roles if roles is None else frozenset(roles)
+        self._roles = config.models_needed if roles is None else config.with_gates(roles)
         self._watcher = watcher
+        self._given = dict(given or {})
         self._started: VllmServers | None = None
         self._writers: dict[ModelSpec, LanguageModel] = {}
         self._reward: RewardModel | None = None
@@ -179,7 +188,11 @@ class ModelBuilder:
         return load_model(_place(spec), options)
 
     def _reward_model(self, spec: ModelSpec) -> RewardModel:
+        if spec.kind in GATES:
+            return self._gate(spec)
         match spec.kind:
+            case SpecKind.CASCADE:
+                return self._cascade(spec)
             case SpecKind.SCRIPTED:
                 from rsdecode.backends.scripted import load_script
 
@@ -206,6 +219,35 @@ class ModelBuilder:
                 kind, settings = self._config.reward.kind, reward_settings(self._config)
                 return load_reward_model(_place(spec), self._options(), kind, settings)
 
+    def _gate(self, spec: ModelSpec) -> RewardModel:
+        from rsdecode.rewards import gates
+
+        reads, options = spec.gate
+        named = self._config.draft if reads is Role.DRAFT else self._config.target
+        model = self._given.get(reads) or self._language_model(parse_model_spec(named), reads)
+        how: Any = options.get("how", "mean")
+        pooling = gates.Pooling(how, float(options.get("length", 1.0)))
+        match spec.kind:
+            case SpecKind.LIKELIHOOD:
+                temperature = float(options.get("temperature", 1.0))
+                return gates.LikelihoodReward(model, pooling, temperature)
+            case SpecKind.CONFIDENCE:
+                return gates.ConfidenceReward(model, pooling)
+            case _:
+                return gates.AgreementReward(model, int(options.get("tokens", 0)))
+
+    def _cascade(self, spec: ModelSpec) -> RewardModel:
+        from rsdecode.rewards.gates import CascadeReward
+
+        bounds = self._config.reward.bounds
+        if bounds is None:
+            raise ConfigError(
+                f"{spec} needs its bounds: --reward-bounds LOW,HIGH (reward.bounds), or let "
+                "rsd tune set them"
+            )
+        first, second = (self._reward_model(part) for part in spec.parts)
+        return CascadeReward(first, second, *bounds)
+
     def _judge(self, spec: ModelSpec) -> RewardModel:
         from rsdecode.rewards.judge import JudgeReward
 
@@ -215,9 +257,8 @@ class ModelBuilder:
         """How many roles a language model plays."""
         config = self._config
         specs = [parse_model_spec(config.draft), parse_model_spec(config.target)]
-        reward = parse_reward_spec(config.reward.spec)
-        if reward.kind is SpecKind.JUDGE:
-            specs.append(reward.judge)
+        parts = parse_reward_spec(config.reward.spec).parts
+        specs += [part.judge for part in parts if part.kind is SpecKind.JUDGE]
         return max(1, specs.count(spec))
 
     def _options(self, uses: int = 1) -> LoadOptions:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from rsdecode.config.method_names import MethodName
 from rsdecode.config.resolve import DEFAULT_ALPHA, settled
 from rsdecode.config.schema import RunConfig, SamplingConfig
+from rsdecode.config.specs import GATES, SpecKind, parse_reward_spec
 from rsdecode.config.weighting import load_weighting
 from rsdecode.core.budget import Budget
 from rsdecode.core.errors import ConfigError, RsdError
 from rsdecode.core.limits import Limits
-from rsdecode.core.protocols import MayNotContinue, Models
+from rsdecode.core.protocols import MayNotAssess, MayNotContinue, Models, ReadsDraft
 from rsdecode.core.requests import Sampling
 from rsdecode.core.segment import parse_boundary
 from rsdecode.core.types import Role
@@ -28,6 +29,8 @@ from rsdecode.methods import (
 
 STEPWISE = (RSD, Beam, ProcessBestOfN)
 """Methods that have models continue answers."""
+SCORES_OTHERS = (BestOfN,)
+"""Methods that have steps scored which are not as the draft wrote them."""
 
 
 def build_named_method(name: str, config: RunConfig) -> Method:
@@ -57,11 +60,36 @@ def check_models(config: RunConfig, method: Method, models: Models) -> None:
         require(method, models)
     except ConfigError as error:
         raise ConfigError(f"draft {config.draft}, target {config.target}: {error}") from error
+    if Role.REWARD in method.roles:
+        _check_reward(config, method, models)
     if isinstance(method, STEPWISE):
         for role in sorted(method.roles - {Role.REWARD}):
             model = models.language_model(role)
             if isinstance(model, MayNotContinue):
                 _check_steps(role, model)
+
+
+def _check_reward(config: RunConfig, method: Method, models: Models) -> None:
+    """Check that draft and target can give the reward that is read off them.
+
+    Raises:
+        ConfigError: they cannot, or the method has steps scored that the draft did not write.
+    """
+    reward, spec = models.reward, parse_reward_spec(config.reward.spec)
+    if isinstance(reward, ReadsDraft) and reward.reads_draft and isinstance(method, SCORES_OTHERS):
+        raise ConfigError(
+            f"{spec} knows only steps as the draft wrote them, but {type(method).__name__} has "
+            "others scored: use rsd, process-best-of-N or beam@N, or another reward"
+        )
+    for part in spec.parts:
+        model = models.draft if part.kind is SpecKind.CONFIDENCE else models.target
+        if part.kind in GATES and isinstance(model, MayNotAssess):
+            with_logprobs = part.kind is SpecKind.CONFIDENCE
+            check = model.check_logprobs if with_logprobs else model.check_assesses
+            try:
+                check()
+            except ConfigError as error:
+                raise ConfigError(f"reward {part}: {error}") from error
 
 
 def _check_steps(role: Role, model: MayNotContinue) -> None:

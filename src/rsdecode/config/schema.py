@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -15,6 +16,7 @@ from pydantic import (
 
 from rsdecode.config.method_names import MethodName, parse_method_name
 from rsdecode.config.specs import (
+    RULES,
     SpecKind,
     check_function,
     parse_model_spec,
@@ -70,6 +72,8 @@ class RewardConfig(_Part):
         separator: the same of token classifiers.
         good: sign or label of right steps.
         bad: sign or label of wrong ones.
+        bounds: of a cascade's first reward: below the first number a step is bad, from the second
+            on it is good, and between them the second reward is asked.
     """
 
     spec: str = "abacus:prm"
@@ -79,6 +83,25 @@ class RewardConfig(_Part):
     separator: str | None = None
     good: str | None = None
     bad: str | None = None
+    bounds: tuple[Share, Share] | None = None
+
+    @field_validator("bounds", mode="before")
+    @classmethod
+    def _two_numbers(cls, value: object) -> object:
+        """As `LOW,HIGH` on the command line."""
+        if not isinstance(value, str):
+            return value
+        parts = value.split(",")
+        if len(parts) != 2:
+            raise ConfigError("must be two numbers, LOW,HIGH")
+        return tuple(part.strip() for part in parts)
+
+    @field_validator("bounds")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] > value[1]:
+            raise ConfigError("the first bound must not be above the second")
+        return value
 
     @field_validator("mark", "separator", "good", "bad")
     @classmethod
@@ -102,14 +125,12 @@ class RewardConfig(_Part):
 
     @model_validator(mode="after")
     def _settings_are_of_a_checkpoint(self) -> RewardConfig:
-        kind = parse_reward_spec(self.spec).kind
+        spec = parse_reward_spec(self.spec)
+        kind = spec.kind
+        if self.bounds is not None and kind is not SpecKind.CASCADE:
+            raise ConfigError(f"bounds has no effect on a reward of kind {kind}: use cascade:A,B")
         given = [name for name in ("mark", "separator", "good", "bad") if getattr(self, name)]
-        if given and kind in (
-            SpecKind.ARITHMETIC,
-            SpecKind.PYTHON,
-            SpecKind.JUDGE,
-            SpecKind.SCRIPTED,
-        ):
+        if given and all(part.kind in (*RULES, SpecKind.SCRIPTED) for part in spec.parts):
             raise ConfigError(
                 f"{' and '.join(given)} has no effect on a reward of kind {kind}: it belongs to "
                 "reward models that are loaded or served (hf:, vllm:, http:)"
@@ -403,6 +424,18 @@ class RunConfig(_Part):
         return self.method_name.roles
 
     @property
+    def models_needed(self) -> frozenset[Role]:
+        """The roles whose models are loaded: the method's, and those that its reward reads."""
+        return self.with_gates(self.roles)
+
+    def with_gates(self, roles: Iterable[Role]) -> frozenset[Role]:
+        """The roles, and those whose models give the reward if it is one of them."""
+        needed = frozenset(roles)
+        if Role.REWARD not in needed:
+            return needed
+        return needed | parse_reward_spec(self.reward.spec).reads
+
+    @property
     def method_name(self) -> MethodName:
         """The method's name, read."""
         return parse_method_name(self.method)
@@ -431,7 +464,8 @@ class RunConfig(_Part):
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant."""
         scored = Role.REWARD in self.roles
-        if not scored or self.reward.spec != "abacus:prm" or self._writers_are_abacus:
+        parts = map(str, parse_reward_spec(self.reward.spec).parts)
+        if not scored or "abacus:prm" not in parts or self._writers_are_abacus:
             return []
         return [
             "abacus:prm only knows the word problems of the abacus family, but draft and target "

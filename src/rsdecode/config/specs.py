@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from rsdecode.config.gates import Gate, read_gate, spelled
 from rsdecode.core.errors import ConfigError
+from rsdecode.core.types import Role
 
 
 class SpecKind(StrEnum):
@@ -32,6 +34,14 @@ class SpecKind(StrEnum):
     """Checks the equations of a step, without a model."""
     PYTHON = "python"
     """A Python callable, `module:function`."""
+    LIKELIHOOD = "likelihood"
+    """How likely the target finds a step (see `config.gates`, as for the next three)."""
+    CONFIDENCE = "confidence"
+    """How sure the draft was of its step."""
+    AGREEMENT = "agreement"
+    """How far the target's greedy step begins like the draft's."""
+    CASCADE = "cascade"
+    """Two rewards: the first decides clear cases, the second the rest."""
 
 
 MODEL_FORMS = (
@@ -52,7 +62,16 @@ REWARD_FORMS = (
     "judge:MODEL",
     "arithmetic",
     "python:MODULE:FUNCTION",
+    "likelihood:target",
+    "confidence:draft",
+    "agreement",
+    "cascade:A,B",
 )
+GATES = (SpecKind.LIKELIHOOD, SpecKind.CONFIDENCE, SpecKind.AGREEMENT)
+"""Rewards that draft or target give themselves."""
+RULES = (SpecKind.JUDGE, SpecKind.ARITHMETIC, SpecKind.PYTHON, *GATES, SpecKind.CASCADE)
+"""Rewards that are no checkpoint with a reward head."""
+
 _FAMILY = Path(__file__).resolve().parents[1] / "models" / "abacus"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _URL = re.compile(r"https?://[^/\s#]+(/[^\s#]*)?#\S+")
@@ -87,6 +106,21 @@ class ModelSpec:
         """The language model behind a `judge:` spec."""
         return parse_model_spec(self.target)
 
+    @property
+    def gate(self) -> Gate:
+        """What a gate reads, and its options."""
+        return read_gate(self.kind.value, self.target)
+
+    @property
+    def parts(self) -> tuple[ModelSpec, ...]:
+        """The two rewards of a cascade; of any other, itself."""
+        return _cascade(self.target) if self.kind is SpecKind.CASCADE else (self,)
+
+    @property
+    def reads(self) -> frozenset[Role]:
+        """The roles whose models give the reward."""
+        return frozenset(part.gate.reads for part in self.parts if part.kind in GATES)
+
 
 def parse_model_spec(value: str) -> ModelSpec:
     """Read the spec of a draft or a target.
@@ -95,7 +129,7 @@ def parse_model_spec(value: str) -> ModelSpec:
         ConfigError: it has none of the known forms.
     """
     spec = _parse(value, MODEL_FORMS)
-    if spec.kind in (SpecKind.JUDGE, SpecKind.ARITHMETIC, SpecKind.PYTHON):
+    if spec.kind in RULES:
         raise ConfigError(f"{value!r} is a reward, not a language model: use it as the reward")
     _check_abacus(spec, ("draft", "target"), "abacus:prm scores steps: use it as the reward")
     return spec
@@ -118,7 +152,31 @@ def parse_reward_spec(value: str) -> ModelSpec:
         return ModelSpec(SpecKind.JUDGE, str(parse_model_spec(spec.target)))
     if spec.kind is SpecKind.PYTHON:
         check_function(value, spec.target)
+    if spec.kind in GATES:
+        return ModelSpec(spec.kind, spelled(spec.kind.value, spec.gate))
+    if spec.kind is SpecKind.CASCADE:
+        return ModelSpec(spec.kind, ",".join(map(str, _cascade(spec.target))))
     return spec
+
+
+def _cascade(target: str) -> tuple[ModelSpec, ...]:
+    """The two rewards of a cascade; a path in the first may hold commas."""
+    error: ConfigError | None = None
+    places = [place for place, letter in enumerate(target) if letter == ","]
+    for place in places:
+        try:
+            pair = parse_reward_spec(target[:place]), parse_reward_spec(target[place + 1 :])
+        except ConfigError as wrong:
+            error = error or wrong
+            continue
+        if any(part.kind is SpecKind.CASCADE for part in pair):
+            break
+        return pair
+    detail = f": {error}" if error is not None else ""
+    raise ConfigError(
+        f"'cascade:{target}' must be cascade:A,B with two rewards that are no cascades, such as "
+        f"cascade:confidence:draft,abacus:prm{detail}"
+    )
 
 
 def check_function(value: str, target: str) -> None:
@@ -148,7 +206,9 @@ def _parse(value: str, forms: tuple[str, ...]) -> ModelSpec:
         return ModelSpec(SpecKind.HTTP, value)
     prefix, colon, target = value.partition(":")
     known = prefix in set(SpecKind) - {SpecKind.HTTP}
-    if not known or bool(target) == (prefix == SpecKind.ARITHMETIC) or (colon and not target):
+    bare = prefix in (SpecKind.ARITHMETIC, SpecKind.AGREEMENT)
+    wrong = bool(target) if prefix == SpecKind.ARITHMETIC else not (target or bare)
+    if not known or wrong or (colon and not target):
         raise ConfigError(_unknown(value, forms))
     return ModelSpec(SpecKind(prefix), target)
 

@@ -100,16 +100,21 @@ def served(config: RunConfig, roles: Iterable[Role]) -> dict[tuple[ModelSpec, Ta
     """The `vllm:` models of these roles, each with the first role that it plays."""
     found: dict[tuple[ModelSpec, Task], Role] = {}
     for role in sorted(roles, key=list(Role).index):
-        if role is Role.REWARD:
-            spec, task = parse_reward_spec(config.reward.spec), Task.POOL
-            if spec.kind is SpecKind.JUDGE:
-                spec, task = spec.judge, Task.GENERATE
-        else:
-            text = config.draft if role is Role.DRAFT else config.target
-            spec, task = parse_model_spec(text), Task.GENERATE
-        if spec.kind is SpecKind.VLLM:
-            found.setdefault((spec, task), role)
+        for spec, task in _models(config, role):
+            if spec.kind is SpecKind.VLLM:
+                found.setdefault((spec, task), role)
     return found
+
+
+def _models(config: RunConfig, role: Role) -> list[tuple[ModelSpec, Task]]:
+    """The models that play a role themselves; a gate's reward is another role's model."""
+    if role is not Role.REWARD:
+        text = config.draft if role is Role.DRAFT else config.target
+        return [(parse_model_spec(text), Task.GENERATE)]
+    return [
+        (part.judge, Task.GENERATE) if part.kind is SpecKind.JUDGE else (part, Task.POOL)
+        for part in parse_reward_spec(config.reward.spec).parts
+    ]
 
 
 def plan_servers(

@@ -60,9 +60,8 @@ def paper_flops(role: Role, usage: Usage, shape: ModelShape) -> float:
     it runs all of them: n + 1 tokens for a proposal of n. The reward model's tokens are those that
     it really computed, prompt and rejected drafts included; a judge's own output is added.
     """
-    tokens = usage.decoded_tokens + usage.verified_tokens
-    if role is Role.REWARD:
-        tokens += usage.prefill_tokens
+    read = usage.prefill_tokens if role is Role.REWARD else usage.verified_tokens
+    tokens = usage.decoded_tokens + read
     return 2.0 * shape.parameters * tokens
 
 

@@ -13,6 +13,8 @@ from typing import Protocol, runtime_checkable
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.requests import (
+    Assess,
+    Assessed,
     Failed,
     Generate,
     Generated,
@@ -119,6 +121,34 @@ class Verifier(Protocol):
 
 
 @runtime_checkable
+class Assessor(Protocol):
+    """A language model that tells how likely it finds each token of a given text."""
+
+    async def assess(self, requests: Sequence[Assess]) -> list[Assessed | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        ...
+
+
+@runtime_checkable
+class TellsLogprobs(Protocol):
+    """A language model that knows the log-probabilities of the tokens that it writes."""
+
+    def tell_logprobs(self) -> None:
+        """From now on, put them into what is written (`Segment.logprobs`)."""
+        ...
+
+
+@runtime_checkable
+class ReadsDraft(Protocol):
+    """A reward model that perhaps needs what the draft knows of its own steps."""
+
+    @property
+    def reads_draft(self) -> bool:
+        """Whether it can score nothing but steps as the draft wrote them."""
+        ...
+
+
+@runtime_checkable
 class Sized(Protocol):
     """A model that knows its shape, so that FLOPs can be counted."""
 
@@ -164,6 +194,27 @@ class MayNotContinue(Protocol):
 
 
 @runtime_checkable
+class MayNotAssess(Protocol):
+    """A language model that perhaps does not tell how likely a text is."""
+
+    def check_assesses(self) -> None:
+        """See that it tells of a given text.
+
+        Raises:
+            ConfigError: it does not; says what to do.
+        """
+        ...
+
+    def check_logprobs(self) -> None:
+        """See that it tells of what it writes.
+
+        Raises:
+            ConfigError: it does not; says what to do.
+        """
+        ...
+
+
+@runtime_checkable
 class Noted(Protocol):
     """A model about which a reader of results must know something."""
 
@@ -173,6 +224,14 @@ class Noted(Protocol):
         ...
 
 
+NOT_ASSESSED = (
+    "the {role} does not tell how likely it finds a given text: load it in this process "
+    "(hf:ID_OR_PATH or gguf:FILE), or serve it with vLLM"
+)
+LOGPROBS_HIDDEN = (
+    "the {role} does not tell the log-probabilities of what it writes: load it in this process "
+    "(hf:ID_OR_PATH or gguf:FILE), or serve it with vLLM or llama.cpp"
+)
 _TOKENS_HIDDEN = (
     "the {role} cannot {ability} single tokens with their probabilities: load it in this process "
     "(hf:ID_OR_PATH or gguf:FILE), or choose --method rsd, which needs only text"
@@ -228,6 +287,17 @@ class Models:
         model = self.language_model(Role.TARGET)
         if not isinstance(model, Verifier):
             raise ConfigError(_TOKENS_HIDDEN.format(role=Role.TARGET, ability="verify"))
+        return model
+
+    def assessor(self) -> Assessor:
+        """The target, as one that tells how likely it finds a text.
+
+        Raises:
+            ConfigError: the run has no target, or it cannot.
+        """
+        model = self.language_model(Role.TARGET)
+        if not isinstance(model, Assessor):
+            raise ConfigError(NOT_ASSESSED.format(role=Role.TARGET))
         return model
 
     def require(self, roles: Iterable[Role]) -> None:

@@ -88,11 +88,16 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Score each of `steps`, in order, as the continuation of `context`."""
+    """Score each of `steps`, in order, as the continuation of `context`.
+
+    Attributes:
+        ends: whether the answer is known to end after the last of them.
+    """
 
     context: Context
     steps: tuple[Segment, ...]
     session: str = ""
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,52 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class Assess:
+    """Ask how likely a model finds each token of `steps`, in order, after `context`.
+
+    Attributes:
+        sampling: the probabilities are those with which it would draw tokens so; at temperature 0
+            its own, as at temperature 1.
+        ends: whether the answer ends after the steps: that end is assessed too.
+    """
+
+    context: Context
+    steps: tuple[Segment, ...]
+    sampling: Sampling = Sampling(temperature=1.0)
+    ends: bool = False
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely a model finds one step.
+
+    Attributes:
+        logprobs: of each of its tokens, and of the end of the answer where that was asked for.
+        firsts: whether each is the model's first choice.
+    """
+
+    logprobs: tuple[float, ...]
+    firsts: tuple[bool, ...]
+
+    @property
+    def total(self) -> float:
+        """The log-probability of the whole step."""
+        return sum(self.logprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessed:
+    """Reply to `Assess`: one likelihood for each step.
+
+    The tokens that were judged are among `usage.verified_tokens`.
+    """
+
+    steps: tuple[Likelihood, ...]
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """A step has entered the answer: whoever runs the method may show it. The reply is None."""
 
@@ -206,8 +257,8 @@ def session_of(problem: Problem, sample: int) -> str:
     return f"{problem.id}/{sample}"
 
 
-Request = Generate | Score | Propose | Verify | Announce | Start | Drop
-Reply = Generated | Scored | Proposed | Verified | None
+Request = Generate | Score | Propose | Verify | Assess | Announce | Start | Drop
+Reply = Generated | Scored | Proposed | Verified | Assessed | None
 Decoding = Generator[Sequence[Request], Sequence[Reply], Trajectory]
 """A running method: yields lists of requests, is sent as many replies, returns a trajectory."""
 
@@ -215,6 +266,7 @@ Asking = Generator[Sequence[Request], Sequence[Reply], list[Generated]]
 Scoring = Generator[Sequence[Request], Sequence[Reply], list[Scored]]
 Proposing = Generator[Sequence[Request], Sequence[Reply], Proposed]
 Verifying = Generator[Sequence[Request], Sequence[Reply], Verified]
+Assessing = Generator[Sequence[Request], Sequence[Reply], list[Assessed]]
 Telling = Generator[Sequence[Request], Sequence[Reply], None]
 
 
@@ -252,6 +304,12 @@ def verify(request: Verify) -> Verifying:
     [reply] = yield [request]
     assert isinstance(reply, Verified)
     return reply
+
+
+def assess(requests: Sequence[Assess]) -> Assessing:
+    """Ask for all assessments at once; returns their replies in order (use with `yield from`)."""
+    replies = yield [*requests]
+    return [reply for reply in replies if isinstance(reply, Assessed)]
 
 
 def tell(step: Step) -> Telling:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -93,10 +93,17 @@ class Segment:
 
     A model with the writer's tokenizer continues from the ids and never tokenises the text again;
     any other model reads the text.
+
+    Attributes:
+        logprobs: of each of its tokens, by the model that wrote it, under the distribution that
+            they were drawn from (greedy ones: under the model's own, at temperature 1); where the
+            model ended the answer, of that end too, as the last. None from models that were not
+            told to keep them (`protocols.TellsLogprobs`), and for text that was cut elsewhere.
     """
 
     text: str
     tokens: Tokens | None = None
+    logprobs: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
 
     def ids_in(self, vocabulary: str) -> tuple[int, ...] | None:
         """The token ids, if they are in `vocabulary`."""
@@ -137,8 +144,9 @@ class Usage:
             by then are in the counts above like any other; of those cut off only the seconds are
             known, and they are not among `calls`.
         speculative_tokens: of `decoded_tokens`, those of dropped requests.
-        verified_tokens: tokens of another model's proposals that this one judged (`Verify`): each
-            takes a forward pass, within `prefill_tokens`, and an output like a decoded one.
+        verified_tokens: tokens of another model's proposals that this one judged (`Verify`,
+            `Assess`): each takes a forward pass, within `prefill_tokens`, and an output like a
+            decoded one.
         accepted_tokens: of `verified_tokens`, those that were accepted.
     """
 
@@ -152,6 +160,10 @@ class Usage:
     speculative_tokens: int = 0
     verified_tokens: int = 0
     accepted_tokens: int = 0
+
+    def judging(self, tokens: int) -> Usage:
+        """This usage, in which so many tokens of others were judged."""
+        return replace(self, verified_tokens=tokens)
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -302,6 +314,6 @@ class Trajectory:
     @property
     def token_acceptance_rate(self) -> float | None:
         """Share of verified proposal tokens that were accepted; None where none were verified."""
-        verified = sum(self.ledger.of(role).verified_tokens for role in Role)
-        accepted = sum(self.ledger.of(role).accepted_tokens for role in Role)
+        verified = self.ledger.target.verified_tokens
+        accepted = self.ledger.target.accepted_tokens
         return accepted / verified if verified else None

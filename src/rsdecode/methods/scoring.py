@@ -35,6 +35,11 @@ class Candidate(NamedTuple):
         return self.draft.finish_reason in (FinishReason.STOP, FinishReason.EOS)
 
     @property
+    def ends(self) -> bool:
+        """Whether the answer is over after it."""
+        return self.draft.finish_reason is FinishReason.EOS
+
+    @property
     def empty(self) -> bool:
         """Whether there is nothing in it to score."""
         return not self.text.strip()
@@ -61,7 +66,7 @@ def score_candidates(
     """
     asked = [c for c in candidates if c.whole and not c.empty]
     scored = yield from score(
-        [Score(c.answer.context, (c.draft.segment,), c.session) for c in asked], started
+        [Score(c.answer.context, (c.draft.segment,), c.session, c.ends) for c in asked], started
     )
     trajectory.charge(Role.REWARD, *scored)
     replies = iter(scored)

@@ -9,6 +9,7 @@ from typing import TypeVar
 from rsdecode.core.errors import Cancelled, ContextFull, RsdError
 from rsdecode.core.limits import Limits
 from rsdecode.core.requests import (
+    Assessed,
     Generate,
     Generated,
     Proposed,
@@ -101,7 +102,9 @@ class TrajectoryBuilder:
             session=session or self.session,
         )
 
-    def charge(self, role: Role, *replies: Generated | Scored | Proposed | Verified) -> None:
+    def charge(
+        self, role: Role, *replies: Generated | Scored | Proposed | Verified | Assessed
+    ) -> None:
         """Add what the replies cost to the ledger."""
         for reply in replies:
             self.ledger = self.ledger.charge(role, reply.usage)

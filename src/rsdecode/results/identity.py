@@ -27,7 +27,7 @@ _DIGITS = 16
 _WHOLE = 1 << 20
 """Files up to this size are read whole; of larger ones, pieces."""
 _PIECE, _PIECES = 1 << 16, 32
-_REWARD_SETTINGS = ("mark", "separator", "good", "bad")
+_REWARD_SETTINGS = ("mark", "separator", "good", "bad", "bounds")
 _READ_BY_LOADERS = {
     ".bin", ".gguf", ".jinja", ".json", ".model", ".pt", ".pth", ".py", ".safetensors", ".txt",
 }  # fmt: skip
@@ -116,6 +116,8 @@ def model_digest(spec: ModelSpec) -> str:
             return _file(path) if path.is_file() else str(spec)
         case SpecKind.JUDGE:
             return f"judge:{model_digest(spec.judge)}"
+        case SpecKind.CASCADE:
+            return f"cascade:{','.join(model_digest(part) for part in spec.parts)}"
         case SpecKind.PYTHON:
             return f"{spec}:{_module_source(spec.target.partition(':')[0])}"
         case _:
@@ -145,6 +147,8 @@ def _model(config: RunConfig, role: Role) -> dict[str, Any]:
             parts["kind"] = config.reward.kind
             given = {name: getattr(config.reward, name) for name in _REWARD_SETTINGS}
             parts |= {name: text for name, text in given.items() if text is not None}
+            if spec.reads:
+                parts["reads"] = {str(r): _model(config, r) for r in sorted(spec.reads)}
     return {"model": model_digest(spec), **parts}
 
 

@@ -12,6 +12,8 @@ from rsdecode.core.errors import RequestError, RsdError
 from rsdecode.core.protocols import Models, Streamer
 from rsdecode.core.requests import (
     Announce,
+    Assess,
+    Assessed,
     Drop,
     Failed,
     Generate,
@@ -39,6 +41,7 @@ _ROLES: dict[type[Request], Role] = {
     Propose: Role.DRAFT,
     Verify: Role.TARGET,
     Score: Role.REWARD,
+    Assess: Role.TARGET,
 }
 """Who serves a request that only one of the models can serve."""
 
@@ -97,7 +100,7 @@ class Answering:
                         places.append((place,))
                     else:
                         batches.setdefault((request.role, Generate), []).append(place)
-                case Propose() | Verify() | Score():
+                case Propose() | Verify() | Score() | Assess():
                     kind = type(request)
                     batches.setdefault((_ROLES[kind], kind), []).append(place)
         for (role, _), its_places in batches.items():
@@ -128,7 +131,7 @@ class Answering:
 
     async def _call(
         self, role: Role, batch: Sequence[Request]
-    ) -> Sequence[Generated | Scored | Proposed | Verified | Failed]:
+    ) -> Sequence[Generated | Scored | Proposed | Verified | Assessed | Failed]:
         models = self._models
         match batch[0]:
             case Propose():
@@ -137,6 +140,8 @@ class Answering:
                 return await models.verifier().verify(cast(Sequence[Verify], batch))
             case Score():
                 return await models.reward_model().score(cast(Sequence[Score], batch))
+            case Assess():
+                return await models.assessor().assess(cast(Sequence[Assess], batch))
             case _:
                 writes = cast(Sequence[Generate], batch)
                 model = models.language_model(role)

@@ -6,14 +6,19 @@ For tests of laws, ours and yours: what is drawn can be compared with what must 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import inf, log
 from typing import TypeVar, cast
 
 from rsdecode.core.cost import ModelShape, attended_tokens
 from rsdecode.core.errors import RequestError, RsdError
 from rsdecode.core.requests import (
+    Assess,
+    Assessed,
     Failed,
     Generate,
     Generated,
+    Likelihood,
     Propose,
     Proposed,
     Sampling,
@@ -56,6 +61,11 @@ class CategoricalModel:
         self._max_context = max_context
         self.vocabulary = vocabulary
         self.shape = shape
+        self._tells_logprobs = False
+
+    def tell_logprobs(self) -> None:
+        """From now on, segments carry the log-probabilities of their tokens."""
+        self._tells_logprobs = True
 
     async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         """Draw tokens until the request's boundary, its limit or the end of the sequence."""
@@ -69,6 +79,10 @@ class CategoricalModel:
         """Judge proposals by exact rejection sampling."""
         return [_or_failed(self._verify, request) for request in requests]
 
+    async def assess(self, requests: Sequence[Assess]) -> list[Assessed | Failed]:
+        """Look up how likely the tokens of given steps are."""
+        return [_or_failed(self._assess, request) for request in requests]
+
     def distribution(self, before: Ids, sampling: Sampling) -> list[float]:
         """What the next token is drawn from."""
         return shaped(self._following(before), sampling)
@@ -78,8 +92,33 @@ class CategoricalModel:
         ids, _, finish = self._draw(
             before, request.max_tokens, request.sampling, request.seed, request.boundary
         )
-        usage = self._usage(before, len(ids) + (finish is FinishReason.EOS))
-        return Generated(self._segment(ids), finish, usage)
+        ends = finish is FinishReason.EOS
+        segment = self._segment(ids)
+        if self._tells_logprobs:
+            written = (*ids, 0) if ends else ids
+            logprobs = self._likelihood(before, written, request.sampling).logprobs
+            segment = replace(segment, logprobs=logprobs)
+        return Generated(segment, finish, self._usage(before, len(ids) + ends))
+
+    def _assess(self, request: Assess) -> Assessed:
+        before, found = self._ids(request.context), list[Likelihood]()
+        for place, segment in enumerate(request.steps):
+            ids = self._ids(Context((), (segment,)))
+            last = request.ends and place == len(request.steps) - 1
+            found.append(self._likelihood(before, (*ids, 0) if last else ids, request.sampling))
+            before += ids
+        judged = sum(len(likelihood.logprobs) for likelihood in found)
+        read = len(before)
+        usage = Usage(read, 0, 0, 1, 0.0, attended_tokens(0, read), verified_tokens=judged)
+        return Assessed(tuple(found), usage)
+
+    def _likelihood(self, before: Ids, ids: Ids, sampling: Sampling) -> Likelihood:
+        """How likely tokens are after others, the end of the sequence among them."""
+        sampling = replace(sampling, temperature=sampling.temperature or 1.0)
+        rows = [self.distribution((*before, *ids[:i]), sampling) for i in range(len(ids))]
+        pairs = list(zip(ids, rows, strict=True))
+        logprobs = tuple(log(row[i]) if row[i] else -inf for i, row in pairs)
+        return Likelihood(logprobs, tuple(row[i] == max(row) for i, row in pairs))
 
     def _propose(self, request: Propose) -> Proposed:
         before = self._ids(request.context)

@@ -51,12 +51,15 @@ class Completions:
 
     async def _complete(self, prompt: tuple[int, ...], body: dict[str, Any]) -> dict[str, Any]:
         written: list[int] = []
+        logprobs: list[float] = []
         cached: int | None = None
         reason, stop, text = "length", None, ""
         while len(written) < body["max_tokens"] and reason == "length":
             room = min(CHUNK, body["max_tokens"] - len(written))
-            [decoded] = await self.model._engine.decode([Decode("", (*prompt, *written), room)])
+            job = Decode("", (*prompt, *written), room, logprobs="logprobs" in body)
+            [decoded] = await self.model._engine.decode([job])
             assert isinstance(decoded, Decoded)
+            logprobs += decoded.logprobs or ()
             cached = decoded.usage.cached_tokens if cached is None else cached
             for id in decoded.ids:
                 written.append(id)
@@ -75,7 +78,23 @@ class Completions:
         if not self.plain:
             choice |= {"stop_reason": stop, "token_ids": written}
             usage["prompt_tokens_details"] = {"cached_tokens": cached}
+            if "logprobs" in body:
+                choice["logprobs"] = {"token_logprobs": logprobs[: len(written)]}
+            if "prompt_logprobs" in body:
+                choice["prompt_logprobs"] = await self._told(prompt)
         return {"choices": [choice], "usage": usage}
+
+    async def _told(self, prompt: tuple[int, ...]) -> list[dict[str, Any] | None]:
+        """Of each token of the prompt but the first, as vLLM tells it."""
+        [read] = await self.model._engine.prefill([Prefill("", prompt, tuple(range(len(prompt))))])
+        assert isinstance(read, Prefilled)
+        rows = read.outputs.log_softmax(-1)
+        told: list[dict[str, Any] | None] = [None]
+        for row, token in zip(rows, prompt[1:], strict=False):
+            rank = int((row > row[token]).sum()) + 1
+            word = self.tokenizer.decode([token])
+            told.append({str(token): {"logprob": float(row[token]), "rank": rank, "decoded": word}})
+        return told
 
     def _events(self, reply: dict[str, Any]) -> list[dict[str, Any]]:
         """A token at a time, as vLLM sends them: usage and the reason come last."""

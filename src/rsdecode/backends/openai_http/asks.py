@@ -38,6 +38,8 @@ class Ask:
 
     Attributes:
         choices: how many of the likeliest first tokens are wanted with their probabilities.
+        logprobs: whether the log-probabilities of the written tokens are wanted.
+        assess: whether those of the prompt's tokens are wanted.
         salt: only what was read under the same salt may come from the server's prefix cache; None
             for no limit. Heeded by servers that know salts (`Dialect.salts`).
         end_id: a token that ends the answer besides those that the server knows of; None for none.
@@ -52,6 +54,8 @@ class Ask:
     choices: int = 0
     salt: str | None = None
     end_id: int | None = None
+    logprobs: bool = False
+    assess: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Answered:
         cached_tokens: of these, found in its cache; 0 from servers that do not tell.
         decoded_tokens: tokens sampled.
         likeliest: log-probabilities of the first token's likeliest candidates, by their text.
+        logprobs: of the sampled tokens; None where they were not asked for.
+        prompt_told: of each token of the prompt, where that was asked for (see `assessing.Told`).
         thoughts: what the server's reasoning parser has taken out of the text; "" for nothing.
         thinks_on: whether the reply ended before the thoughts did.
     """
@@ -82,6 +88,8 @@ class Answered:
     likeliest: Mapping[str, float] = field(default_factory=dict[str, float])
     thoughts: str = ""
     thinks_on: bool = False
+    logprobs: tuple[float, ...] | None = None
+    prompt_told: tuple[tuple[float, bool] | None, ...] = ()
 
     def with_thoughts(self) -> Answered:
         """This reply with its thoughts in the text again, between the usual tags."""

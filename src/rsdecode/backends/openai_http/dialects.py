@@ -20,6 +20,7 @@ from typing import Any, Protocol, cast
 from rsdecode.backends.openai_http.address import root_of
 from rsdecode.backends.openai_http.asks import Answered, Ask, Conversation, Ended
 from rsdecode.backends.openai_http.faults import Fault
+from rsdecode.backends.openai_http.prompt_logprobs import read_prompt
 from rsdecode.backends.openai_http.reading import count, entry, is_list, optional, token_ids
 from rsdecode.backends.openai_http.streams import (
     BROKEN,
@@ -54,6 +55,16 @@ class Dialect(Protocol):
     @property
     def salts(self) -> bool:
         """Whether its prefix cache knows salts."""
+        ...
+
+    @property
+    def tells_logprobs(self) -> bool:
+        """Whether it tells the log-probabilities of what it writes."""
+        ...
+
+    @property
+    def assesses(self) -> bool:
+        """Whether it tells those of a prompt's tokens."""
         ...
 
     def streams(self, *, shown: bool, chunks: bool) -> bool:
@@ -100,6 +111,8 @@ class OpenAI:
         continues_chats: see `Dialect`.
         chat_extras: parameters for the chat route alone.
         salts: see `Dialect`.
+        tells_logprobs: see `Dialect`.
+        assesses: see `Dialect`.
         tells_all: whether a streamed reply tells all that an unstreamed one does.
         takes_end_ids: whether it takes further tokens that end an answer.
     """
@@ -113,6 +126,8 @@ class OpenAI:
     salts: bool = False
     tells_all: bool = False
     takes_end_ids: bool = False
+    tells_logprobs: bool = False
+    assesses: bool = False
 
     def streams(self, *, shown: bool, chunks: bool) -> bool:
         """See `Dialect`."""
@@ -142,10 +157,12 @@ class OpenAI:
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         if isinstance(ask.prompt, Conversation):
-            return f"{url}/chat/completions", body | self._chat(ask.prompt, ask.choices)
+            return f"{url}/chat/completions", body | self._chat(ask.prompt, ask)
         body["prompt"] = ask.prompt if isinstance(ask.prompt, str) else list(ask.prompt)
-        if ask.choices:
+        if ask.choices or ask.logprobs:
             body["logprobs"] = ask.choices
+        if ask.assess:
+            body["prompt_logprobs"] = 0
         return f"{url}/completions", body
 
     def stream(self, ask: Ask, tokenize: Tokenize | None = None) -> Stream:
@@ -171,11 +188,13 @@ class OpenAI:
             cached_tokens=_cached(reply),
             decoded_tokens=count(reply, "usage", "completion_tokens"),
             likeliest=_likeliest(optional(choice, "logprobs")) if ask.choices else {},
+            logprobs=_logprobs(optional(choice, "logprobs")) if ask.logprobs else None,
+            prompt_told=read_prompt(ask, optional(choice, "prompt_logprobs")) if ask.assess else (),
             thoughts=thoughts if chat and isinstance(thoughts, str) else "",
             thinks_on=not text,
         )
 
-    def _chat(self, chat: Conversation, choices: int) -> dict[str, Any]:
+    def _chat(self, chat: Conversation, ask: Ask) -> dict[str, Any]:
         messages = [{"role": m.role, "content": m.content} for m in chat.messages]
         body: dict[str, Any] = {"messages": messages, **self.chat_extras}
         if chat.template:
@@ -183,8 +202,8 @@ class OpenAI:
         if chat.reply:
             messages.append({"role": "assistant", "content": chat.reply})
             body |= {"add_generation_prompt": False, "continue_final_message": True}
-        if choices:
-            body |= {"logprobs": True, "top_logprobs": choices}
+        if ask.choices or ask.logprobs:
+            body |= {"logprobs": True, "top_logprobs": ask.choices}
         return body
 
     def _ended(self, ask: Ask, choice: object, matched: object) -> Ended:
@@ -221,6 +240,8 @@ VLLM = OpenAI(
     salts=True,
     tells_all=True,
     takes_end_ids=True,
+    tells_logprobs=True,
+    assesses=True,
 )
 SGLANG = OpenAI(
     name="sglang",
@@ -248,6 +269,8 @@ class LlamaCpp:
     most_choices: int = 20
     continues_chats: bool = False
     salts: bool = False
+    tells_logprobs: bool = True
+    assesses: bool = False
 
     def streams(self, *, shown: bool, chunks: bool) -> bool:
         """See `Dialect`.
@@ -278,8 +301,8 @@ class LlamaCpp:
             "cache_prompt": True,
             "return_tokens": True,
         }
-        if ask.choices:
-            body["n_probs"] = ask.choices
+        if ask.choices or ask.logprobs:
+            body["n_probs"] = ask.choices or 1
         if stream:
             body["stream"] = True
         return f"{root_of(url)}/completion", body
@@ -308,6 +331,7 @@ class LlamaCpp:
             cached_tokens=max(0, prompt - computed) if isinstance(computed, int) else 0,
             decoded_tokens=count(reply, "tokens_predicted"),
             likeliest=_likeliest({"content": probabilities}) if ask.choices else {},
+            logprobs=_logprobs({"content": probabilities or []}) if ask.logprobs else None,
         )
 
 
@@ -318,6 +342,17 @@ def _cached(reply: object) -> int:
     """Not every server tells, and some say null."""
     cached = optional(reply, "usage", "prompt_tokens_details", "cached_tokens")
     return cached if isinstance(cached, int) and cached > 0 else 0
+
+
+def _logprobs(logprobs: object) -> tuple[float, ...]:
+    """Of the written tokens, in OpenAI's older form (a list) or the newer one (objects)."""
+    listed = optional(logprobs, "token_logprobs")
+    if not is_list(listed):
+        content = entry(logprobs, "content")
+        listed = [entry(item, "logprob") for item in content] if is_list(content) else None
+    if not is_list(listed) or not all(isinstance(p, (int, float)) for p in listed):
+        raise Fault(f"the reply has no log-probabilities: {str(logprobs)[:200]}")
+    return tuple(float(cast("float", p)) for p in listed)
 
 
 def _likeliest(logprobs: object) -> dict[str, float]:

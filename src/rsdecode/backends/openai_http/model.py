@@ -15,12 +15,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from rsdecode.backends.openai_http.asks import Answered, Ask, Prompt
+from rsdecode.backends.openai_http.assessing import likelihoods, plan
 from rsdecode.backends.openai_http.faults import Refusal
 from rsdecode.backends.openai_http.probe import Abilities, probe
 from rsdecode.backends.openai_http.remedies import (
+    cannot_assess,
     cannot_continue,
     no_salts,
     separates_thoughts,
+    tells_no_logprobs,
     too_long,
 )
 from rsdecode.backends.openai_http.rendering import Renderer
@@ -30,7 +33,7 @@ from rsdecode.backends.openai_http.writing import StepAssembly
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ConfigError, PromptTooLong, RequestError, RsdError
 from rsdecode.core.protocols import Choose, Chosen, Show
-from rsdecode.core.requests import Failed, Generate, Generated
+from rsdecode.core.requests import Assess, Assessed, Failed, Generate, Generated
 from rsdecode.core.types import Context, Segment, Usage
 from rsdecode.text.pretrained import PLAIN_PROMPT
 
@@ -83,6 +86,7 @@ class ServedModel:
         self._shape = shape
         self._salt: str | None = None
         self._notes: dict[str, None] = {}
+        self._tells_logprobs = False
 
     @property
     def shape(self) -> ModelShape | None:
@@ -110,6 +114,14 @@ class ServedModel:
         """Serve each request; replies in the order of the requests."""
         return list(await asyncio.gather(*(_or_failed(self._choose, r) for r in requests)))
 
+    async def assess(self, requests: Sequence[Assess]) -> list[Assessed | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        return list(await asyncio.gather(*(_or_failed(self._assess, r) for r in requests)))
+
+    def tell_logprobs(self) -> None:
+        """From now on, segments carry log-probabilities: the model's own, at temperature 1."""
+        self._tells_logprobs = True
+
     def end(self, session: str) -> None:
         """Nothing: servers see to their own caches."""
 
@@ -123,11 +135,29 @@ class ServedModel:
         Raises:
             ConfigError: it cannot, or does not serve the model.
         """
+        self._check(self._check_continues)
 
+    def check_assesses(self) -> None:
+        """Ask the server whether it tells how likely a text is (see `check_steps`).
+
+        Raises:
+            ConfigError: it does not.
+        """
+        self._check(self._check_assesses)
+
+    def check_logprobs(self) -> None:
+        """Ask the server whether it tells how likely its own text was (see `check_steps`).
+
+        Raises:
+            ConfigError: it does not.
+        """
+        self._check(self._check_logprobs)
+
+    def _check(self, ask: Callable[[Exchange], Awaitable[None]]) -> None:
         async def check() -> None:
             transport = self._transport.impatient(CHECK_S)
             try:
-                await transport.run("", self._check_continues)
+                await transport.run("", ask)
             except RequestError as error:
                 logger.info("not checked before the first problem: %s", error)
 
@@ -194,10 +224,16 @@ class ServedModel:
                 return None
         stops, sampling = request.boundary.stops, request.sampling
         end_id = self._renderer.turn_end
-        ask = Ask(prompt, room, stops, sampling, writing.seed, salt=self._salt, end_id=end_id)
+        ask = Ask(
+            prompt, room, stops, sampling, writing.seed, salt=self._salt, end_id=end_id,
+            logprobs=self._tells_logprobs,
+        )  # fmt: skip
+        if ask.logprobs and not abilities.dialect.tells_logprobs:
+            raise RequestError(tells_no_logprobs(exchange.url, abilities.dialect.name))
         ids = prompt if isinstance(prompt, tuple) else None
         chunks = request.boundary.tokens > 0
-        if abilities.dialect.streams(shown=shown is not None, chunks=chunks):
+        streams = abilities.dialect.streams(shown=shown is not None, chunks=chunks)
+        if streams and not ask.logprobs:
             watch = None if shown is None else shown.watch(writing.preview(ids))
             answered, usage = await self._streamed(exchange, abilities, ask, watch)
         else:
@@ -245,6 +281,20 @@ class ServedModel:
             )
         return Chosen(tuple(chance / total for chance in chances), usage)
 
+    async def _assess(self, request: Assess) -> Assessed:
+        async def attempt(exchange: Exchange) -> Assessed:
+            abilities = await self._abilities(exchange)
+            ids, starts = await plan(request, self._renderer, self._tokenizer, exchange, abilities)
+            ask = Ask(ids, 1, salt=self._salt, assess=True)
+            answered, usage = await self._asked(exchange, abilities, ask)
+            found = likelihoods(answered.prompt_told, starts)
+            return Assessed(found, usage.judging(starts[-1] - starts[0]))
+
+        try:
+            return await self._transport.run(request.session, attempt)
+        except Refusal as refusal:
+            raise self._too_long(str(refusal)) from None
+
     async def _abilities(self, exchange: Exchange) -> Abilities:
         name, trial = self._transport.address.name, self._renderer.trial
         found = await exchange.once(lambda shared: probe(shared, name, trial), "abilities")
@@ -261,6 +311,18 @@ class ServedModel:
             raise ConfigError(f"{self._transport.address}: {refusal}") from None
         if not abilities.continues:
             raise ConfigError(cannot_continue(str(self._transport.address)))
+
+    async def _check_assesses(self, exchange: Exchange) -> None:
+        abilities = await self._abilities(exchange)
+        if not (abilities.dialect.assesses and abilities.takes_ids and self._tokenizer):
+            address = str(self._transport.address)
+            raise ConfigError(cannot_assess(address, abilities.dialect.name))
+
+    async def _check_logprobs(self, exchange: Exchange) -> None:
+        abilities = await self._abilities(exchange)
+        if not abilities.dialect.tells_logprobs:
+            address = str(self._transport.address)
+            raise ConfigError(tells_no_logprobs(address, abilities.dialect.name))
 
     def _check_route(self, abilities: Abilities, request: Generate) -> None:
         """Refuse steps where the server can only write whole answers."""

@@ -49,3 +49,30 @@ def letter_by_letter(mark: str, count: int) -> str:
 def too_long(address: str, why: str) -> str:
     """What to do about a question that does not fit."""
     return f"{address}: {why}: shorten the question, or serve the model with a longer context"
+
+
+def cannot_assess(address: str, kind: str) -> str:
+    """Why a server cannot tell how likely a text is, and what to do."""
+    return (
+        f"{address} ({kind}) does not tell how likely it finds a given text: that takes vLLM and "
+        "the model's tokenizer (--target-tokenizer); or load the model in this process (hf:, "
+        "gguf:), or take another reward or method"
+    )
+
+
+def tells_no_logprobs(address: str, kind: str) -> str:
+    """Why a server cannot say how sure it was, and what to do."""
+    return (
+        f"{address} ({kind}) does not tell the log-probabilities of what it writes: that takes "
+        "vLLM or llama.cpp; or load the model in this process (hf:, gguf:), or take another reward "
+        "or method"
+    )
+
+
+def shapes_no_logprobs(address: str) -> str:
+    """Why sampling must be plain where probabilities must be exact."""
+    return (
+        f"{address} tells probabilities at temperature 1 without top_p and top_k alone: set "
+        "temperature 1 and leave top_p and top_k out, or load the model in this process (hf:, "
+        "gguf:)"
+    )

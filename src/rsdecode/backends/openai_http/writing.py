@@ -7,6 +7,7 @@ known the text is made from them here, by the same rules as in the in-process en
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rsdecode.backends.openai_http.asks import Answered
@@ -48,6 +49,7 @@ class StepAssembly:
         self._text = ""
         self._decoded = 0
         self._usage = Usage()
+        self._logprobs: list[float] | None = None
 
     @property
     def context(self) -> Context:
@@ -72,9 +74,11 @@ class StepAssembly:
     @property
     def segment(self) -> Segment:
         """What has been written."""
+        known = None if self._logprobs is None else tuple(self._logprobs)
         if self._step is None or self._vocabulary is None:
-            return Segment(self._text)
-        return Segment(self._text, Tokens(self._vocabulary, tuple(self._step.ids)))
+            return Segment(self._text, logprobs=known)
+        ids = tuple(self._step.ids)
+        return Segment(self._text, Tokens(self._vocabulary, ids), known)
 
     def take(
         self, answered: Answered, usage: Usage, prompt: tuple[int, ...] | None
@@ -92,6 +96,8 @@ class StepAssembly:
         first = self._usage.calls == 0
         self._usage += usage
         self._decoded += answered.decoded_tokens
+        if answered.logprobs is not None:
+            self._logprobs = [*(self._logprobs or ()), *answered.logprobs]
         by_ids = answered.ids is not None and prompt is not None and self._tokenizer is not None
         answered = answered.ended_at(self._turn_end)
         _check_text(answered, by_ids=by_ids)
@@ -157,7 +163,11 @@ class StepAssembly:
         return ids[:-1] if special else ids
 
     def _done(self, finish: FinishReason) -> Generated:
-        return Generated(self.segment, finish, self._usage)
+        segment = self.segment
+        if segment.logprobs is not None and segment.tokens is not None:  # without what was cut off
+            kept = len(segment.tokens.ids) + (finish is FinishReason.EOS)
+            segment = replace(segment, logprobs=segment.logprobs[:kept])
+        return Generated(segment, finish, self._usage)
 
 
 def _check_text(answered: Answered, *, by_ids: bool) -> None:

@@ -285,7 +285,7 @@ class Engine:
         if token == INVALID:
             self._fail([row], not_a_number())
             return
-        row.explain(logits)
+        row.explain(logits, token, self._eos)
         written = row.add(token, self._eos)
         if row.ticket.on_text is not None and (text := row.new_text()):
             self._outbox.put(row.ticket, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ class Decode:
 
     Attributes:
         explained: give the distribution that each token was drawn from.
+        logprobs: give each token's log-probability (see `core.types.Segment`).
     """
 
     session: str
@@ -28,6 +30,7 @@ class Decode:
     sampling: Sampling = Sampling()
     seed: int = 0
     explained: bool = False
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Decoded:
         end: the end-of-sequence token, if there was one.
         distributions: float64, on the CPU, [tokens, vocabulary], the end included; only where the
             job asked for an explanation.
+        logprobs: of each id, and of the end; None where the job did not ask for them.
     """
 
     ids: tuple[int, ...]
@@ -46,6 +50,7 @@ class Decoded:
     usage: Usage
     end: int | None = None
     distributions: Tensor | None = field(default=None, repr=False)
+    logprobs: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +59,16 @@ class Prefill:
 
     Attributes:
         columns: output columns to keep (say, two token ids of a vocabulary); empty keeps all.
+        digest: makes of the outputs [n, W] at some of the marks, and the numbers of these marks,
+            what is kept of them [n, anything]; called where the outputs are, which spares copies of
+            whole vocabularies.
     """
 
     session: str
     ids: tuple[int, ...]
     marks: tuple[int, ...]
     columns: tuple[int, ...] = ()
+    digest: Callable[[Tensor, Sequence[int]], Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rsdecode.backends.transformers.assessor import Assessor
 from rsdecode.backends.transformers.engine import Engine
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.load import LoadOptions, load_pretrained, model_shape
@@ -16,6 +17,8 @@ from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ModelLoadError, PromptTooLong, RequestError
 from rsdecode.core.protocols import Choose, Chosen, Show
 from rsdecode.core.requests import (
+    Assess,
+    Assessed,
     Failed,
     Generate,
     Generated,
@@ -98,6 +101,8 @@ class LocalModel:
         self._speculator = Speculator(
             self._prompts, tokenizer, self._eos, self._engine.max_context, name
         )
+        self._assessor = Assessor(self._prompts, self._eos, self._engine.max_context, name)
+        self._tells_logprobs = False
 
     @property
     def shape(self) -> ModelShape:
@@ -164,6 +169,22 @@ class LocalModel:
         prefills = [job for job in jobs if isinstance(job, Prefill)]
         verified = iter(await self._engine.conclude(prefills, judged))
         return [next(verified) if isinstance(job, Prefill) else job for job in jobs]
+
+    async def assess(self, requests: Sequence[Assess]) -> list[Assessed | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        jobs = await render_all(self._assessment, requests, self._length)
+        places = [place for place, job in enumerate(jobs) if isinstance(job, Prefill)]
+
+        def read(place: int, prefilled: Prefilled) -> Assessed | Failed:
+            return self._assessor.assessed(requests[places[place]], prefilled)
+
+        prefills = [job for job in jobs if isinstance(job, Prefill)]
+        assessed = iter(await self._engine.conclude(prefills, read))
+        return [next(assessed) if isinstance(job, Prefill) else job for job in jobs]
+
+    def tell_logprobs(self) -> None:
+        """From now on, segments carry the log-probabilities of their tokens."""
+        self._tells_logprobs = True
 
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""
@@ -240,13 +261,14 @@ class LocalModel:
             boundary=request.boundary,
             sampling=request.sampling,
             seed=request.seed,
+            logprobs=self._tells_logprobs,
         )
 
-    def _length(self, request: Generate | Propose | Verify) -> int:
+    def _length(self, request: Generate | Propose | Verify | Assess) -> int:
         return characters(request.context.messages, request.context.answer, self.vocabulary)
 
     def _generated(self, reply: Decoded) -> Generated:
-        segment = Segment(reply.text, Tokens(self.vocabulary, reply.ids))
+        segment = Segment(reply.text, Tokens(self.vocabulary, reply.ids), reply.logprobs)
         return Generated(segment, reply.finish_reason, reply.usage)
 
     def _proposal(self, request: Propose) -> Decode | Proposed | Failed:
@@ -269,6 +291,12 @@ class LocalModel:
         if len(prompt) >= self._engine.max_context:
             return Failed(self._too_long(len(prompt)))
         return self._speculator.verification_job(request)
+
+    def _assessment(self, request: Assess) -> Prefill | Assessed | Failed:
+        prompt = self._prompts.prompt_ids(request.context.messages)
+        if len(prompt) >= self._engine.max_context:
+            return Failed(self._too_long(len(prompt)))
+        return self._assessor.job(request)
 
     def _too_long(self, tokens: int) -> PromptTooLong:
         return PromptTooLong(

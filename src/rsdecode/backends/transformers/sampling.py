@@ -70,6 +70,15 @@ def distribution(logits: Tensor, options: Sampling) -> Tensor:
     return everywhere
 
 
+def log_probabilities(logits: Tensor, options: Sampling) -> Tensor:
+    """Of all tokens, along the last axis, float32; greedy: the model's own, at temperature 1."""
+    if options.temperature == 0 or (options.top_k == 0 and options.top_p == 1.0):
+        return (logits.float() / (options.temperature or 1.0)).log_softmax(-1)
+    if logits.ndim == 1:
+        return distribution(logits, options).log().float()
+    return torch.stack([distribution(row, options).log().float() for row in logits])
+
+
 def _likeliest(logits: Tensor, options: Sampling) -> tuple[Tensor, Tensor]:
     """Weights, 0 outside of the nucleus, and ids of the top-k tokens, the likeliest first."""
     count = min(options.top_k or len(logits), len(logits))

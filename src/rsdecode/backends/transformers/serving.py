@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
-from rsdecode.backends.transformers.sampling import distribution
+from rsdecode.backends.transformers.sampling import distribution, log_probabilities
 from rsdecode.backends.transformers.slots import Slot
 from rsdecode.backends.transformers.tickets import Ticket
 from rsdecode.core.cost import attended_tokens
@@ -71,6 +71,7 @@ class DecodeRow(EngineRow):
     shown: int = 0
     last_only: bool = True
     _distributions: list[Tensor] = field(default_factory=list[Tensor])
+    _logprobs: list[float] = field(default_factory=list[float])
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,10 +82,14 @@ class DecodeRow(EngineRow):
         """The number that decides the next token."""
         return self._random.random() if self.job.sampling.temperature > 0 else 0.0
 
-    def explain(self, logits: Tensor) -> None:
-        """Keep the distribution of the next token, whose logits are [V], if the job wants it."""
+    def explain(self, logits: Tensor, token: int, eos: frozenset[int]) -> None:
+        """Keep what the job wants to know of `token`, drawn from the logits [V]."""
         if self.job.explained:
             self._distributions.append(distribution(logits, self.job.sampling).cpu())
+        if self.job.logprobs:
+            of = log_probabilities(logits, self.job.sampling)
+            alike = sorted(eos) if token in eos else [token]
+            self._logprobs.append(float(of[alike].logsumexp(-1)))
 
     def add(self, token: int, eos: frozenset[int]) -> Decoded | None:
         """Take the sampled token; the reply if it ends the job."""
@@ -108,7 +113,10 @@ class DecodeRow(EngineRow):
     def _reply(self, finish: FinishReason, end: int | None = None) -> Decoded:
         ids, text = tuple(self.step.ids), self.step.text
         explained = torch.stack(self._distributions) if self._distributions else None
-        return Decoded(ids, text, finish, self.usage(self.decoded), end, explained)
+        known: tuple[float, ...] | None = None
+        if self.job.logprobs:
+            known = tuple(self._logprobs[: len(ids) + (end is not None)])
+        return Decoded(ids, text, finish, self.usage(self.decoded), end, explained, known)
 
 
 @dataclass(slots=True, eq=False)
@@ -117,6 +125,7 @@ class PrefillRow(EngineRow):
 
     job: Prefill = field(kw_only=True)
     _outputs: list[Tensor] = field(default_factory=list[Tensor])
+    _read: int = 0
 
     @property
     def last_only(self) -> bool:
@@ -132,6 +141,9 @@ class PrefillRow(EngineRow):
             wanted = [mark - end for mark in self.job.marks if end - count <= mark < end]
         if wanted:
             rows = outputs[wanted]
+            if self.job.digest is not None:
+                rows = self.job.digest(rows, range(self._read, self._read + len(wanted)))
+            self._read += len(wanted)
             columns = list(self.job.columns)
             self._outputs.append((rows[:, columns] if columns else rows).float().cpu())
         if self.pending:

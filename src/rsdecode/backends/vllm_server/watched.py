@@ -23,7 +23,15 @@ from rsdecode.core.protocols import (
     Sized,
     Streamer,
 )
-from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
+from rsdecode.core.requests import (
+    Assess,
+    Assessed,
+    Failed,
+    Generate,
+    Generated,
+    Score,
+    Scored,
+)
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
@@ -102,6 +110,14 @@ class _LanguageModel(_Watched):
 
 
 class _Chooser(_LanguageModel):
+    async def assess(self, requests: Sequence[Assess]) -> list[Assessed | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        return await self._ask(self._inner.assess, requests)
+
+    def tell_logprobs(self) -> None:
+        """From now on, segments carry log-probabilities."""
+        self._inner.tell_logprobs()
+
     async def choose(self, requests: Sequence[Choose]) -> list[Chosen | Failed]:
         """Serve each request; replies in the order of the requests."""
         return await self._ask(self._inner.choose, requests)
