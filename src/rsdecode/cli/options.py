@@ -144,8 +144,8 @@ RUN_OPTIONS = (
         "--method",
         str,
         ("method",),
-        "rsd[@THRESHOLD], draft, target, majority@N, best-of-N, process-best-of-N, beam@WIDTH or "
-        "speculative[@GAMMA]; default rsd.",
+        "rsd[@THRESHOLD], draft, target, majority@N, best-of-N, process-best-of-N, beam@WIDTH, "
+        "gsi@N or speculative[@GAMMA]; default rsd.",
         _METHOD,
     ),
     RunOption(

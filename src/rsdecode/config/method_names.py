@@ -1,6 +1,7 @@
 """Names of decoding methods: one short string that says how to decode, read the same everywhere.
 
-    draft  target  rsd  rsd@0.5  majority@8  best-of-8:min  process-best-of-4  beam@4  speculative@5
+    draft  target  rsd  rsd@0.5  majority@8  best-of-8:min  process-best-of-4  beam@4  gsi@4
+    speculative@5
 
 Options follow after colons, `rsd:candidates=4:budget=0.2`; an aggregation needs no key.
 """
@@ -39,6 +40,12 @@ def _share(text: str) -> float:
 def _positive(text: str) -> float:
     if not 0.0 < (value := _number(text)) < math.inf:
         raise ValueError("must be a number above 0")
+    return value
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := _number(text)):
+        raise ValueError("must be a number")
     return value
 
 
@@ -120,6 +127,13 @@ _FORMS: Mapping[str, _Form] = MappingProxyType(
             options={"aggregation": _aggregation, "expansions": _count},
             defaults={"aggregation": "last", "expansions": 4},
         ),
+        "gsi": _Form(
+            frozenset(Role),
+            number=_count,
+            meaning="N",
+            options={"beta": _positive, "threshold": _finite},
+            defaults={"beta": 20.0, "threshold": 0.5},
+        ),
         "speculative": _Form(
             frozenset({Role.DRAFT, Role.TARGET}),
             number=_count,
@@ -137,6 +151,7 @@ METHOD_FORMS = (
     "best-of-N[:AGGREGATION]",
     "process-best-of-N",
     "beam@WIDTH[:AGGREGATION][:expansions=N]",
+    "gsi@N[:beta=B][:threshold=U]",
     "speculative[@GAMMA]",
 )
 
@@ -180,6 +195,8 @@ class MethodName:
         match self.kind:
             case "majority" | "best-of" | "process-best-of":
                 return self.count > 1
+            case "gsi":
+                return True
             case "beam":
                 return self.count > 1 or self.options["expansions"] != 1
             case _:

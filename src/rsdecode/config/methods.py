@@ -16,6 +16,7 @@ from rsdecode.core.segment import parse_boundary
 from rsdecode.core.types import Role
 from rsdecode.core.weighting import BinaryStep, Clipping, Constant, Logistic, Sigmoidal, Weighting
 from rsdecode.methods import (
+    GSI,
     RSD,
     Beam,
     BestOfN,
@@ -27,7 +28,7 @@ from rsdecode.methods import (
     require,
 )
 
-STEPWISE = (RSD, Beam, ProcessBestOfN)
+STEPWISE = (RSD, GSI, Beam, ProcessBestOfN)
 """Methods that have models continue answers."""
 SCORES_OTHERS = (BestOfN,)
 """Methods that have steps scored which are not as the draft wrote them."""
@@ -126,6 +127,9 @@ def _build(name: MethodName, config: RunConfig) -> Method:
         case "beam":
             expansions = int(name.options["expansions"])
             return Beam(name.count, expansions, aggregation, boundary, limits, draft)
+        case "gsi":
+            beta, threshold = float(name.options["beta"]), float(name.options["threshold"])
+            return GSI(name.count, beta, threshold, boundary, limits, draft, target)
         case "speculative":
             return Speculative(name.count, boundary, limits, target)
         case _:

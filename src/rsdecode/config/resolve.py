@@ -21,7 +21,8 @@ def settled(config: RunConfig) -> RunConfig:
 
     What an `rsd` name says (`rsd@0.5`, `rsd:budget=0.2`) takes the place of the keys that it is
     about, and the method is plain `rsd`. Any other name is spelled out with its defaults. A method
-    that samples the draft several times gets temperature 0.7 where the draft is greedy.
+    that samples the draft several times gets temperature 0.7 where the draft is greedy, and gsi
+    so for its target.
 
     Raises:
         ConfigError: the name contradicts other settings.
@@ -38,6 +39,9 @@ def settled(config: RunConfig) -> RunConfig:
     if name.samples and not config.sampling.draft.temperature:
         sampling = settings.setdefault("sampling", {})
         sampling.setdefault("draft", {})["temperature"] = SAMPLED.temperature
+    if name.kind == "gsi" and not config.sampling.target.temperature:
+        sampling = settings.setdefault("sampling", {})
+        sampling.setdefault("target", {})["temperature"] = SAMPLED.temperature
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:

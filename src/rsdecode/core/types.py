@@ -225,7 +225,8 @@ class Step:
         segment: text and token ids; the separator belongs to the step that it ends.
         source: the model that wrote it.
         reward: score in [0, 1] of the draft that was decided on: of this step if it was accepted,
-            of the draft that it replaced if not; None where nothing was scored.
+            of the draft that it replaced if not (`methods.gsi`, which has the target's steps scored
+            too: of this step); None where nothing was scored.
         weight: w(reward), the probability with which that draft was accepted.
         accepted: True for a draft step; False where the target had to write.
         rejected: the drafts that this step replaced or was preferred to.

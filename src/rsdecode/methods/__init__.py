@@ -9,6 +9,7 @@ from rsdecode.core.requests import Decoding
 from rsdecode.core.types import Problem, Role
 from rsdecode.methods.beam import Beam
 from rsdecode.methods.best_of_n import BestOfN
+from rsdecode.methods.gsi import GSI
 from rsdecode.methods.majority import Majority
 from rsdecode.methods.process_best_of_n import ProcessBestOfN
 from rsdecode.methods.rsd import RSD
@@ -54,6 +55,7 @@ def require(method: Method, models: Models) -> None:
 
 
 __all__ = [
+    "GSI",
     "RSD",
     "Beam",
     "BestOfN",
