@@ -45,7 +45,8 @@ async def plan(
         starts.append(len(ids))
     if request.ends:
         anything: Any = tokenizer
-        ids = (*ids, int(anything.eos_token_id))
+        end = renderer.turn_end
+        ids = (*ids, int(anything.eos_token_id if end is None else end))
         starts[-1] = len(ids)
     if abilities.context is not None and len(ids) >= abilities.context:
         raise ContextFull(
