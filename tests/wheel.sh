@@ -23,4 +23,13 @@ import os, rsdecode
 with rsdecode.load() as rsd:
     assert rsd.solve(os.environ['QUESTION']).answer == '50'
 "
+"$folder/venv/bin/python" -c "
+from importlib.resources import files
+page = files('rsdecode') / 'server' / 'page'
+for name in ('index.html', 'main.js', 'theme.css', 'icon.svg'):
+    assert (page / name).is_file(), name
+katex = page / 'vendor' / 'katex'
+assert (katex / 'LICENSE').is_file()
+assert len(list((katex / 'fonts').iterdir())) == 20
+"
 echo "the wheel works: $(basename "$folder"/dist/*.whl)"

@@ -51,9 +51,9 @@ INFO: Event = {
     "auth": False,
     "note": "The embedded models only know word problems like the examples.",
     "examples": [
+        "Olga has 74 cards. The number of cards grows to 6 times as many. How many?",
         "Ben has 24 buttons. Ben gets 3 packs of 15 buttons. Ben loses 19 of them. "
         "How many buttons are there at the end?",
-        "Olga has 74 cards. The number of cards grows to 6 times as many. How many?",
         "Mia counts 100 nails in the morning. Mia gives 10 percent of the nails away. How many?",
     ],
 }
@@ -210,7 +210,8 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
                     if isinstance(part, int | float):
                         time.sleep(part)
                         continue
-                    chunk: Event = {"object": "chat.completion.chunk", "choices": []} | part
+                    chunk: Event = {"object": "chat.completion.chunk", "choices": []}
+                    chunk.update(part)
                     self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
                     self.wfile.flush()
                 self.wfile.write(b"data: [DONE]\n\n")

@@ -300,3 +300,26 @@ def test_running_totals_where_the_server_counts_flops_as_it_goes(
     steps(opened).first.wait_for()
     assert total(opened, "FLOPs saved") == "42 %"
     opened.get_by_role("button", name="Stop").click()
+
+
+def by_the_paper(request: dict[str, Any]) -> Iterator[Event]:
+    """An answer whose FLOPs are counted twice: exactly, 40 % of the target's are saved."""
+    for event in answer(request):
+        if event["rsd"]["event"] == "finished":
+            paper = event["rsd"]["flops"]
+            exact = {"draft": 1e6, "rsd": 6e6, "target": 1e7}[request["rsd"]["method"]]
+            counts = {"total": exact, "target_alone": 1e7, "saved": 1 - exact / 1e7}
+            event["rsd"]["flops"] = counts | {"paper": paper}
+        yield event
+
+
+def test_flops_by_the_paper_and_exactly(opened: Page, server: FakeServer) -> None:
+    server.reply = by_the_paper
+    solve(opened)
+    tile = opened.locator(".totals > div", has_text="FLOPs saved").locator("dd").all_inner_texts()
+    assert tile == ["70 %", "exact count 40 %"]
+    opened.get_by_role("button", name="Compare").click()
+    done(opened).nth(2).wait_for()
+    row = opened.locator(".comparison tbody tr").nth(1).locator("td").all_inner_texts()
+    assert [cell.strip() for cell in row[:3]] == ["50", "0.30×", "0.60×"]
+    assert "with 0.30× its FLOPs" in opened.locator(".sentence").inner_text()

@@ -100,7 +100,8 @@ export class AskForm {
   /** @param {string[]} examples */
   #showExamples(examples) {
     const shown = examples.slice(0, EXAMPLES);
-    if (!this.question && shown.length) this.question = shown[0];
+    // The middle one: neither the easiest nor the hardest.
+    if (!this.question && shown.length) this.question = shown[Math.floor(shown.length / 2)];
     byId("examples").hidden = shown.length < 2;
     byId("examples-list").replaceChildren(
       ...shown.map((text) => {

@@ -13,8 +13,8 @@ export class Comparison {
   constructor(runs) {
     this.runs = runs;
     this.sentence = el("p", { className: "sentence" });
+    this.head = el("thead");
     this.body = el("tbody");
-    const columns = ["", "Answer", "FLOPs, target alone = 1", "Steps by the draft", "Tokens, draft + target", "Time"];
     this.element = el(
       "section",
       { className: "card comparison", "aria-label": "Comparison" },
@@ -23,7 +23,7 @@ export class Comparison {
       el(
         "div",
         { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Comparison, table" },
-        el("table", {}, el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name)))), this.body),
+        el("table", {}, this.head, this.body),
       ),
       el("p", { className: "note" }, "All of them are solved at the same time, so their seconds include waiting for each other."),
     );
@@ -32,24 +32,41 @@ export class Comparison {
 
   /** Shows what has changed. */
   refresh() {
-    const target = this.runs.find((run) => run.request.method === "target");
-    const whole = target && totals(target).flops;
-    const ratios = this.runs.map((run) => costRatio(run, whole || null));
-    const largest = Math.max(1, ...ratios.map((ratio) => ratio ?? 0));
-    this.body.replaceChildren(...this.runs.map((run, place) => row(run, ratios[place], largest)));
+    const costs = costsOf(this.runs);
+    const largest = Math.max(1, ...costs.map(({ ratio }) => ratio ?? 0));
+    const both = costs.some(({ exact }) => exact !== null);
+    const cost = both ? ["FLOPs, target alone = 1", "Exact count"] : ["FLOPs, target alone = 1"];
+    const columns = ["", "Answer", ...cost, "Steps by the draft", "Tokens, draft + target", "Time"];
+    this.head.replaceChildren(el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name))));
+    this.body.replaceChildren(...this.runs.map((run, place) => row(run, costs[place], largest, both)));
     this.sentence.textContent = conclusion(this.runs);
     this.sentence.hidden = !this.sentence.textContent;
   }
 }
 
-/** @param {Run} run @param {number | null} whole FLOPs of the target alone. */
-function costRatio(run, whole) {
-  const { flops } = totals(run);
-  return whole && flops !== null && run.finished ? flops / whole : null;
+/** @typedef {{ratio: number | null, exact: number | null}} Cost relative to the target alone; `exact` only beside the paper's. */
+
+/**
+ * FLOPs of runs that have ended, relative to the target's run.
+ *
+ * @param {Run[]} runs
+ * @returns {Cost[]}
+ */
+function costsOf(runs) {
+  const ended = (/** @type {Run | undefined} */ run) => (run?.finished ? totals(run) : null);
+  const target = ended(runs.find((run) => run.request.method === "target"));
+  const relative = (/** @type {number | null | undefined} */ flops, /** @type {number | null | undefined} */ whole) =>
+    whole && flops != null ? flops / whole : null;
+  return runs.map((run) => {
+    const sums = ended(run);
+    const exact = relative(sums?.flops, target?.flops);
+    const paper = relative(sums?.flopsByPaper, target?.flopsByPaper);
+    return paper === null ? { ratio: exact, exact: null } : { ratio: paper, exact };
+  });
 }
 
-/** @param {Run} run @param {number | null} ratio @param {number} largest ratio of all runs. */
-function row(run, ratio, largest) {
+/** @param {Run} run @param {Cost} cost @param {number} largest ratio of all runs. @param {boolean} both counts are shown. */
+function row(run, { ratio, exact }, largest, both) {
   const sums = totals(run);
   const bar = el("span", { className: "cost", "aria-hidden": "true" }, el("i"));
   bar.style.setProperty("--ratio", String((ratio ?? 0) / largest));
@@ -57,6 +74,7 @@ function row(run, ratio, largest) {
   const answer = run.finished?.answer;
   const cells = [
     ratio === null ? waiting : format.times(ratio),
+    ...(both ? [exact === null ? waiting : format.times(exact)] : []),
     sums.acceptance === null ? "–" : `${sums.accepted} of ${sums.steps}`,
     `${format.count(sums.draftTokens)} + ${format.count(sums.targetTokens)}`,
     run.finished?.seconds == null ? waiting : format.seconds(run.finished.seconds),
@@ -75,7 +93,7 @@ function row(run, ratio, largest) {
 export function conclusion(runs) {
   const [rsd, target] = ["rsd", "target"].map((method) => runs.find((run) => run.request.method === method)?.finished);
   if (!rsd || !target) return "";
-  const ratio = rsd.flops?.total && target.flops?.total ? rsd.flops.total / target.flops.total : null;
+  const { ratio } = costsOf(runs)[runs.findIndex((run) => run.request.method === "rsd")];
   const cost = ratio === null ? "" : ` with ${format.times(ratio)} its FLOPs`;
   if (rsd.answer !== null && rsd.answer === target.answer) return `RSD gives the answer of the target alone${cost}.`;
   return `The target alone answers ${target.answer ?? "nothing"}; RSD answers ${rsd.answer ?? "nothing"}${cost}.`;

@@ -10,14 +10,16 @@
  * @property {number | null} max_tokens null: the server's.
  */
 
-/** @typedef {{text: string, reward: number | null, weight?: number | null}} RejectedDraft */
+/** @typedef {{text: string, reward: number | null, weight?: number | null, finish_reason?: string}} RejectedDraft */
 
 /**
- * @typedef {Object} Flops
+ * @typedef {Object} FlopCount
  * @property {number | null} [total]
- * @property {number | null} [target_alone]
+ * @property {number | null} [target_alone] what the target would have needed for as long a text.
  * @property {number | null} [saved] share of `target_alone`.
  */
+
+/** @typedef {FlopCount & {paper?: FlopCount | null}} Flops an exact count, and the paper's: 2 for each parameter and token. */
 
 /**
  * @typedef {Object} Step a decided one.

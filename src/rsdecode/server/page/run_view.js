@@ -9,7 +9,8 @@ import { methodName, settings, whyNone } from "./words.js";
 
 /** @typedef {import("./run.js").Run} Run */
 
-const SAVED = "Against the target model writing as many tokens, by the rule of 2 FLOPs for each parameter and token; negative where RSD costs more";
+const SAVED = "Against the target alone writing as long a text; negative where more was spent.";
+const BY_PAPER = `${SAVED} By the paper’s rule: 2 FLOPs for each parameter and token. The exact count has prompts and attention too.`;
 
 /** One run on the page: its answer, totals and steps, as they come. */
 export class RunView {
@@ -147,7 +148,7 @@ export class RunView {
     const share = sums.acceptance === null ? "–" : format.percent(sums.acceptance);
     const steps = format.many(sums.steps, "step");
     const tiles = [
-      tile("FLOPs saved", sums.saved === null ? "–" : format.percent(sums.saved), sums.flops === null ? "" : `${format.flops(sums.flops)}FLOPs`, SAVED),
+      flopsTile(sums),
       tile("Accepted", share, sums.acceptance === null ? steps : `${sums.accepted} of ${steps}`, "Steps that the draft wrote and the reward model let through"),
       tile("Time", seconds === null || frozen ? "–" : format.seconds(seconds), ""),
       tile("Tokens", format.count(sums.draftTokens + sums.targetTokens), "", "Written, rejected drafts included once the answer has ended"),
@@ -157,6 +158,14 @@ export class RunView {
     );
     this.totals.replaceChildren(...tiles);
   }
+}
+
+/** By the paper's rule where the server says so, with the exact count below. @param {import("./totals.js").Totals} sums */
+function flopsTile({ saved, flops, savedByPaper, flopsByPaper }) {
+  const spent = flops === null ? "" : `${format.flops(flops)}FLOPs`;
+  if (flopsByPaper === null) return tile("FLOPs saved", saved === null ? "–" : format.percent(saved), spent, SAVED);
+  const exact = saved === null ? spent : `exact count ${format.percent(saved)}`;
+  return tile("FLOPs saved", savedByPaper === null ? "–" : format.percent(savedByPaper), exact, BY_PAPER);
 }
 
 /** @param {string} name @param {string} value @param {string} small @param {string} [title] */

@@ -38,13 +38,19 @@ export function stepItem(step, threshold, typeset) {
 }
 
 /** @param {import("./run.js").RejectedDraft} draft @param {Typeset} typeset */
-const rejectedDraft = ({ text, reward }, typeset) =>
+const rejectedDraft = (draft, typeset) =>
   el(
     "details",
     { className: "rejected" },
-    el("summary", {}, `rejected draft, ${reward === null ? "not scored" : `reward ${format.reward(reward)}`}`),
-    el("del", { className: "text" }, ...(text.trim() ? typeset(text.trim()) : ["(empty)"])),
+    el("summary", {}, `rejected draft, ${verdict(draft)}`),
+    el("del", { className: "text" }, ...(draft.text.trim() ? typeset(draft.text.trim()) : ["(empty)"])),
   );
+
+/** A draft that is cut is rejected without being scored. @param {import("./run.js").RejectedDraft} draft */
+function verdict({ reward, finish_reason }) {
+  if (reward !== null) return `reward ${format.reward(reward)}`;
+  return ["step_limit", "length"].includes(finish_reason ?? "") ? "cut at its limit" : "not scored";
+}
 
 /**
  * A step that is being written: provisional texts, faint.

@@ -9,8 +9,10 @@
  * @property {number} steps
  * @property {number} accepted steps that the draft wrote and the reward model let through.
  * @property {number | null} acceptance share of steps; null where nothing was judged.
- * @property {number | null} saved share of the target's FLOPs.
- * @property {number | null} flops
+ * @property {number | null} saved share of the target's FLOPs, exactly counted.
+ * @property {number | null} flops exactly counted.
+ * @property {number | null} savedByPaper the same by the paper's rule.
+ * @property {number | null} flopsByPaper
  * @property {number} draftTokens
  * @property {number} targetTokens
  * @property {number | null} rewardTokens
@@ -30,6 +32,8 @@ export function totals({ steps, finished }) {
     acceptance: judged ? accepted / steps.length : null,
     saved: flops?.saved ?? null,
     flops: flops?.total ?? null,
+    savedByPaper: flops?.paper?.saved ?? null,
+    flopsByPaper: flops?.paper?.total ?? null,
     draftTokens: finished?.tokens?.draft ?? tokens(steps, "draft"),
     targetTokens: finished?.tokens?.target ?? tokens(steps, "target"),
     rewardTokens: finished?.tokens?.reward ?? null,

@@ -105,7 +105,7 @@ function fromRecord(record) {
       finish_reason: record.stop_reason,
       seconds: record.seconds,
       tokens: { draft: record.usage?.draft?.decoded_tokens, target: record.usage?.target?.decoded_tokens },
-      flops: { total: record.flops?.paper },
+      flops: { total: record.flops?.exact, paper: { total: record.flops?.paper } },
     },
     steps.length,
   );
@@ -129,8 +129,9 @@ function stepsOf(steps) {
         text: textOf(draft?.text),
         reward: numberOf(draft?.reward),
         weight: numberOf(draft?.weight),
+        finish_reason: textOf(draft?.finish_reason),
       })),
-      flops: step.flops ? numbersOf(step.flops) : undefined,
+      flops: step.flops ? flopsOf(step.flops) : undefined,
     };
   });
 }
@@ -143,9 +144,12 @@ const finishedOf = (finished, steps) => ({
   acceptance: numberOf(finished.acceptance),
   seconds: numberOf(finished.seconds),
   tokens: numbersOf(finished.tokens),
-  flops: numbersOf(finished.flops),
+  flops: flopsOf(finished.flops),
   note: typeof finished.note === "string" ? finished.note : null,
 });
+
+/** @param {any} flops @returns {import("./run.js").Flops} */
+const flopsOf = (flops) => ({ ...numbersOf(flops), paper: flops?.paper ? numbersOf(flops.paper) : undefined });
 
 /** @param {any} values @returns {Record<string, number | undefined>} */
 const numbersOf = (values) =>

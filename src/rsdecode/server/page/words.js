@@ -46,12 +46,13 @@ export function stepNews(step) {
 
 /** The end of a run, for screen readers. @param {Run} run */
 export function endNews(run) {
-  const { acceptance, accepted, steps, saved } = totals(run);
+  const { acceptance, accepted, steps, saved, savedByPaper } = totals(run);
+  const share = savedByPaper ?? saved;
   const answer = run.finished?.answer;
   return [
     `${methodName(run.request.method)}: ${answer ? `answer ${answer}.` : whyNone(run)}`,
     acceptance !== null && `${accepted} of ${format.many(steps, "step")} by the draft.`,
-    saved !== null && `${format.percent(saved)} of the target’s FLOPs saved.`,
+    share !== null && `${format.percent(share)} of the target’s FLOPs saved.`,
   ]
     .filter(Boolean)
     .join(" ");
