@@ -110,9 +110,10 @@ class Crew:
         finally:
             for task in (finished, *places):
                 task.cancel()
-            results = await asyncio.gather(finished, *places, return_exceptions=True)
+            await asyncio.gather(finished, *places, return_exceptions=True)
         if not work.finished.is_set():
-            raise next(r for r in results if isinstance(r, Exception))
+            broken = (task for task in places if not task.cancelled())
+            raise next(error for task in broken if (error := task.exception()) is not None)
 
     async def notes(self) -> tuple[str, ...]:
         """What the workers have noted, each note once."""
@@ -126,8 +127,8 @@ class Crew:
 
     async def close(self) -> None:
         """Free what the workers hold."""
-        members, self._members = self._members, [None] * len(self._members)
-        closing = [member.close() for member in members if member is not None]
+        closing = [member.close() for member in self._members if member is not None]
+        self._members = [None for _ in self._members]
         await asyncio.gather(*closing, return_exceptions=True)
 
     async def _place(self, at: int, work: _Work) -> None:
