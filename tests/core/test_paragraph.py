@@ -13,7 +13,8 @@ from rsdecode.core.segment import PARAGRAPH, Boundary, parse_boundary
 
 PIECES = [
     "a", " ", "\n", "\n\n", "\n \n", "\r\n", "```", "```py\n", "~~~", "$$", "\\[", "\\]", "\\\\",
-    "\\begin{x}", "\\end{x}", "| a | b |\n", "|---|---|\n", "# b", "**c**", "\u2003",
+    "\\begin{x}", "\\end{x}", "| a | b |\n", "|---|---|\n", "# b", "**c**", "\u2003", "---",
+    "</think>", "1. **d:**",
 ]  # fmt: skip
 MARKDOWN = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 
@@ -32,6 +33,21 @@ WHOLE = {
     "heading, twice": "# Solution\n\n### Step 1\n\nWe add.\n\n",
     "bold heading": "**Step 1: a_1**\n\nWe add.\n\n",
     "bold heading with a colon": "\n\n__Step 1__:\n\n\n\nWe add.\n\n",
+    "bold heading with a product": "**Step 2: $a*b$ by *hand***\n\nWe add.\n\n",
+    "bold and slanted heading": "***Step 1***\n\nWe add.\n\n",
+    "numbered heading": "1. **Simplify:**\n\nWe add.\n\n",
+    "heading in a list": "- **Simplify**:\n\nWe add.\n\n",
+    "plain heading": "Step 1:\n\nCase B.\n\nWe add.\n\n",
+    "heading of LaTeX": "\\section*{A}\n\n\\textbf{Step 1.}\n\nWe add.\n\n",
+    "rule": "---\n\nWe add.\n\n",
+    "rule and heading": "* * *\n\n### Step 1\n\n___\n\nWe add.\n\n",
+    "thoughts begin": "<think>\n\nWe add.\n\n",
+    "thoughts end": "</think>\n\n**Answer**\n\nWe add.\n\n",
+    "thoughts of Mistral": "[THINK]\n\nWe add.\n\n",
+    "thoughts end with their paragraph": "We add.\n</think>\n\n",
+    "item in bold": "1. **x = 5**\n\n",
+    "sum with a rule": "12\n+ 3\n---\n15\n\n",
+    "a case that is told": "Case 2 is easy.\n\n",
     "heading and code": "# Code\n\n```\n# no heading\n\nx\n```\n\n",
     "heading and formula": "**So:**\n\n$$\n\na\n\n$$\n\n",
     "table and what follows": "| a | b |\n|---|---|\n| 1 | 2 |\n\n| 3 | 4 |\n\nSo 3.\n\n",

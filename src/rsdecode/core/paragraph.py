@@ -3,7 +3,8 @@ r"""Reads a growing text for the end of its first paragraph, as a reader of Mark
 A blank line ends a paragraph, whatever white space it holds, but not
 
 - inside a code fence, or a display formula (`$$`, `\[ \]`, `\begin{} \end{}`);
-- after a heading: `#` lines, and lines in bold alone that begin a paragraph;
+- after a line that says nothing by itself, but what follows it: a heading (`#` lines, `Step 1:`,
+  lines in bold alone that begin a paragraph), a rule (`---`), a lone `<think>` or `</think>`;
 - after the rows of a table: only what follows shows that it is over, and so it belongs to it.
 
 What is decided depends on the text up to the end alone: not on what follows, nor on the pieces in
@@ -17,7 +18,18 @@ from dataclasses import dataclass, field
 
 _FENCE = re.compile(r"\s*(?:[-*+]\s+|\d+[.)]\s+)?(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
 _HEADING = re.compile(r" {0,3}#{1,6}(\s|$)")
-_BOLD = re.compile(r"(?:\*\*(?!\s)[^*]+\*\*|__(?!\s)[^_]+__)[:.]?")
+_STRONG = r"(?:\*\*\*?(?!\s)(?:[^*]|\*(?!\*))+\*\*\*?|__(?!\s)[^_]+__)"
+_ITEM = r"(?:\d+[.)]|[-*+])\s+"
+_TITLE = re.compile(
+    rf"{_STRONG}[:.]?"
+    rf"|{_ITEM}(?:{_STRONG}:|\*\*(?!\s)(?:[^*]|\*(?!\*))+:\*\*)"  # items of lists only with a colon
+    r"|(?:step|part|case)\s+(?:\d+|[a-z]|[ivx]+)\s*[:.)]?"
+    r"|\\(?:sub)*section\*?\{.*\}|\\(?:textbf|paragraph)\*?\{[^{}]*\}[:.]?"
+    r"|(?:-\s*){3,}|(?:\*\s*){3,}|(?:_\s*){3,}"
+    r"|</?(?:think|thinking|seed:think)>|\[/?THINK\]",
+    re.IGNORECASE,
+)
+"""A line that belongs to what follows it, where it begins a paragraph."""
 _DELIMITERS = re.compile(r"\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)+\|?|\|\s*:?-+:?\s*\|")
 _OPERATOR = re.compile(r"[\s+\-*/=<>≤≥≠·×:,.;&]*|\\(?:le|ge|cdot|times|leq|geq|neq)\b\s*")
 _MARKS = re.compile(
@@ -95,8 +107,8 @@ class ParagraphReader:
         if formula or self._formula:
             self._joined = self._table = False
             return
-        bold = (self._after_blank or self._joined) and _BOLD.fullmatch(line.strip())
-        self._joined = bool(bold or _HEADING.match(line))
+        title = (self._after_blank or self._joined) and _TITLE.fullmatch(line.strip())
+        self._joined = bool(title or _HEADING.match(line))
         self._table = _is_row(line.strip(), table=self._table)
 
     def _formulas(self, line: str) -> None:

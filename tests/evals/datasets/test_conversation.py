@@ -68,6 +68,10 @@ def test_a_system_message_comes_first() -> None:
         ({"question": "q", "image": "a.png"}, "'image' beside a question"),
         ({"question": "q", "images": ["a.png"]}, "'images' beside"),
         ({"question": "q", "tools": [{}]}, "'tools' beside"),
+        ({"question": "q", "image_url": "a.png"}, "'image_url' beside"),
+        ({"question": "q", "decoded_image": {"bytes": "x"}}, "'decoded_image' beside"),
+        ({"question": "q", "image_1": "a.png"}, "'image_1' beside"),
+        ({"question": "q", "audio": "a.wav"}, "'audio' beside"),
         ({"messages": [{"role": "user", "content": " "}]}, "question is empty"),
     ],
 )
@@ -112,3 +116,45 @@ def test_a_file_of_ones_own_for_eval_has_conversations_too(tmp_path: Path) -> No
     path.write_text(json.dumps({"question": "q", "image": "x.png", "answer": "4"}))
     with pytest.raises(ConfigError, match="line 1: 'image' beside a question"):
         load_dataset(str(path))
+
+
+def test_a_key_without_a_value_is_no_key() -> None:
+    assert read(question=None, problem="a", image=None, tools=[]) == Question("1", "a")
+    assert read(question=None, messages=[NEXT]) == Question("1", "And 2 + 2?")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("q.csv", 'question,answer\n"1 + 1?",2\n', r"a table; with pandas: read_csv\(FILE\)"),
+        ("q.jsonl", 'id,question\n1,"1 + 1?"\n', "seems to hold a table"),
+        ("q.tsv", "question\tanswer\n1 + 1?\t2\n", r"read_csv\(FILE, sep='\\t'\)"),
+        ("q.txt", "1 + 1?\n2 + 2?\n", r'such as {"question": "How much'),
+        ("q.jsonl", '{\n  "question": "1 + 1?"\n}\n', "one object over several lines"),
+        ("q.jsonl", '[{"question": "1 + 1?"}]', r"a list, which is read .* \.json"),
+        ("q.jsonl", '\ufeff["1 + 1?"]\n', "a list, which is read"),
+        ("q.json", '["1 + 1, please?"]', r'such as {"question": "How much'),
+    ],
+)
+def test_a_file_in_another_format_is_told_once(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=said) as caught:
+        read_questions(path)
+    assert str(path) in str(caught.value)
+
+
+def test_one_object_over_several_lines_in_a_json_file(tmp_path: Path) -> None:
+    path = tmp_path / "q.json"
+    path.write_text(json.dumps({"question": "1 + 1?", "answer": 2}, indent=2))
+    assert read_questions(path) == ([Question("1", "1 + 1?", "2")], [])
+    path.write_text(json.dumps({"data": [{"question": "1 + 1?"}]}, indent=2))
+    [line] = read_questions(path)[1]
+    assert "found 'data'" in line.reason
+    path.write_text('{"question": "a", "x": "' + "y" * 3000 + '"}\n{"question": "b"}\n')
+    assert [q.text for q in read_questions(path)[0]] == ["a", "b"]
+    path.write_text('{"question": "a"\n{"question": "b"}\n')  # lines, the first one broken
+    questions, bad = read_questions(path)
+    assert ([q.text for q in questions], [line.number for line in bad]) == (["b"], [1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,8 @@ from rsdecode.core.errors import InputError
 from rsdecode.core.types import Message
 
 QUESTION_KEYS = ("question", "problem", "Question")
-REFUSED = ("image", "images", "tools")
-"""What no model reads here: an answer without it would be to another question."""
+REFUSED = re.compile(r"(decoded_)?(image|audio|video)s?(_(url|urls|path|paths|file|\d+))?|tools")
+"""Keys of what no model reads here: an answer without it would be to another question."""
 
 
 def with_conversation(entry: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[Message, ...]]:
@@ -24,8 +25,8 @@ def with_conversation(entry: Mapping[str, Any]) -> tuple[Mapping[str, Any], tupl
         InputError: the messages are none, the last is not the user's, or there is more to the
             question than text.
     """
-    for name in REFUSED:
-        if entry.get(name):
+    for name in entry:
+        if entry[name] and REFUSED.fullmatch(name):
             raise InputError(f"{name!r} beside a question: only text is read; leave the line out")
     given = entry.get("messages")
     messages = [] if given is None else read_messages(given)
@@ -38,11 +39,14 @@ def with_conversation(entry: Mapping[str, Any]) -> tuple[Mapping[str, Any], tupl
         messages.insert(0, Message("system", check_text(system)))
     if given is None:
         return entry, tuple(messages)
-    name = next((name for name in QUESTION_KEYS if name in entry), None)
+    name = next((name for name in QUESTION_KEYS if entry.get(name) is not None), None)
     last = messages[-1] if messages else None
     if name is None or (last is not None and last.role == "user" and last.content == entry[name]):
         if last is None or last.role != "user":
-            raise InputError('"messages" must end with a message of the user: the question')
+            raise InputError(
+                '"messages" must end with a message of the user, the question: leave a reply that '
+                "follows it out"
+            )
         return {**entry, "question": last.content}, tuple(messages[:-1])
     if last is not None and last.role == "user":
         raise InputError(f"{name!r} differs from the last message of the user: give one of them")

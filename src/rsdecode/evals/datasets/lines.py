@@ -78,7 +78,7 @@ def read_questions(
         unused: is given the keys that are not read, and the line of the first of each.
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: the file cannot be read, or it is in another format: no line is a JSON object.
     """
     questions: dict[str, Question] = {}
     bad: list[BadLine] = []
@@ -100,13 +100,36 @@ def read_questions(
             first_seen[question.id] = number
             if len(questions) == limit:
                 break
+    if not questions and bad and all(line.reason.startswith(_NOT_JSON) for line in bad):
+        raise ConfigError(f"{path}: no line of it is a JSON object{_instead(path)}")
     return list(questions.values()), bad
+
+
+def _instead(path: Path) -> str:
+    """What a file without JSON Lines seems to hold, and what to do."""
+    _, line = next(read_lines(path))
+    text = line.decode("utf-8", "replace").strip()
+    if text.startswith("{"):
+        return (
+            ": it seems to hold one object over several lines; write each question on a line of "
+            "its own, or all of them as a list into a .json file"
+        )
+    if text.startswith("[") and path.suffix != ".json":
+        return ": it seems to hold a list, which is read from files whose name ends in .json"
+    if path.suffix != ".json" and ("," in text or "\t" in text):
+        sep = ", sep='\\t'" if "\t" in text else ""
+        return (
+            ": it seems to hold a table; with pandas: read_csv(FILE"
+            f"{sep}).to_json('questions.jsonl', orient='records', lines=True)"
+        )
+    return ', such as {"question": "How much is 1 + 1?"}: write each question so'
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a file that are not empty, with their numbers.
 
-    A list in a `.json` file is read as if each of its entries were a line.
+    A list in a `.json` file is read as if each of its entries were a line, and so is an object that
+    takes several lines.
 
     Raises:
         ConfigError: the file cannot be read, or is no JSON.
@@ -122,17 +145,30 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _entries(path: Path) -> list[Any] | None:
-    """The entries of a JSON list; None where a file starts with anything else, such as a line."""
+    """The entries of a JSON list, or one object over several lines; None of a file of lines."""
     with _readable(path), path.open("rb") as file:
         start = b""
         while not start and (chunk := file.read(1 << 10)):
             start = chunk.removeprefix(b"\xef\xbb\xbf").lstrip()
+        if start.startswith(b"{"):
+            start += b"" if b"\n" in start else file.readline()
+            if _loaded(start.partition(b"\n")[0]) is None:  # not a line of JSON Lines
+                entry = _loaded(start + file.read())
+                return None if entry is None else [entry]
         if not start.startswith(b"["):
             return None
         try:
             return cast("list[Any]", json.loads(start + file.read()))
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: not JSON: {error}") from None
+
+
+def _loaded(text: bytes) -> Any:
+    """What JSON says; None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def file_digest(path: Path, mark: bytes) -> tuple[str, bool]:
@@ -148,6 +184,9 @@ def file_digest(path: Path, mark: bytes) -> tuple[str, bool]:
             marked = marked or mark in end + chunk
             end = chunk[-len(mark) :]
     return found.hexdigest(), marked
+
+
+_NOT_JSON = ("not JSON:", "not UTF-8 text", "not a JSON object")
 
 
 @contextmanager
@@ -211,7 +250,8 @@ def question_text(entry: Mapping[str, Any]) -> str:
     Raises:
         InputError: it has none, or it is not a text.
     """
-    names = [name for name in ("question", "problem", "Question") if name in entry]
+    given = [name for name in ("question", "problem", "Question") if name in entry]
+    names = [name for name in given if entry[name] is not None] or given
     if not names:
         found = ", ".join(map(repr, list(entry)[:8])) or "no keys"
         raise InputError(f'no "question" (or "problem", "Question"); found {found}')
