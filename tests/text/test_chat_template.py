@@ -280,3 +280,32 @@ def test_steps_of_another_model_are_not_parted_by_spaces(scheme: str, spelled: s
         ids, prompt = (prompts.context_ids(Context((QUESTION,), reply)) for reply in (answer, ()))
         assert ids[: len(prompt)] == prompt
         assert words.decode(ids).endswith(joined + "".join(steps))
+
+
+@pytest.mark.parametrize(
+    ("template", "start"),
+    [
+        (CHATML.partition("{% if add_generation_prompt")[0], "<|im_start|>assistant\n"),
+        (
+            "{% for m in messages %}{{ m.role | upper }}: {{ m.content }} {% endfor %}",
+            "ASSISTANT: ",
+        ),
+        (CHATML, ""),
+        (THINKING, ""),
+        (REFUSES_SYSTEM, ""),
+        (DROPS_SYSTEM, ""),
+        (INSTRUCTIONS, ""),
+        (PARTS, ""),
+        (
+            "{% for m in messages %}{% if m.role == 'assistant' %}<think>\n</think>\n{% endif %}"
+            "{{ m.content }}{% endfor %}",
+            "",
+        ),
+        ("{% if messages | length > 1 %}{{ raise_exception('one') }}{% endif %}{{ messages }}", ""),
+        (None, ""),
+    ],
+)
+def test_a_template_that_does_not_begin_replies_says_so(template: str | None, start: str) -> None:
+    """The older ones of merged checkpoints: the model would write the beginning into its answer."""
+    notes = Prompts(byte_level(template), "{question}").notes
+    assert [f"has to write {start!r} itself" in note for note in notes] == ([True] if start else [])

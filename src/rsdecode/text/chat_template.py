@@ -19,6 +19,7 @@ NO_ARGUMENTS: Mapping[str, Any] = {}
 _SYSTEM, _ASKED = "rsd-system-marker", "rsd-question-marker"
 _REPLIED, _ASKED_AGAIN = "rsd-reply-marker", "rsd-next-question-marker"
 _THOUGHT = "rsd-thought-marker"
+_THOUGHT_MARK = re.compile(r"</?think>|\[/?THINK\]")
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
 """What templates call the thoughts of a message."""
 DATE = "strftime_now"
@@ -161,6 +162,22 @@ class ChatTemplate:
             if text is not None and _REPLIED in text:
                 found.append(text.rpartition(_REPLIED)[2].partition(_ASKED_AGAIN)[0])
         return found
+
+    @cached_property
+    def missing_start(self) -> str:
+        """What it writes before a reply that is there, but not where one is to come.
+
+        Empty where it begins replies itself (`add_generation_prompt`), or where nothing but white
+        space and thoughts stands before them.
+        """
+        asked = [Message("user", _ASKED)]
+        prompt, plain = self._try(asked, reply=True), self._try(asked, reply=False)
+        whole = self._try([*asked, Message("assistant", _REPLIED)], reply=False) or ""
+        if prompt is None or prompt != plain or not whole.startswith(prompt):
+            return ""
+        start, replied, _ = whole[len(prompt) :].partition(_REPLIED)
+        says_more = _THOUGHT_MARK.sub("", start).strip()
+        return start if replied and says_more else ""
 
     @cached_property
     def after_thoughts(self) -> str:

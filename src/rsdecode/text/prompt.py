@@ -125,6 +125,11 @@ class Prompts:
                 f"the chat template {does} system messages: their text goes before the question, "
                 "in the same turn"
             )
+        if self.has_template and (start := template.missing_start):
+            notes.append(
+                f"the chat template does not begin a reply, so the model has to write {start!r} "
+                "itself: let the template write it where add_generation_prompt is set"
+            )
         if template.writes_date:
             today = date.today().isoformat()
             notes.append(
