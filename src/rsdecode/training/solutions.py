@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from rsdecode.core.conversation import check_question, check_text
 from rsdecode.core.errors import InputError
-from rsdecode.evals.datasets.lines import check_question, check_text
 
 
 @dataclass(frozen=True, slots=True)
