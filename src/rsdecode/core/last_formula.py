@@ -10,26 +10,31 @@ from rsdecode.core.units import leading_unit
 DISPLAY = re.compile(
     r"\$\$(?P<dollars>.+?)\$\$|\\\[(?P<square>.+?)\\\]|\\\((?P<round>.+?)\\\)"
     r"|\\begin\{(?P<name>equation|aligned|align|gather|displaymath|math)(?P<star>\*?)\}(?P<inside>.+?)"
-    r"\\end\{(?P=name)(?P=star)\}|\$(?P<dollar>[^$\n]*[^$\s\\])\$",
+    r"\\end\{(?P=name)(?P=star)\}|(?<!\\)\$(?P<dollar>(?:\\\$|[^$\n])*[^$\s\\])\$",
     re.DOTALL,
 )
 REMARK = re.compile(
-    r"(?<=[\d})$*.%])\s+\((?:[^()]*[A-Za-z]{3,}[^()]*|[≈~=][^()]*|[\d.]+\s*\\?%)\)|（[^（）]*）"
+    r"(?<=[\d})$*.%])\s+\((?:[^()]*[A-Za-z]{3,}[^()]*|[≈~=][^()]*|(?:or|i\.e\.)[^()]*|[\d.]+\s*\\?%)\)|（[^（）]*）"
 )
 MATHEMATICS = re.compile(
     r"[\\^_=+*<>(){}\[\]|π√∞°/]|(?<![\w'])[b-zB-HJ-Z](?![\w'])|\d[A-Za-z%]|\b(?:pi|sqrt|log)\b"
 )
 _FUNCTIONS = {"pi", "sqrt", "log", "ln", "sin", "cos", "tan", "x", "or"}
 _NAME = r"(?:[A-Za-z]|\\[a-z]+)(?:_\{?\w+\}?)?"
+_SIGN = "(?:[<>]=|[=<>≤≥])"
 _VALUE = r"[-+]?[\w.√π^*/()+-]+"
-_JOINED = re.compile(r"\s*(?:[,;、或和与]|[,;]?\s+(?:and|or))\s*(?:also\s+)?")
+_JOINED = re.compile(
+    r"\s*(?:[,;、或和与]|[,;]?\s+(?:and|or|und|oder|et|ou|y|o|e|и|или))\s*(?:also\s+)?"
+)
 _NAMED_VALUE = re.compile(rf"\s*{_NAME}\s*=(?!.*=).*|[^=]*", re.DOTALL)
 _NAMED_VALUES = re.compile(
-    rf"(?<![\w)]){_NAME}\s*=\s*{_VALUE}(?:(?:,\s*|\s+)(?:(?:and|or)\s+)?{_NAME}\s*=\s*{_VALUE})+"
+    rf"(?<![\w)]){_NAME}\s*{_SIGN}\s*{_VALUE}"
+    rf"(?:(?:,\s*|\s+)(?:(?:and|or)\s+)?{_NAME}\s*{_SIGN}\s*{_VALUE})+"
 )
 _VALUES = re.compile(
     rf"\b(?:are|be|either|both)\s+(?P<values>{_VALUE}(?:,\s+{_VALUE})*,?\s+(?:and|or)\s+{_VALUE})"
 )
+_CURVE = re.compile(r"[xy]\s*\^|\d\s*[xy]|\)")
 _OPEN_BOX = re.compile(r"\\boxed\s*\{(?=[^}]*$|[^{}]*\{[^{}]*\}[^}]*$)")
 
 
@@ -83,7 +88,7 @@ def _joined(formulas: list[re.Match[str]], text: str) -> str:
             break
         first -= 1
         values.insert(0, value)
-        joiners.insert(0, " or " if re.search("or|或", gap) else ", ")
+        joiners.insert(0, " or " if re.search("o|или|或", gap) else ", ")
     if not joiners:
         return _right_side(values[0])
     return values[0] + "".join(map("".join, zip(joiners, values[1:], strict=True)))
@@ -164,10 +169,19 @@ def _belongs(word: str, neighbour: str) -> bool:
     return is_operator or (next_to and operand)
 
 
+def is_curve(left: str) -> bool:
+    """Whether the left side of an equation is of a line or curve in x and y: it names no value."""
+    letters = re.sub(r"\\[A-Za-z]+", "", left)
+    return "x" in letters and "y" in letters and _CURVE.search(letters) is not None
+
+
 def _right_side(formula: str) -> str:
     """What follows the last equals sign of `3 + 4 = 7`, if it is short of a second unknown."""
     if re.search(r"[<>≤≥]|\\(?:le|ge|lt|gt|begin|ne)", formula) or "=" not in formula:
         return formula
-    side = formula.rpartition("=")[2].strip()
+    left, _, side = formula.rpartition("=")
+    side = side.strip()
+    if is_curve(left):
+        return formula
     several = re.search(r"[,;]|\b(?:or|and)\b|\\lor", formula)
     return side if re.search(r"\d", side) and not several else formula

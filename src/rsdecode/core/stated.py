@@ -16,7 +16,7 @@ from rsdecode.core.numbers import numbers_in, plain_number_text
 
 _MARKER = re.compile(
     r"""(?P<hash>\#{4})
-    | <answer>
+    | <answer> | 故选
     | \b(?:answers?|(?:correct|right|best)\s+(?:option|choice)s?)\b [*_`]{0,3}
       (?:\s+(?:to|for|of)\b[^.:=\n]{1,80}?)?
       (?:,\s*(?:therefore|thus|then|hence|so|finally|of\ course|in\ [\w\ ]{1,20}?)\s*,)?
@@ -41,11 +41,15 @@ _QUOTED = re.compile(r"""["“”«'‘`](?P<inside>[^"“”«»`\n]+?)["”»'
 _BULLET = re.compile(r"(?:[-*•]|\d{1,2}[.)])\s+(?=\S)")
 _SENTENCE_END = re.compile(
     r"[.!?](?:\*\*|__)?[\"”’']?\s+(?=[^\W\da-z_]|[(\[*_#>\"“$\\])|[.!?](?:\*\*|__)?[\"”’']?\s*$"
-    r"|[。！？；]|</answer>"
+    r"|[。！？；．]|</answer>"
 )
 _CONDITION = re.compile(r"\s+(?:when|if|for|out\s+of|in)\s")
 _OPTION = re.compile(
     r"\b(?:option|choice)\s+[*(]{0,3}([A-H])[)*]{0,3}\s+(?:is|must\s+be)\s+(?:the\s+)?(?:correct|right|answer)",
+    re.IGNORECASE,
+)
+_SHORT = re.compile(
+    r"[\s*_]*((?-i:\(?[A-H]\)?)|yes|no|true|false|no(?:\s+real)?\s+solutions?)[\s*_.]*",
     re.IGNORECASE,
 )
 _REASON = re.compile(
@@ -72,6 +76,8 @@ def stated_answer(text: str) -> str | None:
             return answer
     if options := _OPTION.findall(text):
         return options[-1]
+    if short := _SHORT.fullmatch(text):
+        return short[1]
     return last_mathematics(text)
 
 
@@ -176,7 +182,7 @@ def _trim(line: str) -> str | None:
             return with_unit(numbers[0], plain)
     if len(numbers) == 1 and not MATHEMATICS.search(plain.replace(numbers[0].group(), "0")):
         return with_unit(numbers[0], plain)
-    return re.sub(r"\\[()\[\]]|\$|^both\s+", "", answer).strip().rstrip(".").strip("* ") or None
+    return re.sub(r"\\[()\[\]]|\\?\$|^both\s+", "", answer).strip().rstrip(".").strip("* ") or None
 
 
 def _cut(text: str) -> str:

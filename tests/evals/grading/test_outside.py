@@ -36,6 +36,7 @@ WRONG_BY_ITSELF = [
     (r"\Gamma", r"\gamma", True),  # both are Euler's constant
     ("0.0000001", "0.0000002", True),  # six decimals, not six digits
     (r"n\pi", r"k\pi", False),
+    ("2x+3y=6", "6", True),  # an equation is its right side
     (r"\gcd(a,c)", r"\gcd(a,b)", True),  # of their names, which is 1
     (r"\sin x / x", r"\sin 1", True),  # the sine of a quotient
     (r"\log 3 / \log 2", r"\log_2 3", False),

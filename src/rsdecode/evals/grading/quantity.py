@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
+from rsdecode.core.last_formula import is_curve
 from rsdecode.core.number_words import number_in_words
 from rsdecode.core.numbers import LONGEST, Number, match_number, plain_number_text, terminates
 from rsdecode.core.units import Unit, convert, read_unit, same_kind, unit_named
@@ -114,7 +115,9 @@ def assigned(text: str) -> Quantity | None:
     if _SEVERAL.search(text):
         return None
     side = _ASSIGNED.fullmatch(tidy(text))
-    return quantity(side.group(1)) if side else None
+    if side is None or is_curve(tidy(text).partition("=")[0]):
+        return None
+    return quantity(side.group(1))
 
 
 def same_quantity(answer: Quantity, reference: Quantity) -> bool:

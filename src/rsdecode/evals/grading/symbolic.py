@@ -10,6 +10,7 @@ math-verify 0.9.0 and latex2sympy2_extended 1.11.0, what is read here goes aroun
 - degrees are dropped: they are turned into radians;
 - `\gcd` of letters is that of their names, which is 1: it is a symbol of its own;
 - `\log 3 / \log 2` is the logarithm of a quotient: what a function is of gets brackets;
+- an equation equals its right side: of a line or a curve it does not;
 - decimals are equal if six places after the point are: six digits must be.
 """
 
@@ -24,6 +25,7 @@ from functools import lru_cache
 from typing import Any
 
 from rsdecode.core.errors import ConfigError
+from rsdecode.core.last_formula import is_curve
 from rsdecode.core.numbers import match_number
 from rsdecode.evals.grading.notation import without_braces
 
@@ -147,6 +149,9 @@ class SympyFormulas:
         return _residues(a, unit, common) == _residues(b, unit, common)
 
     def _same(self, answer: str, reference: str) -> bool:
+        curves = [is_curve(side.partition("=")[0]) for side in (answer, reference) if "=" in side]
+        if len(curves) == 1 and curves[0]:
+            return False
         given, wanted = _parsed(answer), _parsed(reference)
         names = [{str(s) for s in getattr(side, "free_symbols", ())} for side in (given, wanted)]
         if answer.count("'") != reference.count("'"):  # primes are dropped when they are read
