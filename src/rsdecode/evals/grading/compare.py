@@ -240,6 +240,7 @@ def _parts(a: str, b: str, formulas: Formulas) -> Decision:
 
 
 def _same_parts(given: Parts, wanted: Parts, formulas: Formulas) -> bool:
+    given, wanted = _only_point(given), _only_point(wanted)
     shapes = {given.shape, wanted.shape}
     if given.shape is wanted.shape and given.shape not in (Shape.LIST, Shape.SET):
         same_frame = given.width == wanted.width and given.brackets == wanted.brackets
@@ -263,6 +264,12 @@ def _same_parts(given: Parts, wanted: Parts, formulas: Formulas) -> bool:
             and _same_sequence(given.items, wanted.items, formulas)
         )
     return False
+
+
+def _only_point(parts: Parts) -> Parts:
+    """The point of a set that holds nothing else."""
+    inner = parts_of(parts.items[0]) if parts.shape is Shape.SET and len(parts.items) == 1 else None
+    return inner if inner and inner.shape is Shape.TUPLE else parts
 
 
 def _same_sequence(a: Sequence[str], b: Sequence[str], formulas: Formulas) -> bool:

@@ -32,8 +32,8 @@ LABEL = re.compile(
 EITHER = re.compile(r"(?<![A-Za-z\\])or(?![A-Za-z])|\\lor(?![A-Za-z])")
 
 
-def name_and_value(text: str) -> tuple[str, str] | None:
-    """The name and the value of `x = 5`; f(x) is called y."""
+def name_and_value(text: str, *, own: bool = False) -> tuple[str, str] | None:
+    """The name and the value of `x = 5`; f(x) is called y, unless its own name is asked for."""
     found = _NAME.fullmatch(text)
     if found is None or found["name"].count("{") != found["name"].count("}"):
         return None
@@ -41,7 +41,7 @@ def name_and_value(text: str) -> tuple[str, str] | None:
         return None
     name = re.sub(r"[\s{}]", "", found["name"])
     name = re.sub(r"^m(?=\\angle)", "", name)
-    return ("y" if re.fullmatch(r"[fgy]\(x\)", name) else name), found["value"].strip()
+    return ("y" if not own and re.fullmatch(r"[fgy]\(x\)", name) else name), found["value"].strip()
 
 
 def chain_of(text: str) -> tuple[list[str], list[str]] | None:
@@ -59,7 +59,7 @@ def chain_of(text: str) -> tuple[list[str], list[str]] | None:
 
 def named_alike(given: Parts, wanted: Parts) -> bool:
     """Whether each item of both lists says what it is, or only those of one list, all different."""
-    names = [[name_and_value(item) for item in parts.items] for parts in (given, wanted)]
+    names = [[name_and_value(item, own=True) for item in parts.items] for parts in (given, wanted)]
     named = [all(side) for side in names]
     if not any(named):
         return False
@@ -69,7 +69,7 @@ def named_alike(given: Parts, wanted: Parts) -> bool:
 
 def in_order_of_names(items: Sequence[str]) -> list[str]:
     """The items in the order of their names, where all have one."""
-    names = [name_and_value(item) for item in items]
+    names = [name_and_value(item, own=True) for item in items]
     if not all(names) or len({name[0] for name in names if name}) < len(items):
         return list(items)
     return [

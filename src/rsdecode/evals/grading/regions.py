@@ -133,6 +133,8 @@ def _single(text: str, values: Values) -> Region | None:
         return without and Region(without.pieces)
     if text in (r"\mathbb{R}", r"\R", r"\Reals"):
         return Region(EVERYTHING)
+    if re.fullmatch(r"\\mathbb\{R\}\s*(?:\^|_)\s*\{?\s*(?:\+|>\s*0)\s*\}?", text):
+        return Region((Piece(End("0", 0.0, False), EVERYTHING[0].high),))
     if text == r"\emptyset":
         return Region(())
     pieces = split_at(text, _WITHOUT)

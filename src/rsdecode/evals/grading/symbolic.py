@@ -271,9 +271,9 @@ def _close(a: Any, b: Any) -> bool:
     """False where two numbers are only equal to six decimals, but not to six digits."""
     try:
         one, other = complex(a.evalf()), complex(b.evalf())
+        return abs(one - other) <= _TOLERANCE * max(abs(one), abs(other))
     except (TypeError, ValueError, AttributeError, OverflowError, RecursionError):
-        return True  # they are no numbers, as sympy found out in one way or another
-    return abs(one - other) <= _TOLERANCE * max(abs(one), abs(other))
+        return True  # they are no numbers, as sympy found out in one way or another, or too large
 
 
 def _residues(progressions: list[tuple[Any, Any]], unit: Any, common: Any) -> set[Any]:
