@@ -132,6 +132,7 @@ class FakeServer:
         key: that requests must carry, if any.
         requests: bodies of all requests for answers.
         stored: trajectories by id.
+        prefix: what a reverse proxy would put before all paths.
     """
 
     def __init__(self) -> None:
@@ -140,13 +141,14 @@ class FakeServer:
         self.key: str | None = None
         self.requests: list[dict[str, Any]] = []
         self.stored: dict[str, Any] = {}
+        self.prefix = ""
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}/"
+        return f"http://127.0.0.1:{self._http.server_address[1]}{self.prefix}/"
 
     def __enter__(self) -> FakeServer:
         self._thread.start()
@@ -160,7 +162,7 @@ class FakeServer:
 def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+            path = self._path()
             if path == "/":
                 self._file(PAGE / "index.html")
             elif path.startswith("/page/"):
@@ -179,7 +181,7 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if not self._allowed():
                 return
-            if self.path == "/rsd/trajectories":
+            if self._path() == "/rsd/trajectories":
                 name = f"t{len(server.stored)}"
                 server.stored[name] = body
                 self._json(200, {"id": name})
@@ -190,6 +192,10 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
                 self._fail(reply)
             else:
                 self._stream(reply)
+
+        def _path(self) -> str:
+            path = self.path.partition("?")[0]
+            return path.removeprefix(server.prefix) if path.startswith(server.prefix) else "?"
 
         def _allowed(self) -> bool:
             good = server.key is None or self.headers["Authorization"] == f"Bearer {server.key}"

@@ -60,6 +60,19 @@ def test_axe_finds_nothing_serious(page: Page, server: FakeServer, scheme: Any, 
     assert not findings(page)
 
 
+def test_axe_finds_nothing_serious_where_formulas_are_wider_than_the_page(
+    opened: Page, server: FakeServer
+) -> None:
+    opened.set_viewport_size({"width": 390, "height": 844})
+    wide = "$$" + "+".join(f"x_{{{n}}}" for n in range(60)) + "$$"
+    code = "```\n" + "print(1); " * 40 + "\n```"
+    server.reply = lambda request: answer(request, (Draft(wide, 0.9), Draft(code, 0.9)))
+    opened.locator("#question").fill("Long. " * 300)
+    run(opened)
+    assert not findings(opened)
+    assert opened.locator("ol.steps [tabindex='0']").count() == 2
+
+
 def test_axe_finds_nothing_serious_while_it_is_written_and_in_messages(
     opened: Page, server: FakeServer, watch: Watch
 ) -> None:

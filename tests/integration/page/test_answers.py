@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.page.fake_server import STEPS, Event, FakeServer, answer
+from tests.integration.page.fake_server import STEPS, Draft, Event, FakeServer, answer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -323,3 +324,33 @@ def test_flops_by_the_paper_and_exactly(opened: Page, server: FakeServer) -> Non
     row = opened.locator(".comparison tbody tr").nth(1).locator("td").all_inner_texts()
     assert [cell.strip() for cell in row[:3]] == ["50", "0.30×", "0.60×"]
     assert "with 0.30× its FLOPs" in opened.locator(".sentence").inner_text()
+
+
+def test_the_page_works_behind_a_prefix(page: Page, server: FakeServer) -> None:
+    server.prefix = "/tools/rsd"
+    page.goto(server.url)
+    page.locator("#solve:enabled").wait_for()
+    solve(page)
+    page.get_by_role("button", name="Share a link").click()
+    page.get_by_label("Link to this trajectory").wait_for()
+    assert page.url == f"{server.url}#trajectory=t0"
+
+
+def test_roles_that_a_server_does_without_are_not_shown(page: Page, server: FakeServer) -> None:
+    server.info |= {"models": {"target": "hf:a/b"}, "methods": ["target"], "method": "target"}
+    page.goto(server.url)
+    page.locator("#solve:enabled").wait_for()
+    assert page.locator(".roles li:visible").all_inner_texts()[0].startswith("Target")
+    assert page.locator(".roles li:visible").count() == 1
+    assert not page.get_by_role("button", name="Compare").is_visible()
+
+
+def test_a_long_answer_keeps_the_page_quick(opened: Page, server: FakeServer) -> None:
+    many = tuple(Draft(f"Step \\({n}^2 = {n * n}\\) of many.\n\n", 0.9) for n in range(400))
+    server.reply = lambda request: answer(request, many)
+    solve(opened)
+    assert steps(opened).count() == 400
+    started = time.monotonic()
+    opened.locator("#threshold").fill("0.95")
+    assert "step 1 would be the first" in opened.locator(".preview").inner_text()
+    assert time.monotonic() - started < 2

@@ -299,6 +299,7 @@ export class App {
       const place = byId(`model-${role}`);
       place.textContent = names?.[role] || models[role] || "";
       place.title = models[role] ?? "";
+      place.closest("li").hidden = Object.keys(models).length > 0 && !models[role];
     }
   }
 

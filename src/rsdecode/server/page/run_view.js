@@ -17,6 +17,7 @@ export class RunView {
   #started = 0;
   #clock = 0;
   #typeset = true;
+  #stripLook = "";
 
   /** @param {Run} run */
   constructor(run) {
@@ -62,13 +63,17 @@ export class RunView {
   refresh() {
     const { run } = this;
     if (run.steps.length < this.steps.children.length) this.steps.replaceChildren();
-    for (const step of run.steps.slice(this.steps.children.length)) this.steps.append(this.#step(step));
+    for (const step of run.steps.slice(this.steps.children.length)) {
+      const item = this.#step(step);
+      this.steps.append(item);
+      letKeyboardsScroll(item);
+    }
     this.element.dataset.state = run.state;
     this.element.setAttribute("aria-busy", String(run.state === "waiting" || run.state === "running"));
     this.#showWritings();
     this.#showAnswer();
     this.#showTotals();
-    this.strip.replaceChildren(strip(run));
+    this.#showStrip();
     const note = run.finished?.note;
     this.note.hidden = !note;
     this.note.textContent = note ?? "";
@@ -94,6 +99,7 @@ export class RunView {
     const { run } = this;
     const other = run.request.threshold !== null && Math.abs(threshold - run.request.threshold) > 0.004;
     const shown = other && isHardThreshold(run) && run.steps.length > 0;
+    if (!shown && !this.element.hasAttribute("data-preview")) return;
     this.element.toggleAttribute("data-preview", shown);
     this.element.style.setProperty("--preview", String(threshold));
     const turned = shown ? firstTurned(run.steps, threshold) : undefined;
@@ -117,6 +123,13 @@ export class RunView {
 
   /** A text as nodes. @param {string} text @returns {Node[]} */
   #shown = (text) => (this.#typeset ? typeset(text) : [document.createTextNode(text)]);
+
+  #showStrip() {
+    const { steps, writings, state } = this.run;
+    const look = `${steps.length} ${[...writings.values()].at(-1)?.role} ${state}`;
+    if (look !== this.#stripLook) this.strip.replaceChildren(strip(this.run));
+    this.#stripLook = look;
+  }
 
   #showWritings() {
     const { run } = this;
@@ -158,6 +171,12 @@ export class RunView {
     );
     this.totals.replaceChildren(...tiles);
   }
+}
+
+/** What is wider than the page scrolls by itself, and must be reachable by keyboard. @param {HTMLElement} item */
+function letKeyboardsScroll(item) {
+  for (const wide of item.querySelectorAll(".display, code.block"))
+    if (wide.scrollWidth > wide.clientWidth) /** @type {HTMLElement} */ (wide).tabIndex = 0;
 }
 
 /** By the paper's rule where the server says so, with the exact count below. @param {import("./totals.js").Totals} sums */
