@@ -121,7 +121,7 @@ def test_a_busy_server_is_asked_again_after_the_time_it_named(
     server.reply = reply
     ask(opened)
     text = notice(opened)
-    assert "The server is busy: 64 answers wait" in text
+    assert "The server is busy: 64 answers wait. Next" in text
     assert "Next try in 2 s." in text
     opened.locator("[data-state=done]").wait_for()
     assert 1.8 <= times[1] - times[0] < 8
@@ -194,3 +194,13 @@ def test_an_empty_question_is_not_sent(opened: Page, server: FakeServer) -> None
     opened.wait_for_timeout(200)
     assert not server.requests
     assert opened.evaluate("document.activeElement.id") == "question"
+
+
+def test_a_bad_setting_that_is_folded_away_is_unfolded(opened: Page, server: FakeServer) -> None:
+    opened.get_by_text("More settings").click()
+    opened.get_by_label("Temperature").fill("99")
+    opened.get_by_text("More settings").click()
+    ask(opened)
+    opened.get_by_label("Temperature").wait_for()
+    assert opened.evaluate("document.activeElement.id") == "temperature"
+    assert not server.requests

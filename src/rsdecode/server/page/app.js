@@ -288,7 +288,7 @@ export class App {
   /** One countdown, however many runs wait. @param {Fault} fault @param {AbortSignal} signal */
   #wait(fault, signal) {
     this.#waiting ??= this.#notice
-      .wait(`The server is busy: ${fault.message}`, fault.waitSeconds ?? 5, signal)
+      .wait(`The server is busy: ${fault.message.replace(/[.\s]+$/, "")}.`, fault.waitSeconds ?? 5, signal)
       .finally(() => (this.#waiting = null));
     return this.#waiting;
   }

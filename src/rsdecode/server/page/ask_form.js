@@ -136,6 +136,8 @@ export class AskForm {
     const question = this.question.trim();
     if (this.busy || !this.#info) return;
     this.#question.setCustomValidity(question ? "" : "Type a question first.");
+    // A browser cannot point at a field that is folded away.
+    if (byId("more").querySelector(":invalid")) byId("more").open = true;
     if (!this.#form.reportValidity()) return;
     onAsk(question, methods.map((method) => this.#request(method)));
   }

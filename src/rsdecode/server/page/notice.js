@@ -12,14 +12,15 @@ export class Notice {
   /**
    * @param {string} message
    * @param {Action[]} [actions]
+   * @param {boolean} [lasting] whether it stays until it is over by itself.
    */
-  show(message, actions = []) {
+  show(message, actions = [], lasting = false) {
     this.#text = el("p", {}, message);
     this.#actions = el(
       "div",
       { className: "actions" },
       ...actions.map(({ label, act }) => el("button", { type: "button", onclick: act }, label)),
-      el("button", { type: "button", className: "plain", onclick: () => this.clear() }, "Dismiss"),
+      !lasting && el("button", { type: "button", className: "plain", onclick: () => this.clear() }, "Dismiss"),
     );
     this.#place.replaceChildren(el("div", { className: "card notice" }, this.#text, this.#actions));
   }
@@ -51,7 +52,7 @@ export class Notice {
         if (left <= 0) end(resolve);
         else tell();
       }, 1000);
-      this.show(message, [{ label: "Try now", act: () => end(resolve) }]);
+      this.show(message, [{ label: "Try now", act: () => end(resolve) }], true);
       this.#text.append(count);
       tell();
       signal.addEventListener("abort", () => end(() => reject(signal.reason)), { once: true });

@@ -36,10 +36,10 @@ export class RunView {
       { className: "card run" },
       el("div", { className: "run-head" }, this.title, this.settings),
       this.answer,
+      this.note,
       this.totals,
       this.strip,
       this.preview,
-      this.note,
       this.steps,
       this.writing,
     );

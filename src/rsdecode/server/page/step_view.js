@@ -78,7 +78,7 @@ function provisional({ role, step, text, written, reward }, beside, last, thresh
   const doing = reward !== null ? "" : written ? "is being scored" : "is writing";
   return el(
     "div",
-    { className: replaced ? "provisional replaced" : "provisional" },
+    { className: `provisional ${role}${replaced ? " replaced" : ""}` },
     el(
       "div",
       { className: "who" },
