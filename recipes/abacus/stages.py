@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recipes.abacus.calibrate import calibrate
+from recipes.abacus.chunks import calibrate_chunks
 from recipes.abacus.config import CONFIGS, Config
 from recipes.abacus.evaluate import evaluate, load_family
 from recipes.abacus.export import (
@@ -78,6 +79,11 @@ def _export(config: Config, out: Path) -> None:
     export_prm(network, config.prm, out / "models")
 
 
+def _chunks(config: Config, out: Path) -> None:
+    device()
+    calibrate_chunks(out / "models", config.calibration_samples)
+
+
 def _evaluate(config: Config, out: Path) -> None:
     device()
     family, path = load_family(out / "models"), out / "evaluation.json"
@@ -92,7 +98,8 @@ STAGES: dict[str, Stage] = {
     "prm-digits": Stage(("label-draft", "label-target"), _prm_digits),
     "prm": Stage(("prm-digits",), _prm),
     "export": Stage(("prm",), _export),
-    "evaluate": Stage(("export",), _evaluate),
+    "chunks": Stage(("export",), _chunks),
+    "evaluate": Stage(("chunks",), _evaluate),
 }
 
 

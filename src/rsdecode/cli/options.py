@@ -113,6 +113,14 @@ RUN_OPTIONS = (
     ),
     RunOption("--reward-bad", str, ("reward.bad",), "Label, or sign, of wrong steps.", _MODELS),
     RunOption(
+        "--reward-at",
+        str,
+        ("reward.at",),
+        "Where a chunk (--boundary tokens:K) inside a step is read: mark, token or lowest; "
+        "default: what the checkpoint tells, else mark.",
+        _MODELS,
+    ),
+    RunOption(
         "--reward-bounds",
         str,
         ("reward.bounds",),

@@ -72,6 +72,9 @@ class RewardConfig(_Part):
         separator: the same of token classifiers.
         good: sign or label of right steps.
         bad: sign or label of wrong ones.
+        at: where a chunk of tokens (`boundary: tokens:K`) is read that ends no step: at a `mark`
+            put after it, at its last `token`, or the `lowest` reading of its tokens; by default
+            where the checkpoint says, else at a mark.
         bounds: of a cascade's first reward: below the first number a step is bad, from the second
             on it is good, and between them the second reward is asked.
     """
@@ -83,6 +86,7 @@ class RewardConfig(_Part):
     separator: str | None = None
     good: str | None = None
     bad: str | None = None
+    at: Literal["mark", "token", "lowest"] | None = None
     bounds: tuple[Share, Share] | None = None
 
     @field_validator("bounds", mode="before")
@@ -129,7 +133,8 @@ class RewardConfig(_Part):
         kind = spec.kind
         if self.bounds is not None and kind is not SpecKind.CASCADE:
             raise ConfigError(f"bounds has no effect on a reward of kind {kind}: use cascade:A,B")
-        given = [name for name in ("mark", "separator", "good", "bad") if getattr(self, name)]
+        names = ("mark", "separator", "good", "bad", "at")
+        given = [name for name in names if getattr(self, name)]
         if given and all(part.kind in (*RULES, SpecKind.SCRIPTED) for part in spec.parts):
             raise ConfigError(
                 f"{' and '.join(given)} has no effect on a reward of kind {kind}: it belongs to "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rsdecode.config.schema import RunConfig
 from rsdecode.config.specs import ModelSpec, is_hub_id
 from rsdecode.core.errors import ConfigError, ModelLoadError
+from rsdecode.core.segment import parse_boundary
 from rsdecode.core.types import Role
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def reward_settings(config: RunConfig) -> RewardSettings:
     from rsdecode.rewards.settings import RewardSettings
 
     reward = config.reward
-    return RewardSettings(reward.mark, reward.separator, reward.good, reward.bad)
+    at = reward.at or ("auto" if parse_boundary(config.boundary).tokens else None)
+    return RewardSettings(reward.mark, reward.separator, reward.good, reward.bad, at)
 
 
 def tokenizer_place(role: Role, config: RunConfig) -> str | None:

@@ -94,7 +94,12 @@ class BestOfN:
         }
         scored = yield from score(
             [
-                Score(trajectory.context, tuple(map(Segment, steps)), trajectory.branch(place))
+                Score(
+                    trajectory.context,
+                    tuple(map(Segment, steps)),
+                    trajectory.branch(place),
+                    ends=True,
+                )
                 for place, steps in texts.items()
             ]
         )

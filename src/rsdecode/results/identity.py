@@ -27,7 +27,7 @@ _DIGITS = 16
 _WHOLE = 1 << 20
 """Files up to this size are read whole; of larger ones, pieces."""
 _PIECE, _PIECES = 1 << 16, 32
-_REWARD_SETTINGS = ("mark", "separator", "good", "bad", "bounds")
+_REWARD_SETTINGS = ("mark", "separator", "good", "bad", "bounds", "at")
 _READ_BY_LOADERS = {
     ".bin", ".gguf", ".jinja", ".json", ".model", ".pt", ".pth", ".py", ".safetensors", ".txt",
 }  # fmt: skip

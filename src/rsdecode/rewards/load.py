@@ -57,6 +57,7 @@ def load_reward_model(
     settled = settle(chosen, settings, source.config, source.trained, path_or_id)
     reward = _LOADERS[chosen](source, settled)
     reward.warnings = settled.warnings
+    reward.at, reward.calibration = settled.at, settled.calibration
     return reward
 
 

@@ -6,17 +6,33 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
+from typing import NamedTuple, cast
 
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ContextFull, PromptTooLong, RewardError
 from rsdecode.core.requests import Failed, Score, Scored
 from rsdecode.core.types import Usage
+from rsdecode.rewards.calibration import Calibration
+from rsdecode.rewards.chunks import At, ChunkFormat, pieces
 from rsdecode.rewards.format import Format, Ids
 from rsdecode.rewards.reader import Marked, Reader, Rewards
 from rsdecode.rewards.requests import nothing_to_score
 from rsdecode.text.rendering import characters, render_all
 
 CACHED_TEXTS = 4096
+
+
+class _Asked(NamedTuple):
+    """A job, and what its readings stand for.
+
+    Attributes:
+        chunk: whether all of them together are one reward, the lowest.
+        inside: whether it is of a chunk that ends no step.
+    """
+
+    job: Marked
+    chunk: bool = False
+    inside: bool = False
 
 
 class PrefixScorer:
@@ -34,6 +50,8 @@ class PrefixScorer:
 
     Attributes:
         warnings: what is suspicious about how it is read.
+        at: where chunks are read that end no step; None for at a mark, as steps.
+        calibration: of their readings.
     """
 
     def __init__(
@@ -51,6 +69,8 @@ class PrefixScorer:
         self.kind = kind
         self._max_context = max_context
         self.warnings: tuple[str, ...] = ()
+        self.at: At | None = None
+        self.calibration: Calibration | None = None
         self._reads = dict(reads or {})
         self._reader = reader
         self._prompt_ids = lru_cache(CACHED_TEXTS)(format.prompt_ids)
@@ -62,8 +82,18 @@ class PrefixScorer:
             "kind": self.kind,
             "step mark": _with_ids(self.format.mark, self.format.mark_ids),
             **self._reads,
+            **self._chunks,
             "context": f"{self._max_context} tokens",
         }
+
+    @property
+    def _chunks(self) -> dict[str, str]:
+        """Where chunks are read, for people."""
+        if self.at in (None, "mark"):
+            return {}
+        where = "lowest reading of its tokens" if self.at == "lowest" else "its last token"
+        mapped = "" if self.calibration is None else ", as a calibrated probability"
+        return {"chunk inside a step": f"{where}{mapped}"}
 
     def end(self, session: str) -> None:
         """A session is over: its place in the cache is free."""
@@ -80,17 +110,19 @@ class PrefixScorer:
     async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         """Score all requests in one batch; replies in their order."""
         plans = await render_all(self._plan, requests, _length)
-        jobs = [job for plan in plans if not isinstance(plan, Failed) for job in plan]
+        jobs = [each.job for plan in plans if not isinstance(plan, Failed) for each in plan]
         read = iter(await self._reader.read(jobs) if jobs else [])
         return [
-            plan if isinstance(plan, Failed) else self._reply(list(islice(read, len(plan))))
+            plan if isinstance(plan, Failed) else self._reply(plan, list(islice(read, len(plan))))
             for plan in plans
         ]
 
-    def _plan(self, request: Score) -> list[Marked] | Failed:
+    def _plan(self, request: Score) -> list[_Asked] | Failed:
         """The jobs that answer a request: one, or one per step where each needs its closing."""
         if not request.steps:
             return nothing_to_score()
+        if self.at in ("token", "lowest"):
+            return self._plan_chunks(request)
         ids = list(self._prompt_ids(request.context.messages))
         prompt, ends = len(ids), list[int]()
         for index, step in enumerate((*request.context.answer, *request.steps)):
@@ -102,18 +134,34 @@ class PrefixScorer:
             return self._too_long(prompt, len(ids) + len(closing))
         if not closing:
             marks = tuple(end - 1 for end in ends)
-            return [Marked(request.session, tuple(ids), marks)]
+            return [_Asked(Marked(request.session, tuple(ids), marks))]
         read = [(*ids[:end], *closing) for end in ends]
-        return [Marked(request.session, prefix, (len(prefix) - 1,)) for prefix in read]
+        return [_Asked(Marked(request.session, each, (len(each) - 1,))) for each in read]
 
-    def _reply(self, parts: Sequence[Rewards | Failed]) -> Scored | Failed:
+    def _plan_chunks(self, request: Score) -> list[_Asked] | Failed:
+        """A job for each chunk, to be read where it ends or at its own tokens."""
+        prompt = self._prompt_ids(request.context.messages)
+        form, lowest = cast(ChunkFormat, self.format), self.at == "lowest"
+        read = pieces(form, prompt, request, lowest=lowest)
+        longest = max(len(piece.ids) for piece in read)
+        if longest > self._max_context:
+            return self._too_long(len(prompt), longest)
+        return [
+            _Asked(Marked(request.session, piece.ids, piece.marks), chunk=True, inside=piece.inside)
+            for piece in read
+        ]
+
+    def _reply(self, plan: Sequence[_Asked], parts: Sequence[Rewards | Failed]) -> Scored | Failed:
         rewards: list[float] = []
         usage = Usage()
-        for part in parts:
+        for asked, part in zip(plan, parts, strict=True):
             if isinstance(part, Failed):
                 return part
-            rewards += part.values
             usage += part.usage
+            values = (min(part.values),) if asked.chunk else part.values
+            if asked.inside and self.calibration is not None and all(map(math.isfinite, values)):
+                values = self.calibration.all(values)
+            rewards += values
         if not all(map(math.isfinite, rewards)):
             return Failed(
                 RewardError(

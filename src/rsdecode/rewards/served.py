@@ -233,6 +233,7 @@ def load_served_reward(
         reads=label.facts if label else None,
     )
     reward.warnings = settled.warnings
+    reward.at, reward.calibration = settled.at, settled.calibration
     return reward
 
 

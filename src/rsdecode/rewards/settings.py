@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from rsdecode.core.errors import ConfigError, ModelLoadError
+from rsdecode.rewards.calibration import Calibration
+from rsdecode.rewards.chunks import At, parse_at
 from rsdecode.rewards.detect import RewardKind
 
 SKYWORK_MARK = "\n"
@@ -33,6 +35,8 @@ class RewardSettings:
         separator: the same of token classifiers, by the name that their trainer uses.
         good: the sign, or the label, of right steps.
         bad: that of wrong ones.
+        at: where a chunk of tokens is read (see `chunks.At`).
+        calibration: of readings inside steps to probabilities, where the checkpoint has one.
         trl: whether TRL's PRMTrainer made the checkpoint, whose label 1 is the right step.
         warnings: settings that contradict the checkpoint.
     """
@@ -41,6 +45,8 @@ class RewardSettings:
     separator: str | None = None
     good: str | None = None
     bad: str | None = None
+    at: At | None = None
+    calibration: Calibration | None = None
     trl: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -49,6 +55,8 @@ class RewardSettings:
         return {name: getattr(self, name) for name in SETTINGS if getattr(self, name) is not None}
 
 
+READ_AT_TOKENS = (RewardKind.VALUE_HEAD, RewardKind.QWEN_PRM, RewardKind.TOKEN_CLASSIFIER)
+"""Kinds whose heads give a reading at every token."""
 SETTINGS = ("mark", "separator", "good", "bad")
 USED: Mapping[RewardKind, tuple[str, ...]] = {
     RewardKind.VALUE_HEAD: ("mark",),
@@ -112,11 +120,44 @@ def settle(
         for name, text in given.given().items()
         if told.get(name, text) != text
     )
-    settled = replace(RewardSettings(trl=separator is not None, warnings=overruled), **known)
+    at, calibration = _chunks(kind, given, config, name)
+    settled = replace(
+        RewardSettings(at=at, calibration=calibration, trl=separator is not None),
+        warnings=overruled,
+        **known,
+    )
     wanted = _WANTED.get(kind)
     if wanted and getattr(settled, wanted) is None:
         raise ModelLoadError(_untold(wanted, name))
     return settled
+
+
+def _chunks(
+    kind: RewardKind, given: RewardSettings, config: Any, name: str
+) -> tuple[At | None, Calibration | None]:
+    """Where chunks are read, and the map of these readings to probabilities.
+
+    Raises:
+        ConfigError: the kind has no reading at every token.
+        ModelLoadError: what config.json says is of no use.
+    """
+    if given.at in ("token", "lowest") and kind not in READ_AT_TOKENS:
+        raise ConfigError(
+            f"reward.at {given.at!r} (--reward-at) needs a reading at every token, which a {kind} "
+            f"reward model has not: it belongs to {', '.join(READ_AT_TOKENS)}; leave it out"
+        )
+    section: Any = getattr(config, SECTION, None)
+    stated: Any = cast("dict[str, Any]", section).get("chunks") if isinstance(section, dict) else {}
+    try:
+        at = parse_at(stated["at"]) if stated else None
+        calibration = Calibration.of(stated["calibration"]) if stated else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelLoadError(
+            f"{SECTION}.chunks in the config.json of {name!r} is of no use ({error!r}): it must "
+            'have "at" and "calibration": {"readings": [...], "probabilities": [...]}'
+        ) from error
+    chosen = at if given.at == "auto" else given.at
+    return chosen, calibration if chosen == at else None
 
 
 def _of_config(config: Any) -> dict[str, str]:

@@ -61,6 +61,10 @@ class QwenPrmFormat:
         turns = [Message("system", QWEN_SYSTEM), Message("user", question_of(messages))]
         return self._vocabulary.chat_ids(turns, reply=True)
 
+    def partial_ids(self, text: str) -> Ids:
+        """The beginning of a step (see `ChunkFormat`)."""
+        return self._vocabulary.text_ids(text.strip())
+
     def step_ids(self, text: str, index: int) -> Ids:
         """A step and its mark (see `Format`)."""
         return (*self._vocabulary.text_ids(text.strip()), *self.mark_ids)
@@ -88,6 +92,10 @@ class SeparatorFormat:
         """The question (see `Format`)."""
         bos = self._vocabulary.ids(self._vocabulary.bos)
         return (*bos, *self._vocabulary.text_ids(question_of(messages)))
+
+    def partial_ids(self, text: str) -> Ids:
+        """The beginning of a step (see `ChunkFormat`)."""
+        return self._vocabulary.text_ids(text.strip())
 
     def step_ids(self, text: str, index: int) -> Ids:
         """A step and its separator (see `Format`)."""

@@ -48,6 +48,10 @@ class ValueHeadFormat:
         """The question (see `Format`)."""
         return self._vocabulary.enclosed_ids(self._vocabulary.bos, question_of(messages), "\n")
 
+    def partial_ids(self, text: str) -> Ids:
+        """The beginning of a step (see `ChunkFormat`)."""
+        return self._vocabulary.text_ids(text.strip())
+
     def step_ids(self, text: str, index: int) -> Ids:
         """A step and its mark (see `Format`)."""
         return (*self._vocabulary.text_ids(text.strip()), *self.mark_ids)

@@ -1,0 +1,72 @@
+"""Fits monotone maps from rewards to the share of steps that are right, by scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from rsdecode.core.errors import ConfigError
+from rsdecode.rewards.calibration import Calibration
+
+Fit = Literal["isotonic", "platt"]
+_GRID = 64
+_DIGITS = 6
+_CLIP = 1e-6
+
+
+def fit(how: Fit, rewards: Sequence[float], right: Sequence[bool]) -> Calibration:
+    """The map that makes rewards probabilities of being right.
+
+    Args:
+        how: `isotonic`, any monotone map; `platt`, a logistic curve over the reward's log-odds, for
+            few steps.
+        rewards: one for each step, in [0, 1].
+        right: whether each step is right.
+
+    Raises:
+        ConfigError: there are no right steps, or no wrong ones; or scikit-learn is missing.
+    """
+    if len(set(right)) < 2:
+        raise ConfigError(
+            f"all {len(right)} steps are {'right' if right and right[0] else 'wrong'}: a "
+            "calibration needs both kinds; give harder or easier problems, or more of them"
+        )
+    try:
+        import numpy as np
+        from sklearn.isotonic import IsotonicRegression
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise ConfigError(
+            f"a calibration needs {error.name}, which is not installed: "
+            "pip install 'rsdecode[calibrate]'"
+        ) from error
+    x, y = np.asarray(rewards, dtype=float), np.asarray(right, dtype=float)
+    if how == "isotonic":
+        model: Any = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(x, y)
+        points = zip(model.X_thresholds_, model.y_thresholds_, strict=True)
+        return _ascending([(float(a), float(b)) for a, b in points])
+    odds = _log_odds(np.clip(x, _CLIP, 1 - _CLIP))
+    curve: Any = LogisticRegression(C=1e6).fit(odds[:, None], y)
+    slope = float(curve.coef_[0][0])
+    if slope <= 0:
+        raise ConfigError(
+            "right steps have no higher rewards than wrong ones here: this reward cannot be "
+            "calibrated; check its labels with rsd doctor, or take another one"
+        )
+    grid = np.linspace(_log_odds(_CLIP), _log_odds(1 - _CLIP), _GRID)
+    probabilities = curve.predict_proba(grid[:, None])[:, 1]
+    readings = 1 / (1 + np.exp(-grid))
+    points = zip(readings, probabilities, strict=True)
+    return _ascending([(float(a), float(b)) for a, b in points])
+
+
+def _ascending(points: Sequence[tuple[float, float]]) -> Calibration:
+    """Rounded points; of those that fall together, the last."""
+    kept = {round(a, _DIGITS): round(b, _DIGITS) for a, b in points}
+    return Calibration(tuple(kept), tuple(kept.values()))
+
+
+def _log_odds(share: Any) -> Any:
+    import numpy as np
+
+    return np.log(share / (1 - share))
