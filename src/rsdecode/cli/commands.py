@@ -39,6 +39,9 @@ COMMANDS = {
         "lm_eval",
         "Run lm_eval of the lm-evaluation-harness over RSD; its options are taken as they are.",
     ),
+    "calibrate": CommandEntry(
+        "calibrate", "Make a reward's numbers probabilities, from steps with outcomes."
+    ),
     "prm": CommandEntry("prm", "Make a process reward model of your own: label, train, test."),
     "report": CommandEntry(
         "report",

@@ -141,8 +141,18 @@ class ModelBuilder:
         """The reward model."""
         if self._reward is None:
             with _named(Role.REWARD, self._config.reward.spec):
-                self._reward = self._reward_model(parse_reward_spec(self._config.reward.spec))
+                spec = self._config.reward.spec
+                self._reward = self._calibrated(self._reward_model(parse_reward_spec(spec)))
         return self._reward
+
+    def _calibrated(self, model: RewardModel) -> RewardModel:
+        """The reward model, with its calibration if it has one."""
+        path = self._config.reward.calibration
+        if path is None:
+            return model
+        from rsdecode.rewards.calibrated import CalibratedReward, read_calibration
+
+        return CalibratedReward(model, read_calibration(path, self._config.reward.spec))
 
     def close(self) -> None:
         """Close everything that was loaded."""

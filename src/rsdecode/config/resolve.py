@@ -82,7 +82,7 @@ def config_hash(config: RunConfig) -> str:
         del settings["prompt"]["template"]  # as before there was such a key
     del settings["run"], settings["lookahead"], settings["http"], settings["ray"]
     del settings["engine"]["slots"], settings["engine"]["threads"]
-    for name in ("mark", "separator", "good", "bad", "bounds", "at"):
+    for name in ("mark", "separator", "good", "bad", "bounds", "at", "calibration"):
         if settings["reward"][name] is None:  # as before there were these settings
             del settings["reward"][name]
     settings["vllm"] = {

@@ -75,6 +75,7 @@ class RewardConfig(_Part):
         at: where a chunk of tokens (`boundary: tokens:K`) is read that ends no step: at a `mark`
             put after it, at its last `token`, or the `lowest` reading of its tokens; by default
             where the checkpoint says, else at a mark.
+        calibration: file of `rsd calibrate` that makes the rewards probabilities.
         bounds: of a cascade's first reward: below the first number a step is bad, from the second
             on it is good, and between them the second reward is asked.
     """
@@ -87,6 +88,7 @@ class RewardConfig(_Part):
     good: str | None = None
     bad: str | None = None
     at: Literal["mark", "token", "lowest"] | None = None
+    calibration: str | None = None
     bounds: tuple[Share, Share] | None = None
 
     @field_validator("bounds", mode="before")

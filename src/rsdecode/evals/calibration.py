@@ -55,6 +55,11 @@ class Calibration:
         outcomes = await self._outcomes(method, self._rsd.problems)
         return Point(threshold, outcomes, self._target)
 
+    async def rewarded(self) -> list[Outcome]:
+        """RSD at threshold 0: what the draft alone does, and the rewards of its steps."""
+        method = build_named_method("rsd@0.0", self._rsd.config)
+        return await self._outcomes(method, self._rsd.problems)
+
     async def _outcomes(self, method: Method, problems: tuple[Problem, ...]) -> list[Outcome]:
         run = self._rsd.config.run
         session = Session(self._models, concurrency=run.concurrency)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rsdecode.core.errors import ConfigError
 from rsdecode.rewards.calibration import Calibration
@@ -70,3 +70,45 @@ def _log_odds(share: Any) -> Any:
     import numpy as np
 
     return np.log(share / (1 - share))
+
+
+class Bin(NamedTuple):
+    """Steps whose rewards are alike.
+
+    Attributes:
+        low: their rewards are from here
+        high: to here.
+        steps: how many.
+        mean: of their rewards.
+        right: the share of them that are right.
+    """
+
+    low: float
+    high: float
+    steps: int
+    mean: float
+    right: float
+
+
+def reliability(rewards: Sequence[float], right: Sequence[bool], bins: int = 10) -> list[Bin]:
+    """The share of right steps by reward, in bins of equal width; empty ones are left out."""
+    members: list[list[tuple[float, bool]]] = [[] for _ in range(bins)]
+    for reward, good in zip(rewards, right, strict=True):
+        members[min(int(reward * bins), bins - 1)].append((reward, good))
+    return [
+        Bin(
+            place / bins,
+            (place + 1) / bins,
+            len(each),
+            sum(reward for reward, _ in each) / len(each),
+            sum(good for _, good in each) / len(each),
+        )
+        for place, each in enumerate(members)
+        if each
+    ]
+
+
+def error(rewards: Sequence[float], right: Sequence[bool]) -> float:
+    """The expected calibration error: how far mean reward and share of right steps are apart."""
+    rows = reliability(rewards, right)
+    return sum(row.steps * abs(row.mean - row.right) for row in rows) / len(right)

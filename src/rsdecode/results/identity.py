@@ -147,6 +147,8 @@ def _model(config: RunConfig, role: Role) -> dict[str, Any]:
             parts["kind"] = config.reward.kind
             given = {name: getattr(config.reward, name) for name in _REWARD_SETTINGS}
             parts |= {name: text for name, text in given.items() if text is not None}
+            if config.reward.calibration is not None:
+                parts["calibration"] = _content(config.reward.calibration)
             if spec.reads:
                 parts["reads"] = {str(r): _model(config, r) for r in sorted(spec.reads)}
     return {"model": model_digest(spec), **parts}
@@ -189,6 +191,12 @@ def _file(path: Path) -> str:
                 file.seek((size - _PIECE) * piece // _PIECES)
                 found.update(file.read(_PIECE))
     return found.hexdigest()[:_DIGITS]
+
+
+def _content(path: str) -> str:
+    """Of a calibration; building the model says what is wrong with one that cannot be read."""
+    file = Path(path).expanduser()
+    return _file(file) if file.is_file() else path
 
 
 def _source(function: Any) -> str | None:

@@ -1,0 +1,109 @@
+"""Solutions whose steps are known to be right or wrong, and what a reward model makes of them.
+
+A line of the file is a JSON object in one of two forms:
+
+    {"prompt": "...", "completions": ["step", ...], "labels": [true, false, ...]}
+    {"problem": "...", "steps": ["step", ...], "label": 1}
+
+The first is TRL's, and what `rsd prm label` writes; the second is ProcessBench's, whose label is
+the place of the first wrong step, counted from 0, or -1 if there is none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rsdecode.core.errors import InputError
+from rsdecode.core.protocols import RewardModel
+from rsdecode.core.requests import Failed, Score
+from rsdecode.core.types import Context, Message, Segment
+from rsdecode.methods.scoring import rewards_in
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A solution up to its first wrong step.
+
+    Attributes:
+        right: whether each step is right; only the last can be wrong.
+    """
+
+    question: str
+    steps: tuple[str, ...]
+    right: tuple[bool, ...]
+
+
+def read_labelled(path: Path, limit: int | None = None) -> list[Labelled]:
+    """Read a file of labelled steps.
+
+    Raises:
+        InputError: it cannot be read, or a line has neither form; names the line.
+    """
+    found: list[Labelled] = []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if limit is not None and len(found) >= limit:
+                    break
+                if line.strip():
+                    found.append(_solution(f"{path}, line {number}", line))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise InputError(f"{path}: cannot be read: {reason}") from None
+    return found
+
+
+def _solution(where: str, line: str) -> Labelled:
+    try:
+        record: Any = json.loads(line)
+        if "completions" in record:
+            question, steps, labels = record["prompt"], record["completions"], record["labels"]
+        else:
+            question, steps, label = record["problem"], record["steps"], int(record["label"])
+            labels = [label < 0 or place < label for place in range(len(steps))]
+        if not (isinstance(question, str) and all(isinstance(step, str) for step in steps)):
+            raise TypeError("a question and steps must be texts")
+        if len(labels) != len(steps) or not steps:
+            raise ValueError(f"{len(labels)} labels for {len(steps)} steps")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{where}: no labelled solution ({error!r}): a line must have prompt, completions and "
+            "labels, or problem, steps and label"
+        ) from None
+    right = [bool(label) for label in labels]
+    end = right.index(False) + 1 if False in right else len(right)
+    texts = [step if step.endswith("\n") else f"{step}\n\n" for step in steps[:end]]
+    return Labelled(question, tuple(texts), tuple(right[:end]))
+
+
+async def score_labelled(
+    model: RewardModel, solutions: Sequence[Labelled], batch: int = 32
+) -> tuple[list[float], list[bool]]:
+    """The reward of every step, and whether it is right.
+
+    Raises:
+        RsdError: a solution cannot be scored.
+    """
+    rewards: list[float] = []
+    right: list[bool] = []
+    for start in range(0, len(solutions), batch):
+        some = solutions[start : start + batch]
+        requests = [
+            Score(
+                Context((Message("user", solution.question),)),
+                tuple(map(Segment, solution.steps)),
+                f"calibrate/{start + place}",
+                ends=all(solution.right),
+            )
+            for place, solution in enumerate(some)
+        ]
+        for solution, reply in zip(some, await model.score(requests), strict=True):
+            if isinstance(reply, Failed):
+                raise reply.error
+            rewards += rewards_in(reply, len(solution.steps))
+            right += solution.right
+    return rewards, right
