@@ -8,4 +8,5 @@ COMMANDS = {
     "label": CommandEntry(
         "prm.label", "Sample solutions and label their steps: data to train a reward model on."
     ),
+    "train": CommandEntry("prm.train", "Train a process reward model on labelled steps."),
 }

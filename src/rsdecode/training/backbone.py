@@ -1,0 +1,209 @@
+"""The model that a reward model is made of: its weights, its tokenizer, a head."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rsdecode.config.specs import SpecKind, parse_model_spec, parse_reward_spec
+from rsdecode.core.errors import ConfigError, ModelLoadError, RsdError
+from rsdecode.models.abacus import ModelName, model_path
+from rsdecode.rewards.checkpoint import checkpoint_file
+from rsdecode.rewards.value_head import SUMMARY
+from rsdecode.rewards.weights import RewardCheckpoint
+from rsdecode.training.train_settings import Layout, TrainSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+    from rsdecode.text.vocabulary import Vocabulary
+
+LABELS = {0: "wrong", 1: "right"}
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "chat_template.jinja",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A backbone and the head on it, ready to be trained.
+
+    Attributes:
+        whole: what is saved: the backbone itself, or a token classifier around it.
+        network: gives hidden states.
+        head: a linear layer on them, in float32.
+        words: weights of the language model's output layer; None where there is none.
+        context: tokens that it can read.
+        continued: whether the head is that of a reward model which is trained further.
+    """
+
+    name: str
+    source: RewardCheckpoint
+    whole: PreTrainedModel
+    network: PreTrainedModel
+    head: nn.Linear
+    words: nn.Parameter | None
+    context: int
+    continued: bool
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Its tokenizer."""
+        return self.source.vocabulary
+
+
+def place_of(spec: str) -> str:
+    """The folder or hub id that a backbone's spec means: `abacus:NAME`, `hf:ID_OR_PATH`.
+
+    Raises:
+        ConfigError: it is no model whose weights can be trained.
+    """
+    try:
+        parsed = parse_reward_spec(spec)
+    except ConfigError:
+        parsed = parse_model_spec(spec)
+    if parsed.kind is SpecKind.ABACUS:
+        return str(model_path(cast("ModelName", parsed.target)))
+    if parsed.kind is not SpecKind.HF:
+        raise ConfigError(
+            f"--backbone {spec}: only weights in this process can be trained: give hf:ID_OR_PATH, "
+            "abacus:target or abacus:draft"
+        )
+    path = Path(parsed.target).expanduser()
+    return str(path) if path.exists() else parsed.target
+
+
+def source_of(spec: str, device: str, dtype: str) -> RewardCheckpoint:
+    """The checkpoint of a backbone's spec; nothing is loaded yet.
+
+    Raises:
+        ConfigError: it cannot be trained.
+    """
+    from rsdecode.backends.transformers.load import LoadOptions
+
+    return RewardCheckpoint(place_of(spec), LoadOptions(device=device, dtype=dtype))
+
+
+def load_backbone(source: RewardCheckpoint, settings: TrainSettings) -> Backbone:
+    """Load the weights, and put a new head on them; that of a reward model is kept.
+
+    Raises:
+        ModelLoadError: they cannot be loaded, or are not of a decoder.
+        OutOfMemory: the device is too small.
+    """
+    import torch
+    from transformers import AutoModelForTokenClassification
+
+    from rsdecode.text.pretrained import context_length
+
+    source.require_decoder()
+    torch.manual_seed(settings.seed)
+    words: Any = None
+    continued = False
+    if settings.layout is Layout.TOKEN_CLASSIFIER:
+        auto: Any = AutoModelForTokenClassification
+        whole: Any = _classifier(source, auto)
+        network, head = whole.base_model, _head_of(whole, source.path_or_id)
+    else:
+        network = whole = source.backbone()
+        head = torch.nn.Linear(network.config.get_text_config().hidden_size, 1)
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+        continued = source.has_weights(f"{SUMMARY}.weight")
+        if continued:
+            with torch.no_grad():
+                head.weight.copy_(source.checkpoint.read(f"{SUMMARY}.weight"))
+                head.bias.copy_(source.checkpoint.read(f"{SUMMARY}.bias"))
+    head.to(device=network.device, dtype=torch.float32)
+    if settings.language_weight:
+        words = _output_weights(source, network)
+    context = context_length(source.config, source.tokenizer, None)
+    return Backbone(source.path_or_id, source, whole, network, head, words, context, continued)
+
+
+def reward_logits(outputs: Any) -> Any:
+    """Outputs of a head [S, W] to logits of the reward [S]: of one output, or of two labels."""
+    return outputs[:, 0] if outputs.shape[-1] == 1 else outputs[:, 1] - outputs[:, 0]
+
+
+def scale_head(head: nn.Linear, scale: float, shift: float) -> None:
+    """Make the head's reward logits `scale` times what they are, plus `shift`; in place."""
+    import torch
+
+    with torch.no_grad():
+        head.weight.mul_(scale)
+        head.bias.mul_(scale)
+        head.bias[-1] += shift
+
+
+def copy_tokenizer(source: RewardCheckpoint, folder: Path) -> None:
+    """The files of the tokenizer, as they are: written anew, some families would be read otherwise.
+
+    Raises:
+        ModelLoadError: there are none.
+    """
+    found = 0
+    for name in TOKENIZER_FILES:
+        if path := checkpoint_file(source.path_or_id, name):
+            shutil.copyfile(path, folder / name)
+            found += 1
+    if not found:
+        tokenizer: Any = source.tokenizer  # of an adapter's base, or of a GGUF file
+        tokenizer.save_pretrained(folder)
+
+
+def _classifier(source: RewardCheckpoint, auto: Any) -> Any:
+    from rsdecode.backends.transformers.load import resolve_device, resolve_dtype
+
+    device = resolve_device(source.options.device)
+    dtype = resolve_dtype(source.options.dtype, device, source.config)
+    load: Callable[..., Any] = auto.from_pretrained
+    try:
+        model = load(
+            source.path_or_id,
+            num_labels=2,
+            id2label=LABELS,
+            label2id={name: index for index, name in LABELS.items()},
+            dtype=dtype,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelLoadError(
+            f"cannot make a token classifier of {source.path_or_id!r} ({error}): choose --layout "
+            "value-head, which takes any decoder"
+        ) from error
+    return model.to(device)
+
+
+def _head_of(classifier: Any, name: str) -> Any:
+    import torch
+
+    for attribute in ("score", "classifier"):
+        layer = getattr(classifier, attribute, None)
+        if isinstance(layer, torch.nn.Linear):
+            bias: Any = layer.bias
+            if bias is None:
+                layer.bias = torch.nn.Parameter(torch.zeros(layer.out_features))
+            return layer
+    raise ModelLoadError(f"{name!r}: its token classifier has no linear head; use value-head")
+
+
+def _output_weights(source: RewardCheckpoint, network: Any) -> Any:
+    """The weights that turn hidden states into words: the input's, where they are shared."""
+    text: Any = source.config.get_text_config()
+    if getattr(text, "tie_word_embeddings", False):
+        return network.get_input_embeddings().weight
+    try:
+        weight = source.checkpoint.read("lm_head.weight")
+    except RsdError as error:
+        raise ConfigError(
+            f"--language-weight: {source.path_or_id!r} has no output layer (lm_head.weight) to "
+            "predict words with: leave it out"
+        ) from error
+    import torch
+
+    return torch.nn.Parameter(weight.to(network.device, network.dtype), requires_grad=False)

@@ -1,0 +1,182 @@
+"""Labelled solutions as token ids and the places at which rewards are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rsdecode.core.types import Message
+from rsdecode.rewards.format import Format
+from rsdecode.rewards.token_classifier import SeparatorFormat
+from rsdecode.rewards.value_head import ValueHeadFormat
+from rsdecode.training.solutions import LabelledSolution
+from rsdecode.training.train_settings import Layout, TrainSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rsdecode.text.vocabulary import Vocabulary
+
+IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One solution as the reward model reads it.
+
+    Attributes:
+        ids: all its tokens.
+        marks: where the reward of each step is read that is learnt from.
+        targets: how right everything is up to there, in [0, 1].
+        right: whether it is.
+        words: the tokens between which the language model learns: from, to.
+        solution: where it comes from.
+    """
+
+    ids: tuple[int, ...]
+    marks: tuple[int, ...]
+    targets: tuple[float, ...]
+    right: tuple[bool, ...]
+    words: tuple[int, int]
+    solution: LabelledSolution
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Examples, and what could not be read.
+
+    Attributes:
+        cut: solutions that lost steps because they are too long.
+        too_long: solutions without a step that fits.
+    """
+
+    examples: list[Example]
+    cut: int = 0
+    too_long: int = 0
+
+
+def format_of(settings: TrainSettings, vocabulary: Vocabulary) -> Format:
+    """How the trained reward model reads a question and its steps.
+
+    Raises:
+        ModelLoadError: the mark is not in the vocabulary.
+    """
+    if settings.layout is Layout.VALUE_HEAD:
+        return ValueHeadFormat(vocabulary, settings.mark)
+    return SeparatorFormat(vocabulary, settings.mark)
+
+
+def make_examples(
+    solutions: Iterable[LabelledSolution],
+    form: Format,
+    settings: TrainSettings,
+    context: int,
+) -> Examples:
+    """Read solutions with a format.
+
+    Nothing after a first wrong step is learnt from, unless asked; nor is a step that was given.
+
+    Args:
+        solutions: labelled.
+        form: of the reward model.
+        settings: of the training.
+        context: tokens that the backbone can read.
+    """
+    limit = min(settings.max_tokens, context)
+    examples, cut, too_long = list[Example](), 0, 0
+    for solution in solutions:
+        used = solution if settings.after_error else solution.up_to_first_error()
+        example, whole = _example(used, form, settings, limit)
+        too_long += example is None
+        cut += example is not None and not whole
+        if example is not None and example.marks:
+            examples.append(example)
+    return Examples(examples, cut, too_long)
+
+
+def _example(
+    solution: LabelledSolution, form: Format, settings: TrainSettings, limit: int
+) -> tuple[Example | None, bool]:
+    """The example, and whether all its steps fit; None where none does."""
+    ids = list(form.prompt_ids([Message("user", solution.question)]))
+    start = right_end = len(ids)
+    marks, targets, right = list[int](), list[float](), list[bool]()
+    fitted = 0
+    for place, step in enumerate(solution.steps):
+        more = form.step_ids(step.text, place)
+        if len(ids) + len(more) > limit:
+            break
+        ids += more
+        fitted += 1
+        if step.right:
+            right_end = len(ids)
+        if place >= solution.given:
+            soft = settings.soft and step.soft is not None
+            marks.append(len(ids) - 1)
+            targets.append(step.soft if soft and step.soft is not None else float(step.right))
+            right.append(step.right)
+    if not fitted:
+        return None, False
+    example = Example(
+        tuple(ids), tuple(marks), tuple(targets), tuple(right), (start, right_end), solution
+    )
+    return example, fitted == len(solution.steps)
+
+
+def class_weights(examples: Sequence[Example], settings: TrainSettings) -> tuple[float, float]:
+    """What a wrong and a right step weigh."""
+    if not settings.balance:
+        return 1.0, 1.0
+    right = sum(sum(example.right) for example in examples)
+    total = sum(len(example.right) for example in examples)
+    wrong = total - right
+    if not right or not wrong:
+        return 1.0, 1.0
+    return total / (2 * wrong), total / (2 * right)
+
+
+class Collator:
+    """Makes a padded batch of examples.
+
+    Args:
+        weights: of wrong and right steps.
+        pad: a token id; what it is does not matter, as nothing looks ahead.
+    """
+
+    def __init__(self, weights: tuple[float, float], pad: int = 0) -> None:
+        self._weights = weights
+        self._pad = pad
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Tokens [B, T]; of all steps their row and place, target and weight [S]; words [B, 2]."""
+        import torch
+
+        examples: list[Example] = [row["example"] for row in rows]
+        width = max(len(example.ids) for example in examples)
+        ids = [[*e.ids, *[self._pad] * (width - len(e.ids))] for e in examples]
+        places = [[row, mark] for row, e in enumerate(examples) for mark in e.marks]
+        targets = [target for e in examples for target in e.targets]
+        weights = [self._weights[right] for e in examples for right in e.right]
+        return {
+            "input_ids": torch.tensor(ids),
+            "places": torch.tensor(places),
+            "targets": torch.tensor(targets),
+            "weights": torch.tensor(weights),
+            "words": torch.tensor([e.words for e in examples]),
+        }
+
+
+def as_rows(examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """Rows of a data set for the trainer, which groups them by the length of `input_ids`."""
+    return [{"input_ids": e.ids, "example": e} for e in examples]
+
+
+def entropy(examples: Sequence[Example]) -> float:
+    """The loss of a model that says the same of every step, for comparison."""
+    targets = [t for e in examples for t in e.targets]
+    share = sum(targets) / max(1, len(targets))
+    if not 0 < share < 1:
+        return 0.0
+    return -(share * math.log(share) + (1 - share) * math.log(1 - share))

@@ -1,0 +1,104 @@
+"""What the trainer trains: a backbone under a head, or a head on features that are there.
+
+Axes: B rows, T tokens, S steps of the batch, H hidden size, W outputs of the head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rsdecode.training.backbone import reward_logits
+from rsdecode.training.train_data import IGNORED
+
+
+class RewardModule(nn.Module):
+    """The loss of a batch of solutions, and the reward logits of their steps.
+
+    Args:
+        network: gives hidden states.
+        head: a linear layer on them.
+        language_weight: of the language-model loss.
+        words: weights of the output layer, for that loss.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        head: nn.Linear,
+        language_weight: float = 0.0,
+        words: nn.Parameter | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.head = head
+        self._language_weight = language_weight
+        self._words = [words]  # in a list: it is not saved a second time
+
+    def forward(
+        self, input_ids: Tensor, places: Tensor, targets: Tensor, weights: Tensor, words: Tensor
+    ) -> dict[str, Tensor]:
+        """Tokens [B, T]; row and place [S, 2], target and weight [S] of steps; words [B, 2].
+
+        Rows are padded on the right, where a causal network does not look: no mask is needed.
+        """
+        hidden: Tensor = self.network(input_ids=input_ids, use_cache=False).last_hidden_state
+        picked = hidden[places[:, 0], places[:, 1]]
+        logits = reward_logits(self.head(picked.float()))
+        loss = reward_loss(logits, targets, weights)
+        if self._language_weight:
+            loss = loss + self._language_weight * self._language_loss(hidden, input_ids, words)
+        return {"loss": loss, "logits": logits}
+
+    def _language_loss(self, hidden: Tensor, ids: Tensor, words: Tensor) -> Tensor:
+        """Cross-entropy of the tokens of right steps."""
+        [weight] = self._words
+        assert weight is not None
+        places = torch.arange(ids.shape[1], device=ids.device)[None]
+        known = (places >= words[:, :1]) & (places < words[:, 1:])
+        wanted = torch.where(known, ids, IGNORED)[:, 1:]
+        said = functional.linear(hidden[:, :-1], weight.to(hidden.dtype)).float()
+        if not bool((wanted != IGNORED).any()):
+            return said.sum() * 0.0
+        return functional.cross_entropy(said.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
+
+
+class HeadModule(nn.Module):
+    """The loss of a batch of steps whose hidden states are known.
+
+    Args:
+        head: a linear layer.
+    """
+
+    def __init__(self, head: nn.Linear) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """Hidden states [S, H], targets and weights [S]."""
+        logits = reward_logits(self.head(features))
+        return {"loss": reward_loss(logits, targets, weights), "logits": logits}
+
+
+def reward_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean of the binary cross-entropy; targets may lie between 0 and 1."""
+    losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
+
+
+@torch.inference_mode()
+def logits_of(module: RewardModule, batches: Any) -> list[list[float]]:
+    """The reward logits of each example of batches (lists of rows with their tensors), in order."""
+    module.eval()
+    found: list[list[float]] = []
+    for tensors in batches:
+        values = module(**tensors)["logits"].float().cpu().tolist()
+        rows = tensors["places"][:, 0].tolist()
+        own: list[list[float]] = [[] for _ in range(tensors["input_ids"].shape[0])]
+        for row, value in zip(rows, values, strict=True):
+            own[row].append(value)
+        found += own
+    return found

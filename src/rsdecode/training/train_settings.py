@@ -1,0 +1,107 @@
+"""What `rsd prm train` is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rsdecode.core.errors import ConfigError
+
+
+class Layout(StrEnum):
+    """How the reward model is stored, and so read."""
+
+    VALUE_HEAD = "value-head"
+    """A backbone and one linear output, as Skywork-o1-Open-PRM."""
+    TOKEN_CLASSIFIER = "token-classifier"
+    """A Hugging Face token classifier with the labels wrong and right, as TRL's PRMTrainer."""
+
+
+class Part(StrEnum):
+    """What of the model is trained."""
+
+    FULL = "full"
+    LORA = "lora"
+    """Adapters of all linear layers, merged at the end."""
+    HEAD = "head"
+    """The head alone, on the backbone's outputs, which are computed once and kept on the disk."""
+
+
+RATES = {Part.FULL: 2e-5, Part.LORA: 2e-4, Part.HEAD: 1e-2}
+"""Learning rates where none is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """Everything that decides the trained weights, beside labels and backbone.
+
+    Attributes:
+        mark: text after each step, at which the reward is read.
+        rate: peak learning rate; None for that of the part.
+        batch: solutions of one update (of the head alone: steps).
+        accumulate: parts that a batch is computed in, for less memory.
+        max_tokens: longer solutions lose their last steps.
+        soft: learn the share of completions that end right, where it is known, instead of 0 or 1.
+        after_error: learn from the steps after a first wrong one as well.
+        language_weight: of the language-model loss on right steps, beside the reward's.
+        balance: wrong and right steps weigh the same.
+        evaluations: on held-out problems, and checkpoints, in all.
+        patience: evaluations without a better loss after which training ends; 0 for never.
+        low_memory: compute activations again instead of keeping them.
+        calibrate: fit scale and shift of the outputs on held-out problems, and fold them in.
+
+    Raises:
+        ConfigError: a number is out of range, or settings contradict each other.
+    """
+
+    layout: Layout = Layout.VALUE_HEAD
+    part: Part = Part.FULL
+    mark: str = "\n"
+    epochs: float = 3.0
+    rate: float | None = None
+    batch: int = 16
+    accumulate: int = 1
+    max_tokens: int = 2048
+    soft: bool = False
+    after_error: bool = False
+    language_weight: float = 0.0
+    balance: bool = False
+    lora_rank: int = 16
+    evaluations: int = 10
+    patience: int = 3
+    low_memory: bool = False
+    calibrate: bool = True
+    dtype: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, option in (
+            ("epochs", "--epochs"), ("batch", "--batch"), ("accumulate", "--accumulate"),
+            ("max_tokens", "--max-length"), ("lora_rank", "--lora-rank"),
+            ("evaluations", "--evaluations"),
+        ):  # fmt: skip
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{option} {getattr(self, name):g} must be above 0")
+        if self.rate is not None and not self.rate > 0:
+            raise ConfigError(f"--rate {self.rate:g} must be above 0")
+        if self.language_weight < 0 or self.patience < 0:
+            raise ConfigError("--language-weight and --patience must be at least 0")
+        if self.batch % self.accumulate:
+            raise ConfigError(
+                f"--batch {self.batch} cannot be computed in {self.accumulate} equal parts "
+                "(--accumulate)"
+            )
+        if self.part is Part.HEAD and self.language_weight:
+            raise ConfigError("--language-weight has no effect on the head alone: leave it out")
+        if not self.mark:
+            raise ConfigError("--mark must be some text; the default is a line break")
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak learning rate."""
+        return RATES[self.part] if self.rate is None else self.rate
+
+    @property
+    def reads(self) -> str:
+        """The setting of a reward model that holds the mark."""
+        return "mark" if self.layout is Layout.VALUE_HEAD else "separator"

@@ -1,0 +1,178 @@
+"""The Trainer of transformers, set up for reward models: it trains, keeps checkpoints, goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from rsdecode.core.errors import OutOfMemory, StorageError
+from rsdecode.training.train_settings import TrainSettings
+
+CHECKPOINTS = "checkpoints"
+Tell = Callable[[str], None]
+
+
+class _Stopping(EarlyStoppingCallback):
+    """Early stopping that a resumed training remembers: it stops again where it had stopped."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.early_stopping_patience_counter >= self.early_stopping_patience:
+            control.should_training_stop = True
+
+
+class _Telling(TrainerCallback):
+    """Tells the losses as they are logged."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        logs = logs or {}
+        done = f"update {state.global_step:,} of {state.max_steps:,}"
+        if "eval_loss" in logs:
+            self._tell(f"{done}: loss on held-out problems {logs['eval_loss']:.4f}")
+        elif "loss" in logs:
+            self._tell(f"{done}: loss {logs['loss']:.4f}")
+
+
+def train(
+    module: nn.Module,
+    rows: Sequence[Any],
+    held_out: Sequence[Any],
+    collate: Callable[[Any], Any],
+    *,
+    settings: TrainSettings,
+    folder: Path,
+    tell: Tell,
+    by_length: bool,
+    batch: int,
+) -> list[dict[str, Any]]:
+    """Train a module in place, from its last whole checkpoint on, and load the best of them.
+
+    Args:
+        module: its output has a `loss`.
+        rows: to train on.
+        held_out: to choose the best checkpoint by, and when to stop; may be empty.
+        collate: makes a batch of rows.
+        settings: of the training.
+        folder: of the trained model; checkpoints are kept below it.
+        tell: is told of losses.
+        by_length: group rows of like length.
+        batch: rows of an update.
+
+    Returns:
+        The log: losses by update.
+
+    Raises:
+        OutOfMemory: a batch does not fit.
+        StorageError: a checkpoint cannot be written.
+    """
+    checkpoints = folder / CHECKPOINTS
+    updates = max(1, round(settings.epochs * len(rows) / batch))
+    every = max(1, updates // settings.evaluations)
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        max_steps=updates,
+        per_device_train_batch_size=max(1, batch // settings.accumulate),
+        per_device_eval_batch_size=max(1, batch // settings.accumulate),
+        gradient_accumulation_steps=settings.accumulate,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=max(1, updates // 20),
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        logging_steps=max(1, every // 4),
+        eval_strategy="steps" if held_out else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=bool(held_out),
+        metric_for_best_model="eval_loss" if held_out else None,
+        greater_is_better=False if held_out else None,
+        restore_callback_states_from_checkpoint=True,
+        train_sampling_strategy="group_by_length" if by_length else "random",
+        seed=settings.seed,
+        data_seed=settings.seed,
+        use_cpu=next(module.parameters()).device.type == "cpu",
+        prediction_loss_only=True,
+        label_names=["targets"],
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=[],
+        dataloader_pin_memory=False,
+    )
+    callbacks: list[TrainerCallback] = [_Telling(tell)]
+    if held_out and settings.patience:
+        callbacks.append(_Stopping(settings.patience))
+    trainer: Any = Trainer(
+        model=module,  # pyright: ignore[reportArgumentType] - any module with a loss will do
+        args=arguments,
+        data_collator=collate,
+        train_dataset=list(rows),  # pyright: ignore[reportArgumentType]
+        eval_dataset=list(held_out) or None,  # pyright: ignore[reportArgumentType]
+        callbacks=callbacks,
+    )
+    for printing in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printing)
+    start = last_whole_checkpoint(checkpoints)
+    if start is not None:
+        tell(f"goes on from {start.name}")
+    try:
+        trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    except torch.OutOfMemoryError as error:
+        raise _too_large(settings) from error
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or "alloc" in str(error).lower():
+            raise _too_large(settings) from error
+        if "write" in str(error).lower() or "No space" in str(error):
+            raise _unwritten(folder, str(error)) from error
+        raise
+    except OSError as error:
+        raise _unwritten(folder, error.strerror or str(error)) from error
+    return trainer.state.log_history
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The latest checkpoint that was written to its end.
+
+    The trainer's state is the last file that it writes; where a kill came before, there is none.
+    """
+    found: dict[int, Path] = {}
+    for path in folder.glob("checkpoint-*"):
+        number = path.name.rpartition("-")[2]
+        try:
+            state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if number.isdecimal() and state.get("global_step") == int(number):
+            found[int(number)] = path
+    return found[max(found)] if found else None
+
+
+def _too_large(settings: TrainSettings) -> OutOfMemory:
+    return OutOfMemory(
+        f"a batch of {settings.batch} in {settings.accumulate} parts does not fit into memory: "
+        "raise --accumulate, lower --batch or --max-length, give --low-memory, or train less with "
+        "--part lora or --part head; the same command goes on from its last checkpoint"
+    )
+
+
+def _unwritten(folder: Path, reason: str) -> StorageError:
+    return StorageError(
+        f"{folder}: a checkpoint cannot be written: {reason}. The one before is kept: make room, "
+        "then the same command goes on from there"
+    )
