@@ -78,9 +78,10 @@ def plan_training(
             )
         if stated := read_about(path).get("boundary") if path.is_dir() else None:
             boundaries.setdefault(str(stated), path)
-        read = [read_labels(file) for file in files if file.is_file()]
-        contents += [file_digest(file, b"\0")[0] for file in files if file.is_file()]
-        bad += [(file, line) for file, part in zip(files, read, strict=False) for line in part.bad]
+        files = [file for file in files if file == files[0] or file.is_file()]
+        read = [read_labels(file) for file in files]
+        contents += [file_digest(file, b"\0")[0] for file in files]
+        bad += [(file, line) for file, part in zip(files, read, strict=True) for line in part.bad]
         if len(read) > 1 and read[1].solutions:
             train += read[0].solutions
             held_out += read[1].solutions

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -22,6 +24,8 @@ from rsdecode.core.errors import OutOfMemory, StorageError
 from rsdecode.training.train_settings import TrainSettings
 
 CHECKPOINTS = "checkpoints"
+GROUPED = 16
+"""Batches whose rows are grouped by length."""
 Tell = Callable[[str], None]
 
 
@@ -46,6 +50,54 @@ class _Telling(TrainerCallback):
             self._tell(f"{done}: loss on held-out problems {logs['eval_loss']:.4f}")
         elif "loss" in logs:
             self._tell(f"{done}: loss {logs['loss']:.4f}")
+
+
+class _Alike(Sampler[int]):
+    """Rows in random order, those of like length together; the same ones again after a kill.
+
+    The trainer's own grouping draws from the state of all random numbers: a resumed epoch has
+    another order, so that it sees some rows twice and others never.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
+        self._lengths, self._batch, self._seed = lengths, batch, seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of another epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        draw, size = random.Random(f"{self._seed}/{self._epoch}"), self._batch
+        order = draw.sample(range(len(self._lengths)), len(self._lengths))
+        chunk = size * GROUPED
+        batches: list[list[int]] = []
+        for start in range(0, len(order), chunk):
+            alike = sorted(order[start : start + chunk], key=self._lengths.__getitem__)
+            batches += [alike[at : at + size] for at in range(0, len(alike), size)]
+        draw.shuffle(batches)
+        batches.sort(key=lambda batch: len(batch) < size)  # a short one would shift the others
+        return iter([row for batch in batches for row in batch])
+
+
+class _Trainer(Trainer):
+    """The trainer with an order of rows that a resumed training keeps."""
+
+    def __init__(self, *, by_length: bool, **settings: Any) -> None:
+        self._by_length = by_length
+        super().__init__(**settings)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        usual: Any = super()
+        if not self._by_length:
+            return usual._get_train_sampler(train_dataset)
+        own: Any = self.train_dataset
+        rows = own if train_dataset is None else train_dataset
+        lengths = [len(row["input_ids"]) for row in rows]
+        return _Alike(lengths, self.args.train_batch_size, self.args.seed)
 
 
 def train(
@@ -104,7 +156,6 @@ def train(
         metric_for_best_model="eval_loss" if held_out else None,
         greater_is_better=False if held_out else None,
         restore_callback_states_from_checkpoint=True,
-        train_sampling_strategy="group_by_length" if by_length else "random",
         seed=settings.seed,
         data_seed=settings.seed,
         use_cpu=next(module.parameters()).device.type == "cpu",
@@ -118,7 +169,8 @@ def train(
     callbacks: list[TrainerCallback] = [_Telling(tell)]
     if held_out and settings.patience:
         callbacks.append(_Stopping(settings.patience))
-    trainer: Any = Trainer(
+    trainer: Any = _Trainer(
+        by_length=by_length,
         model=module,  # pyright: ignore[reportArgumentType] - any module with a loss will do
         args=arguments,
         data_collator=collate,

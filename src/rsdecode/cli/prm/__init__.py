@@ -9,4 +9,5 @@ COMMANDS = {
         "prm.label", "Sample solutions and label their steps: data to train a reward model on."
     ),
     "train": CommandEntry("prm.train", "Train a process reward model on labelled steps."),
+    "test": CommandEntry("prm.test", "Measure reward models on labelled steps, side by side."),
 }

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig
+
+from rsdecode.models.abacus import model_path
+from rsdecode.rewards.checkpoint import Checkpoint
+from rsdecode.training.train_plan import read_training
+from tests.training.labels import rows, write_folder
+
+from .conftest import Rsd, run, spawn, write_lines
+
+KILLS = int(os.environ.get("RSD_TEST_KILLS", "2"))
+"""Of a training; each takes as long as the libraries take to start."""
+FAST = ["--backbone", "abacus:draft", "--max-length", "128", "--device", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "part", "rate", "roc"),
+    [
+        ("value-head", "head", "0.1", 0.85),
+        ("value-head", "full", "2e-3", 0.95),
+        ("token-classifier", "lora", "1e-2", 0.95),
+    ],
+)
+def test_a_reward_model_is_trained_saved_and_read_as_trained(
+    rsd: Rsd, tmp_path: Path, layout: str, part: str, rate: str, roc: float
+) -> None:
+    labels = write_folder(tmp_path / "labels")
+    options = ["--layout", layout, "--part", part, "--rate", rate, "--mark", "\\n\\n"]
+    result = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, *options, "--epochs", 8)
+    assert result.code == 0, result.err
+    about = read_training(tmp_path / "prm")
+    assert about["measures"]["area_under_roc"]["estimate"] > roc
+    assert about["difference_to_transformers"] < 1e-4
+    settings = json.loads((tmp_path / "prm/config.json").read_text())
+    name = "mark" if layout == "value-head" else "separator"
+    assert settings["rsd_reward"] == {name: "\n\n"}
+    card = (tmp_path / "prm/README.md").read_text()
+    assert "area under ROC" in card
+    assert "Trained by rsdecode" in card
+    assert "<svg" in (tmp_path / "prm/loss.svg").read_text()
+    doctor = rsd("doctor", "--reward", f"hf:{tmp_path}/prm")
+    assert doctor.code == 0, doctor.err
+    assert layout in doctor.out
+    assert "'\\n\\n'" in doctor.out
+    again = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, *options, "--epochs", 8)
+    assert "prm is trained already" in again.err
+    other = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, *options, "--epochs", 9)
+    assert other.code == 2
+    assert "holds a training with other labels, settings or backbone" in other.err
+
+
+def test_the_head_alone_leaves_the_backbone_as_it_was(rsd: Rsd, tmp_path: Path) -> None:
+    labels = write_folder(tmp_path / "labels", train=40, held_out=10)
+    result = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, "--part", "head")
+    assert result.code == 0, result.err
+    trained, before = Checkpoint(str(tmp_path / "prm")), Checkpoint(str(model_path("draft")))
+    for name in ("model.embed_tokens.weight", "model.layers.2.mlp.up_proj.weight"):
+        assert torch.equal(trained.read(name).float(), before.read(name).float())
+    kept = sorted(path.name for path in (tmp_path / "prm/features").iterdir())
+    assert kept == ["held-out-00000.safetensors", "train-00000.safetensors"]
+    assert AutoConfig.from_pretrained(tmp_path / "prm").architectures == ["Qwen2ForPrmModel"]
+
+
+def test_a_reward_model_is_trained_further_from_its_own_head(rsd: Rsd, tmp_path: Path) -> None:
+    labels = write_folder(tmp_path / "labels", train=20, held_out=5)
+    result = rsd(
+        "prm", "train", "--labels", labels, "--out", "prm", *FAST, "--backbone", "abacus:prm",
+        "--part", "head", "--rate", "1e-9", "--no-calibrate",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "abacus:prm is a reward model: its head is trained further" in result.err
+    head = load_file(tmp_path / "prm/model.safetensors")["v_head.summary.weight"]
+    shipped = Checkpoint(str(model_path("prm"))).read("v_head.summary.weight").float()
+    assert torch.allclose(head.float(), shipped, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--layout", "pair"], "--layout pair: use value-head or token-classifier"),
+        (["--part", "tail"], "--part tail: use one of full, lora, head"),
+        (["--backbone", "http://localhost:1/v1#m"], "only weights in this process can be trained"),
+        (["--epochs", "0"], "--epochs 0 must be above 0"),
+        (["--part", "head", "--language-weight", "1"], "no effect on the head alone"),
+        (["--boundary", "newline"], "cut at 'separator'; label again"),
+        (["--mark", "<nowhere>"], "is not in the vocabulary"),
+        (["--max-length", "4"], "no labelled solution fits into 4 tokens"),
+        (["--labels", "missing.jsonl"], "there is no such file"),
+        (["--backbone", "hf:nowhere/at/all"], "does not exist"),
+    ],
+)
+def test_bad_options_are_told_with_the_remedy(
+    rsd: Rsd, tmp_path: Path, options: list[str], message: str
+) -> None:
+    labels = write_folder(tmp_path / "labels", train=6, held_out=2)
+    result = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, *options)
+    assert result.code == 2, result.err
+    assert message in result.err
+    assert "Traceback" not in result.err
+
+
+def test_labels_that_teach_nothing_are_refused(rsd: Rsd, tmp_path: Path) -> None:
+    alike = [row | {"labels": [True] * len(row["labels"])} for row in rows(5)]
+    write_lines(tmp_path / "right.jsonl", *alike)
+    write_lines(tmp_path / "empty.jsonl", {"text": "no labels"})
+    result = rsd("prm", "train", "--labels", "right.jsonl", "--out", "prm", *FAST)
+    assert (result.code, "every step is right" in result.err) == (2, True)
+    result = rsd("prm", "train", "--labels", "empty.jsonl", "--out", "prm", *FAST)
+    assert (result.code, "there is no labelled solution in it" in result.err) == (2, True)
+    lines = write_folder(tmp_path / "lines", train=4, held_out=1, boundary="newline")
+    paragraphs = write_folder(tmp_path / "paragraphs", train=4, held_out=1)
+    both = ["--labels", lines, "--labels", paragraphs]
+    result = rsd("prm", "train", *both, "--out", "prm", *FAST)
+    assert result.code == 2
+    assert "cut at 'newline' and those of" in result.err
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    labels = write_folder(tmp_path / "labels")
+    options = ["prm", "train", "--labels", labels, *FAST, "--epochs", "3", "--evaluations", "6",
+               "--patience", "0", "--rate", "2e-3", "--batch", "4"]  # fmt: skip
+    whole = run(*options, "--out", "whole", cwd=tmp_path, timeout_s=300)
+    assert whole.code == 0, whole.err
+    draw, checkpoints = random.Random(5), tmp_path / "prm/checkpoints"
+    for kill in range(KILLS):
+        process = spawn(*options, "--out", "prm", cwd=tmp_path)
+        _wait_for(checkpoints, f"checkpoint-{15 * (1 + kill * 4 // KILLS)}", process)
+        time.sleep(draw.random() * 0.3)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    last = run(*options, "--out", "prm", cwd=tmp_path, timeout_s=300)
+    assert last.code == 0, last.err
+    assert "goes on from checkpoint-" in last.err
+    ours, theirs = (load_file(tmp_path / f"{n}/model.safetensors") for n in ("prm", "whole"))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.allclose(tensor, theirs[name], atol=1e-5), name
+    logs = [read_training(tmp_path / name)["log"] for name in ("prm", "whole")]
+    losses = [[row["eval_loss"] for row in log if "eval_loss" in row] for log in logs]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def _wait_for(folder: Path, name: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 300
+    while not (folder / name).exists() and process.poll() is None:
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.01)
