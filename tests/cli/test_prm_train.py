@@ -34,7 +34,7 @@ FAST = ["--backbone", "abacus:draft", "--max-length", "128", "--device", "cpu"]
     ],
 )
 def test_a_reward_model_is_trained_saved_and_read_as_trained(
-    rsd: Rsd, tmp_path: Path, layout: str, part: str, rate: str, roc: float
+    rsd: Rsd, tmp_path: Path, *, layout: str, part: str, rate: str, roc: float
 ) -> None:
     labels = write_folder(tmp_path / "labels")
     options = ["--layout", layout, "--part", part, "--rate", rate, "--mark", "\\n\\n"]
