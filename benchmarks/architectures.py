@@ -31,7 +31,12 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from benchmarks.tiny_families import families, model_class, tiny_model
 from rsdecode.backends.transformers.engine import Engine
-from rsdecode.backends.transformers.families import attention_of
+from rsdecode.backends.transformers.families import (
+    Reading,
+    attention_of,
+    attention_windows,
+    reading_of,
+)
 from rsdecode.backends.transformers.jobs import Decode, Decoded
 from rsdecode.backends.transformers.load import LoadOptions, load_pretrained
 from rsdecode.backends.transformers.network import CausalNetwork
@@ -107,7 +112,7 @@ def try_family(family: str) -> Finding:
             with contextlib.redirect_stderr(io.StringIO()):
                 model.save_pretrained(folder)
                 plain: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-            expected = [_generate(plain.eval(), prompt) for prompt in PROMPTS]
+            expected = [_by_steps(plain.eval(), prompt) for prompt in PROMPTS]
         except Exception as error:  # noqa: BLE001
             return _untold(family, known, f"`generate` fails on the tiny model: {_short(error)}")
         try:
@@ -116,6 +121,11 @@ def try_family(family: str) -> Finding:
         except RsdError as refused:
             return Finding(family, known.__name__, Verdict.REFUSED, reason=_reason(refused, folder))
     attention = str(getattr(ours.config, "_attn_implementation", ""))
+    reading = reading_of(ours)
+    if reading is not Reading.PADDED:
+        attention = (
+            f"{attention if attention_windows(ours.config) else 'none'}, states: {reading.value}"
+        )
     verdict = Verdict.EQUAL if written == expected else Verdict.DIFFERS
     return Finding(family, known.__name__, verdict, attention)
 
@@ -136,8 +146,9 @@ _HEAD = """\
 Which families of transformers the in-process engine runs: {summary}, with transformers {version}.
 
 - *equal*: of each decoder-only family a tiny random model was loaded as a user's is; three problems
-  side by side, each with a rejected step, gave `generate`'s tokens. The last column is the
-  attention code.
+  side by side, each with a rejected step, gave the tokens of a `generate` that reads all from the
+  start at every step. The last column is the attention code, and for models with states how their
+  forward passes are made up ([hybrid models](guide/hybrid-models.md)).
 - *refused*: loading says so, with the reason.
 - *not tried*: the command can make no tiny model of it, or `generate` itself fails on that model.
 
@@ -155,13 +166,19 @@ def _untold(family: str, known: Any, reason: str) -> Finding:
     return Finding(family, known.__name__, Verdict.NOT_TRIED, reason=reason)
 
 
+def _by_steps(model: Any, prompt: tuple[int, ...]) -> list[int]:
+    """Tokens of two steps, each by a `generate` of its own that reads all before it anew."""
+    first = _generate(model, prompt, WRITTEN // 2)
+    return [*first, *_generate(model, (*prompt, *first), WRITTEN - WRITTEN // 2)]
+
+
 @torch.inference_mode()
-def _generate(model: Any, prompt: tuple[int, ...]) -> list[int]:
+def _generate(model: Any, prompt: tuple[int, ...], count: int) -> list[int]:
     """Greedy tokens of `generate`, alone, with its own cache and masks."""
     model.generation_config.eos_token_id = None
     ids = torch.tensor([prompt])
     mask = torch.ones_like(ids)
-    out = model.generate(ids, attention_mask=mask, max_new_tokens=WRITTEN, do_sample=False)
+    out = model.generate(ids, attention_mask=mask, max_new_tokens=count, do_sample=False)
     return out[0, len(prompt) :].tolist()
 
 

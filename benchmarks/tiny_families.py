@@ -60,6 +60,8 @@ _SIZES: tuple[tuple[int | None, tuple[str, ...]], ...] = (
     (None, ("layer_types",)),
 )  # fmt: skip
 _GIVEN = {name: size for size, names in _SIZES for name in names}
+_ALTERNATING = ["linear_attention", "full_attention"] * (LAYERS // 2)
+_SHARED = ["linear_attention", "linear_attention", "hybrid", "linear_attention", "hybrid"]
 _SPECIAL: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], LAYERS // 2]]},
     "dots3_note_text": {"num_key_value_heads": HEADS},
@@ -68,7 +70,22 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
         "ffn_config": {"hidden_size": WIDTH, "ffn_hidden_size": 48, "moe_num_experts": 4},
     },
+    "bailing_hybrid": {"layer_group_size": 2},
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "falcon_h1": {"mamba_d_ssm": WIDTH, "mamba_n_heads": 4, "mamba_d_head": WIDTH // 4},
+    "granitemoehybrid": {"layer_types": _ALTERNATING, "shared_intermediate_size": 48},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "kimi_linear": {"layer_types": _ALTERNATING, "linear_head_dim": 16, "linear_num_heads": 4},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)},
+    "mamba2": {"num_heads": 8, "head_dim": WIDTH // 4},
+    "zamba": {"layers_block_type": _SHARED, "num_hidden_layers": len(_SHARED)},
+    "zamba2": {
+        "layers_block_type": _SHARED,
+        "num_hidden_layers": len(_SHARED),
+        "adapter_rank": 8,
+    },
+    "zaya": {"num_experts_per_tok": 1, "router_hidden_size": 16},
     "longcat_flash": {"expert_ffn_hidden_size": 32, "zero_expert_num": 2},
     "minimax_m3_vl_text": {"dense_intermediate_size": 48, "shared_intermediate_size": 48},
     "cohere_compass_text": {
@@ -114,14 +131,20 @@ def tiny_config(family: str) -> Any:
     return kind(**(sizes | _SPECIAL.get(family, {})))
 
 
-def tiny_model(family: str, seed: int = 0) -> Any:
+def tiny_model(family: str, seed: int = 0, tokens: int = TOKENS) -> Any:
     """A random model, in float32, whose tokens depend on all that it has read.
+
+    Args:
+        family: its `model_type`.
+        seed: of its weights.
+        tokens: size of its vocabulary.
 
     Raises:
         Exception: of many kinds: the family wants sizes of its own.
     """
     torch.manual_seed(seed)
     config = tiny_config(family)
+    config.vocab_size = tokens
     auto: Any = AutoModelForCausalLM
     with torch.device("meta"):
         size = sum(p.numel() for p in auto.from_config(config).parameters())

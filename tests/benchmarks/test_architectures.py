@@ -26,12 +26,26 @@ def test_families_with_sdpa_give_generates_tokens(family):
 
 
 @pytest.mark.parametrize(
+    ("family", "attention"),
+    [
+        ("qwen3_next", "sdpa, states: even"),
+        ("zamba2", "sdpa, states: whole"),
+        ("mamba", "none, states: single"),
+    ],
+)
+def test_families_with_states_give_generates_tokens(family, attention):
+    finding = try_family(family)
+    assert (finding.verdict, finding.attention) == (Verdict.EQUAL, attention), finding.reason
+
+
+@pytest.mark.parametrize(
     ("family", "reason"),
     [
         ("gpt_neo", "code of its own"),
-        ("mamba", "recurrent state"),
-        ("qwen3_next", "recurrent state"),
-        ("lfm3", "conv layers, whose state cannot be rewound"),
+        ("rwkv", "hands its layers' recurrent state on by code of its own"),
+        ("recurrent_gemma", "keeps the states of its linear_attention layers in these layers"),
+        ("minimax", "its linear_attention layers from a cache class of its own alone"),
+        ("deepseek_v4", "heavily_compressed_attention layers, whose masks"),
         ("llama4_text", "chunked_attention layers, whose masks this engine does not make"),
         ("hrm_text", "cannot be run by this engine"),
     ],

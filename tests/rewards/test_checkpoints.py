@@ -314,6 +314,7 @@ def test_describe_names_kind_mark_and_context(tmp_path):
     path, _, _ = tiny.save_qwen_prm(tmp_path / "prm")
     with loaded(path) as reward:
         told = reward.describe()
+    assert told.pop("cache").endswith("MiB for 4 slots of 1024 tokens")
     assert told == {
         "kind": "qwen-prm",
         "step mark": f"<extra_0> (id {encode('<extra_0>')[0]})",

@@ -67,7 +67,7 @@ async def test_one_job_reads_all_steps_of_a_request_at_their_marks():
     ask = request("q", ["ab"], ["c", "de"], "s1")
     [reply] = await scorer(engine, columns=(7, 8)).score([ask])
     ids = (*map(ord, "qab"), 0, ord("c"), 0, *map(ord, "de"), 0)
-    assert engine.jobs == [Prefill("s1", ids, (5, 8), (7, 8))]
+    assert engine.jobs == [Prefill("s1", ids, (5, 8), (7, 8), returns=(4,))]
     assert reply == Scored((pytest.approx(0.05), pytest.approx(0.08)), Usage(9, calls=1))
 
 

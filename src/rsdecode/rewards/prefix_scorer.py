@@ -15,7 +15,7 @@ from rsdecode.core.types import Usage
 from rsdecode.rewards.calibration import Calibration
 from rsdecode.rewards.chunks import At, ChunkFormat, pieces
 from rsdecode.rewards.format import Format, Ids
-from rsdecode.rewards.reader import Marked, Reader, Rewards
+from rsdecode.rewards.reader import Described, Marked, Reader, Rewards
 from rsdecode.rewards.requests import nothing_to_score
 from rsdecode.text.rendering import characters, render_all
 
@@ -84,6 +84,7 @@ class PrefixScorer:
             **self._reads,
             **self._chunks,
             "context": f"{self._max_context} tokens",
+            **(self._reader.describe() if isinstance(self._reader, Described) else {}),
         }
 
     @property
@@ -128,15 +129,19 @@ class PrefixScorer:
         for index, step in enumerate((*request.context.answer, *request.steps)):
             ids.extend(self._step_ids(step.text, index))
             ends.append(len(ids))
+        decided = ends[len(request.context.answer) - 1] if request.context.answer else prompt
         ends = ends[-len(request.steps) :]
         closing = self.format.closing_ids
         if len(ids) + len(closing) > self._max_context:
             return self._too_long(prompt, len(ids) + len(closing))
         if not closing:
             marks = tuple(end - 1 for end in ends)
-            return [_Asked(Marked(request.session, tuple(ids), marks))]
-        read = [(*ids[:end], *closing) for end in ends]
-        return [_Asked(Marked(request.session, each, (len(each) - 1,))) for each in read]
+            return [_Asked(Marked(request.session, tuple(ids), marks, (decided,)))]
+        read = [(end, (*ids[:end], *closing)) for end in ends]
+        return [
+            _Asked(Marked(request.session, prefix, (len(prefix) - 1,), (decided, end)))
+            for end, prefix in read
+        ]
 
     def _plan_chunks(self, request: Score) -> list[_Asked] | Failed:
         """A job for each chunk, to be read where it ends or at its own tokens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from rsdecode.backends.transformers.jobs import Prefill, Prefilled
 from rsdecode.core.requests import Failed
@@ -21,11 +21,13 @@ class Marked:
 
     Attributes:
         session: those of one session share a growing prefix.
+        returns: numbers of first tokens at which later ids of the session may part from these.
     """
 
     session: str
     ids: Ids
     marks: tuple[int, ...]
+    returns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,24 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Answer what is under way with `Failed`. Safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A reader that has something to say of itself."""
+
+    def describe(self) -> dict[str, str]:
+        """What `rsd doctor` prints of it."""
+        ...
+
+
+@runtime_checkable
+class Cached(Protocol):
+    """A `Prefiller` that can tell the size of its cache."""
+
+    def describe_cache(self) -> str:
+        """How much memory its cache may take, for people."""
         ...
 
 
@@ -94,8 +114,15 @@ class EngineReader:
 
     async def read(self, jobs: Sequence[Marked]) -> list[Rewards | Failed]:
         """Serve all jobs in one batch; replies in their order."""
-        prefills = [Prefill(job.session, job.ids, job.marks, self._columns) for job in jobs]
+        prefills = [
+            Prefill(job.session, job.ids, job.marks, self._columns, job.returns) for job in jobs
+        ]
         return [self._rewards(output) for output in await self._engine.prefill(prefills)]
+
+    def describe(self) -> dict[str, str]:
+        """The memory of its cache."""
+        engine = self._engine
+        return {"cache": engine.describe_cache()} if isinstance(engine, Cached) else {}
 
     def end(self, session: str) -> None:
         """A session is over: its place in the cache is free."""

@@ -479,8 +479,8 @@ def test_closing_answers_callers_of_several_loops() -> None:
     assert any(isinstance(reply, Failed) for reply in replies)
 
 
-def test_layers_that_cannot_be_rewound_are_refused() -> None:
+def test_layers_whose_masks_are_unknown_are_refused() -> None:
     model = tiny.causal_model()
-    model.config.layer_types = ["linear_attention", "full_attention", "full_attention"]
-    with pytest.raises(ModelLoadError, match="linear_attention"):
+    model.config.layer_types = ["chunked_attention", "full_attention", "full_attention"]
+    with pytest.raises(ModelLoadError, match="chunked_attention"):
         CausalNetwork(model)

@@ -22,7 +22,7 @@ def test_a_slot_holds_what_it_says(requests: list[tuple[str, list[int]]]) -> Non
     content: dict[int, list[int]] = {0: [], 1: [], 2: []}
     for session, ids in requests:
         placed = table.place(session, ids, len(ids) - 1)
-        slot, reused, source = placed
+        slot, reused, source = placed[:3]
         if source is not None:
             content[slot.index] = list(content[source.index])
         assert content[slot.index][:reused] == ids[:reused]

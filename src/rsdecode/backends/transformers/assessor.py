@@ -55,7 +55,7 @@ class Assessor:
         first = len(before) - 1
         marks = tuple(range(first, first + len(after)))
         digest = partial(_likelihoods, after, request.sampling, sorted(self.eos))
-        return Prefill(request.session, ids, marks, digest=digest)
+        return Prefill(request.session, ids, marks, digest=digest, returns=(len(before),))
 
     def assessed(self, request: Assess, read: Prefilled) -> Assessed | Failed:
         """The likelihoods of the steps."""

@@ -12,9 +12,9 @@ PREFILL_TOKENS = 2048
 CHUNK_TOKENS = 512
 """Tokens of one row in one forward pass at most; longer prompts take several."""
 READS_IN_TURN = 2
-"""Passes over prompts between two tokens of the answers that are being written."""
+"""Reading over prompts between two tokens of the answers that are being written."""
 PATIENCE = 8
-"""Passes over other prompts that a prompt waits for before it is the next."""
+"""Reading over other prompts that a prompt waits for before it is the next."""
 
 
 class Turns:
@@ -32,10 +32,10 @@ class Turns:
         writing = [row for row in rows if isinstance(row, DecodeRow) and len(row.pending) == 1]
         if len(writing) == len(rows) or (writing and self._reads >= READS_IN_TURN):
             self._reads = 0
-            return _by_slot(writing)
+            return by_slot(writing)
         self._reads += bool(writing)
         apart = {id(row) for row in writing}
-        return _by_slot(_alike([row for row in rows if id(row) not in apart]))
+        return by_slot(_alike([row for row in rows if id(row) not in apart]))
 
 
 def chunk(row: Row) -> int:
@@ -66,5 +66,6 @@ def _alike(rows: Sequence[Row]) -> list[Row]:
     return selected
 
 
-def _by_slot(rows: Sequence[Row]) -> list[Row]:
+def by_slot(rows: Sequence[Row]) -> list[Row]:
+    """In the order of their slots."""
     return sorted(rows, key=lambda row: row.slot.index)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from rsdecode.backends.transformers.batching import Row, Turns
+from rsdecode.backends.transformers.even_batching import EvenTurns
 from rsdecode.backends.transformers.failures import (
     check_job,
     model_failed,
@@ -30,16 +31,19 @@ from rsdecode.backends.transformers.failures import (
     not_prepared,
     was_closed,
 )
+from rsdecode.backends.transformers.families import Reading
+from rsdecode.backends.transformers.footprint import footprint
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.network import Network
 from rsdecode.backends.transformers.passes import Computed, Fault, ForwardPasses
 from rsdecode.backends.transformers.sampling import INVALID, sample_apart
 from rsdecode.backends.transformers.serving import DecodeRow, PrefillRow
-from rsdecode.backends.transformers.slots import SlotTable
+from rsdecode.backends.transformers.slots import Placement, Slot, SlotTable
+from rsdecode.backends.transformers.snapshots import SnapshotTable
 from rsdecode.backends.transformers.threads import set_by, team
 from rsdecode.backends.transformers.tickets import Outbox, Ticket
 from rsdecode.backends.transformers.waiting_jobs import WaitingJobs
-from rsdecode.backends.transformers.worker import worker_for
+from rsdecode.backends.transformers.worker import run_in_temporary_thread, worker_for
 from rsdecode.core.errors import RsdError
 from rsdecode.core.protocols import Show
 from rsdecode.core.requests import Failed
@@ -83,13 +87,14 @@ class Engine:
         self._tokenizer = tokenizer
         self._eos = eos
         self._slots = slots
-        self._table = SlotTable(slots)
-        self._passes = ForwardPasses(network, slots, max_context)
+        self._states = _snapshots(network, slots)
+        self._table = self._states or SlotTable(slots)
+        self._passes = ForwardPasses(network, slots, max_context, self._states)
         self._inbox: SimpleQueue[Ticket | Callable[[], None]] = SimpleQueue()
         self._outbox = Outbox()
         self._waiting = WaitingJobs(slots)
         self._rows: list[Row] = []
-        self._turns = Turns()
+        self._turns = Turns() if self._states is None else EvenTurns(network.reading)
         self._closing = threading.Lock()
         self._closed = False
         self.threads = team(network.device, network.parameters, threads)
@@ -99,8 +104,13 @@ class Engine:
 
     @property
     def cache_bytes(self) -> int:
-        """Memory of the keys and values."""
+        """Memory of the keys, values and states."""
         return self._passes.cache.nbytes
+
+    def describe_cache(self) -> str:
+        """How much memory the cache may take, for people; computes one token."""
+        size = run_in_temporary_thread(partial(footprint, self._network))
+        return size.described(self._slots, self.max_context)
 
     async def decode(
         self, jobs: Sequence[Decode], show: Show | None = None
@@ -194,6 +204,7 @@ class Engine:
             self._receive()
             self._drop_cancelled()
             self._admit()
+            self._write_kept()
             for result in self._passes.run(self._turns.select(self._rows)):
                 if isinstance(result, Fault):
                     logger.error("a forward pass failed", exc_info=result.error)
@@ -243,35 +254,90 @@ class Engine:
         job = ticket.job
         check_job(job, self._network.vocabulary_size)
         first_output = min(job.marks) if isinstance(job, Prefill) else len(job.ids) - 1
-        slot, reused, copy_from = self._table.place(job.session, job.ids, first_output)
+        nothing_left = isinstance(job, Prefill) and first_output + 1 == len(job.ids)
+        answered = None if nothing_left else first_output + 1
+        placed = self._table.place(job.session, job.ids, first_output, answered)
+        slot, reused = placed.slot, placed.reused
         try:
-            if copy_from is not None:
-                self._passes.cache.copy(copy_from.index, slot.index, reused)
-            if isinstance(job, Prefill):
-                return PrefillRow(ticket, slot, reused, job=job)
-            assert self._tokenizer is not None, "an engine that writes has a tokenizer"
-            step = StepText(job.boundary, Detokenizer(self._tokenizer, job.ids))
-            return DecodeRow(ticket, slot, reused, job=job, step=step, max_context=self.max_context)
+            if placed.copy_from is not None:
+                self._passes.cache.copy(placed.copy_from.index, slot.index, reused)
+            row = self._row(ticket, slot, reused)
+            if self._states is not None:
+                self._begin(row, placed, self._states)
+            return row
         except Exception:
             self._table.forget(slot)
             raise
+
+    def _row(self, ticket: Ticket, slot: Slot, reused: int) -> Row:
+        job = ticket.job
+        if isinstance(job, Prefill):
+            return PrefillRow(ticket, slot, reused, job=job)
+        assert self._tokenizer is not None, "an engine that writes has a tokenizer"
+        step = StepText(job.boundary, Detokenizer(self._tokenizer, job.ids))
+        return DecodeRow(ticket, slot, reused, job=job, step=step, max_context=self.max_context)
+
+    def _begin(self, row: Row, placed: Placement, table: SnapshotTable) -> None:
+        """Put the state that a row begins from in its slot, and choose what will be kept."""
+        states, index, job = self._passes.cache.states, row.slot.index, row.ticket.job
+        if placed.restored is not None:
+            states.copy([placed.restored], [index])
+        elif not placed.reused:
+            states.clear(index)
+        returns = job.returns or (placed.parted,) if isinstance(job, Prefill) else (len(job.ids),)
+        row.keeps = frozenset(returns)
+        if isinstance(row, PrefillRow) and placed.reused > min(row.job.marks):
+            row.take(states.outputs([index]))  # the first mark's
+        if placed.reused in row.keeps:
+            place = table.keep(row.slot, answered=table.is_answered(row.slot))
+            if place is not None:
+                states.copy([index], [place])
+
+    def _keep(self, rows: Sequence[Row], outputs: Tensor) -> None:
+        """Keep the states of rows that are where a later request may return to.
+
+        Args:
+            rows: of the last pass.
+            outputs: [B, W], after the last token of each.
+        """
+        if self._states is None:
+            return
+        sources, targets = list[int](), list[int]()
+        for place, row in enumerate(rows):
+            if len(row.slot.ids) in row.keeps and (kept := self._states.keep(row.slot)) is not None:
+                sources.append(row.slot.index)
+                targets.append(kept)
+                self._passes.cache.states.set_outputs(row.slot.index, outputs[place])
+        if sources:
+            self._passes.cache.states.copy(sources, targets)
+
+    def _write_kept(self) -> None:
+        """The first tokens of rows whose states and the outputs after them were there already."""
+        rows = [r for r in self._rows if isinstance(r, DecodeRow) and not r.pending]
+        if rows:
+            states = self._passes.cache.states
+            self._sample(rows, states.outputs([row.slot.index for row in rows]))
 
     def _collect(self, computed: Computed) -> None:
         """Hand each row its outputs and answer what is done; a row's fault is its own."""
         outputs = computed.outputs
         writing: list[tuple[int, DecodeRow]] = []
-        for place, (row, count) in enumerate(zip(computed.rows, computed.counts, strict=True)):
+        for row, count in zip(computed.rows, computed.counts, strict=True):
             row.advance(count)
+        self._keep(computed.rows, outputs[:, -1])
+        for place, (row, count) in enumerate(zip(computed.rows, computed.counts, strict=True)):
             if isinstance(row, PrefillRow):
                 with self._failing_alone(row):
                     if (read := row.add(outputs[place], count)) is not None:
+                        self._leave_read(row.slot, outputs[place, -1])
                         self._finish(row, read)
             elif not row.pending:
                 writing.append((place, row))
-        if not writing:
-            return
-        rows = [row for _, row in writing]
-        logits = outputs[[place for place, _ in writing], -1]
+        if writing:
+            self._sample([r for _, r in writing], outputs[[place for place, _ in writing], -1])
+
+    def _sample(self, rows: Sequence[DecodeRow], logits: Tensor) -> None:
+        """Give rows their next tokens, drawn from `logits` [B, V]."""
         sampling, uniforms = [row.job.sampling for row in rows], [row.uniform() for row in rows]
         tokens = sample_apart(logits, sampling, uniforms)
         for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
@@ -290,7 +356,22 @@ class Engine:
         if row.ticket.on_text is not None and (text := row.new_text()):
             self._outbox.put(row.ticket, text)
         if written is not None:
+            if self._states is not None:
+                self._leave_written(row.slot, logits, self._states)
             self._finish(row, written)
+
+    def _leave_read(self, slot: Slot, outputs: Tensor) -> None:
+        """Keep the outputs [W] after the last token of a slot, for a model with states."""
+        if self._states is not None:
+            self._passes.cache.states.set_outputs(slot.index, outputs)
+            self._states.answer(slot)
+
+    def _leave_written(self, slot: Slot, logits: Tensor, table: SnapshotTable) -> None:
+        """Leave a slot as the next request needs it; `logits` [V] are those after its state."""
+        if self._network.reading is Reading.WHOLE:
+            self._passes.return_to_snapshot(slot, table)
+        else:
+            self._leave_read(slot, logits)
 
     @contextmanager
     def _failing_alone(self, row: Row) -> Generator[None]:
@@ -316,3 +397,10 @@ class Engine:
                 self._rows.remove(row)
                 self._table.forget(row.slot)
                 self._outbox.put(row.ticket, Failed(error))
+
+
+def _snapshots(network: Network, slots: int) -> SnapshotTable | None:
+    """The table for a model with states; None for one without."""
+    if network.reading is Reading.PADDED:
+        return None
+    return SnapshotTable(slots, least=2 if network.reading is Reading.WHOLE else 1)

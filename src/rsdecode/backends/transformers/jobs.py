@@ -62,6 +62,8 @@ class Prefill:
         digest: makes of the outputs [n, W] at some of the marks, and the numbers of these marks,
             what is kept of them [n, anything]; called where the outputs are, which spares copies of
             whole vocabularies.
+        returns: numbers of first tokens that later requests of the session may return to, which a
+            model with states keeps its states for; empty where that is not known.
     """
 
     session: str
@@ -69,6 +71,7 @@ class Prefill:
     marks: tuple[int, ...]
     columns: tuple[int, ...] = ()
     digest: Callable[[Tensor, Sequence[int]], Tensor] | None = None
+    returns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

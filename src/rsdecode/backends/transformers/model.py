@@ -200,6 +200,7 @@ class LocalModel:
             "device": f"{model.device}, {str(model.dtype).removeprefix('torch.')}"
             + ("" if (n := self._engine.threads) is None else f", {n} thread{'s' * (n > 1)}"),
             "memory": f"{weights / 2**20:.0f} MiB of weights",
+            "cache": self._engine.describe_cache(),
         }
 
     @property

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from rsdecode.backends.transformers.cache import Batch, SlotCache
-from rsdecode.backends.transformers.families import attention_windows
+from rsdecode.backends.transformers.families import (
+    FULL,
+    Reading,
+    attention_windows,
+    masks_by_layer,
+    reading_of,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,6 +43,11 @@ class Network(Protocol):
         """How many there are."""
         ...
 
+    @property
+    def reading(self) -> Reading:
+        """How its forward passes are to be made up."""
+        ...
+
     def forward(self, ids: Tensor, batch: Batch, cache: SlotCache, *, last_only: bool) -> Tensor:
         """Outputs for new tokens `ids` [B, T].
 
@@ -53,8 +64,12 @@ class _HuggingFaceNetwork:
         self._model = model.eval()
         self._config: Any = model.config.get_text_config()
         self._dtype: torch.dtype = model.dtype
-        self._windows = attention_windows(self._config)
         names = inspect.signature(model.forward).parameters
+        self._positions = "position_ids" in names
+        self._windows = attention_windows(self._config)
+        self._reading = reading_of(model)
+        if self._positions and not self._windows:  # a family that attends, but not in this model
+            self._windows = {FULL: None}
         self._cache_argument = "cache" if "cache" in names else "past_key_values"
 
     @property
@@ -74,17 +89,24 @@ class _HuggingFaceNetwork:
         """Of the model, without a head of ours."""
         return sum(parameter.numel() for parameter in self._model.parameters())
 
+    @property
+    def reading(self) -> Reading:
+        """How forward passes are made up, by the kinds of the model's layers."""
+        return self._reading
+
     def _run(self, ids: Tensor, batch: Batch, cache: SlotCache, **kwargs: Any) -> Any:
         cache.enter(batch, self.device)
         masks = {kind: self._mask(batch, window) for kind, window in self._windows.items()}
-        return self._model(
+        outputs = self._model(
             input_ids=ids.to(self.device),
-            position_ids=batch.positions.to(self.device),
-            attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
+            attention_mask=masks_by_layer(self._config, masks),
             use_cache=True,
+            **({"position_ids": batch.positions.to(self.device)} if self._positions else {}),
             **{self._cache_argument: cache},
             **kwargs,
         )
+        cache.leave()
+        return outputs
 
     def _mask(self, batch: Batch, window: int | None) -> Tensor:
         """Additive mask [B, 1, T, K]: a token sees itself and what is before it in its row."""

@@ -13,7 +13,11 @@ from torch import Tensor
 
 from rsdecode.backends.transformers.batching import Row, chunk
 from rsdecode.backends.transformers.cache import SlotCache
+from rsdecode.backends.transformers.even_batching import piece
+from rsdecode.backends.transformers.families import Reading
 from rsdecode.backends.transformers.network import Network
+from rsdecode.backends.transformers.slots import Slot
+from rsdecode.backends.transformers.snapshots import SnapshotTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +43,28 @@ class Fault:
 
 
 class ForwardPasses:
-    """Runs rows through a network, with their keys and values in a cache of `slots` sequences."""
+    """Runs rows through a network, with their keys and values in a cache of `slots` sequences.
 
-    def __init__(self, network: Network, slots: int, max_context: int) -> None:
+    Args:
+        network: the model.
+        slots: sequences in the cache.
+        max_context: tokens of a sequence at most.
+        table: of the snapshots, for a model with states.
+    """
+
+    def __init__(
+        self, network: Network, slots: int, max_context: int, table: SnapshotTable | None = None
+    ) -> None:
         self._network = network
+        self._table = table
         self.cache = SlotCache(slots, max_context)
 
     def run(self, rows: list[Row]) -> Iterator[Computed | Fault]:
         """Compute a chunk of each row's pending tokens.
 
         A pass that fails is repeated in halves: each has less to hold in memory, and what is wrong
-        with one row fails that row alone.
+        with one row fails that row alone. With states, each row is repeated alone, from its last
+        snapshot, as the failed pass may have changed the states of some layers.
         """
         if not rows:
             return
@@ -62,16 +77,45 @@ class ForwardPasses:
         if result is not None:
             yield result
             return
+        if self._table is not None:
+            for row in rows:
+                yield from self._compute_again(row, self._table)
+            return
         middle = len(rows) // 2  # out of the handler, whose exception holds the pass's tensors
         yield from self.run(rows[:middle])
         yield from self.run(rows[middle:])
+
+    def return_to_snapshot(self, slot: Slot, table: SnapshotTable) -> None:
+        """Leave what a slot holds after its latest snapshot."""
+        place = table.go_back(slot)
+        if place is None:
+            self.cache.states.clear(slot.index)
+        else:
+            self.cache.states.copy([place], [slot.index])
 
     def free(self) -> None:
         """Give the cache's memory back; no pass follows."""
         self.cache = SlotCache(1, 1)
 
+    def _compute_again(self, row: Row, table: SnapshotTable) -> Iterator[Computed | Fault]:
+        """Bring a row, alone, from its last snapshot to behind where it was."""
+        held = list(row.slot.ids)
+        self.return_to_snapshot(row.slot, table)
+        row.pending[:0] = held[len(row.slot.ids) :]
+        while row.pending and len(row.slot.ids) <= len(held):  # whoever takes a result advances it
+            for result in self.run([row]):
+                yield result
+                if isinstance(result, Fault):
+                    return
+
+    def _counts(self, rows: list[Row]) -> list[int]:
+        """How many tokens each row computes."""
+        if self._network.reading is Reading.PADDED:
+            return [chunk(row) for row in rows]
+        return [min(piece(row, self._network.reading) for row in rows)] * len(rows)
+
     def _forward(self, rows: list[Row]) -> Computed:
-        counts = [chunk(row) for row in rows]
+        counts = self._counts(rows)
         width = max(counts)
         slots = [row.slot.index for row in rows]
         starts = [len(row.slot.ids) for row in rows]

@@ -8,12 +8,14 @@ before the first request.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from rsdecode.backends.transformers.cache import SlotCache
+from rsdecode.backends.transformers.families import Reading
 from rsdecode.backends.transformers.network import BackboneNetwork, CausalNetwork
 from rsdecode.core.errors import ModelLoadError
 
@@ -68,13 +70,8 @@ def output_distance(model: PreTrainedModel) -> float:
     network = CausalNetwork(inner) if writes else BackboneNetwork(inner, lambda hidden: hidden)
     size: int = anything.get_input_embeddings().weight.shape[0]
     first, second = ([(37 * i * i + 11 * i + 5) % size for i in range(n)] for n in _LENGTHS)
-    cache = SlotCache(2, max(_LENGTHS) + 1)
-
-    def run(slots: list[int], pieces: list[list[int]], starts: list[int]) -> Tensor:
-        width = max(map(len, pieces))
-        batch = cache.batch(slots, [len(piece) for piece in pieces], starts, width)
-        ids = torch.tensor([[0] * (width - len(piece)) + piece for piece in pieces])
-        return network.forward(ids, batch, cache, last_only=True)[:, -1].float()
+    compared = _Compared(network, SlotCache(2, max(_LENGTHS) + 1))
+    run = compared.read if network.reading is not Reading.PADDED else compared.run
 
     def plain(ids: list[int]) -> Tensor:
         given = torch.tensor([ids], device=model.device)
@@ -83,7 +80,9 @@ def output_distance(model: PreTrainedModel) -> float:
 
     whole, other = plain(first), plain(second)
     begun = run([0, 1], [first[:6], second[:3]], [0, 0])
+    compared.cache.states.copy([0, 1], [2, 3])
     run([0], [second[:2]], [6])  # a step that is taken back
+    compared.cache.states.copy([2], [0])
     ended = run([0, 1], [first[6:], second[3:]], [6, 3])
     pairs = [
         (begun[0], whole[5]), (begun[1], other[2]), (ended[0], whole[-1]), (ended[1], other[-1]),
@@ -92,6 +91,36 @@ def output_distance(model: PreTrainedModel) -> float:
     if not all(map(math.isfinite, distances)):
         return 0.0  # damaged weights, of which every request says so
     return sorted(distances)[-1 if model.dtype == torch.float32 else -2]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A network with a cache of two slots."""
+
+    network: CausalNetwork | BackboneNetwork
+    cache: SlotCache
+
+    def read(self, slots: list[int], pieces: list[list[int]], starts: list[int]) -> Tensor:
+        """Read pieces of several lengths in passes whose rows are equally long."""
+        single = self.network.reading is Reading.SINGLE
+        outputs: dict[int, Tensor] = {}
+        while left := [row for row, piece in enumerate(pieces) if piece]:
+            width = min(1 if single and starts[row] else len(pieces[row]) for row in left)
+            if self.network.reading is Reading.WHOLE:
+                left = [row for row in left if len(pieces[row]) == width]
+            new = [pieces[row][:width] for row in left]
+            given = self.run([slots[row] for row in left], new, [starts[row] for row in left])
+            outputs |= dict(zip(left, given, strict=True))
+            starts = [s + width if row in left else s for row, s in enumerate(starts)]
+            pieces = [p[width:] if row in left else p for row, p in enumerate(pieces)]
+        return torch.stack([outputs[row] for row in range(len(slots))])
+
+    def run(self, slots: list[int], pieces: list[list[int]], starts: list[int]) -> Tensor:
+        """Outputs after the last tokens of pieces, side by side, the shorter ones padded."""
+        width = max(map(len, pieces))
+        batch = self.cache.batch(slots, [len(piece) for piece in pieces], starts, width)
+        ids = torch.tensor([[0] * (width - len(piece)) + piece for piece in pieces])
+        return self.network.forward(ids, batch, self.cache, last_only=True)[:, -1].float()
 
 
 def _distance(outputs: Tensor, expected: Tensor) -> float:

@@ -29,6 +29,7 @@ class EngineRow:
         pending: tokens whose keys and values are still to be computed.
         reused: tokens that were in the cache.
         passed_over: forward passes over prompts since the last one that it took part in.
+        keeps: positions whose state is to be kept; a pass ends there.
     """
 
     ticket: Ticket
@@ -36,6 +37,7 @@ class EngineRow:
     reused: int
     passed_over: int = field(default=0, init=False)
     pending: list[int] = field(init=False)
+    keeps: frozenset[int] = frozenset()
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -45,6 +47,12 @@ class EngineRow:
         """The first `count` pending tokens are in the cache now."""
         self.slot.ids.extend(self.pending[:count])
         del self.pending[:count]
+
+    def to_next_stop(self) -> int:
+        """Pending tokens up to the next position whose state is to be kept."""
+        at = len(self.slot.ids)
+        stops = [position - at for position in self.keeps if position > at]
+        return min([len(self.pending), *stops])
 
     def usage(self, decoded: int) -> Usage:
         """What serving the job cost."""
@@ -126,6 +134,11 @@ class PrefillRow(EngineRow):
     job: Prefill = field(kw_only=True)
     _outputs: list[Tensor] = field(default_factory=list[Tensor])
     _read: int = 0
+    _end: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        super(PrefillRow, self).__post_init__()
+        self._end = self.reused
 
     @property
     def last_only(self) -> bool:
@@ -138,14 +151,19 @@ class PrefillRow(EngineRow):
         if self.last_only:
             wanted = [-1] if not self.pending else []
         else:
-            wanted = [mark - end for mark in self.job.marks if end - count <= mark < end]
+            first = max(end - count, self._end)  # what is computed again was taken before
+            wanted = [mark - end for mark in self.job.marks if first <= mark < end]
+        self._end = max(self._end, end)
         if wanted:
-            rows = outputs[wanted]
-            if self.job.digest is not None:
-                rows = self.job.digest(rows, range(self._read, self._read + len(wanted)))
-            self._read += len(wanted)
-            columns = list(self.job.columns)
-            self._outputs.append((rows[:, columns] if columns else rows).float().cpu())
+            self.take(outputs[wanted])
         if self.pending:
             return None
         return Prefilled(torch.cat(self._outputs), self.usage(decoded=0))
+
+    def take(self, rows: Tensor) -> None:
+        """Take the outputs [n, W] at the next n marks."""
+        if self.job.digest is not None:
+            rows = self.job.digest(rows, range(self._read, self._read + len(rows)))
+        self._read += len(rows)
+        columns = list(self.job.columns)
+        self._outputs.append((rows[:, columns] if columns else rows).float().cpu())

@@ -31,11 +31,19 @@ class Slot:
 
 
 class Placement(NamedTuple):
-    """Serve the request in `slot`, whose first `reused` tokens are (or are copied) in place."""
+    """Serve the request in `slot`, whose first `reused` tokens are (or are copied) in place.
+
+    Attributes:
+        restored: the place of the state to begin from, of a model with states; None where the slot
+            has it already, or begins anew.
+        parted: the first token by which the request differs from what the slot held.
+    """
 
     slot: Slot
     reused: int
     copy_from: Slot | None
+    restored: int | None = None
+    parted: int = 0
 
 
 class SlotTable:
@@ -52,7 +60,9 @@ class SlotTable:
         """Whether a slot is free."""
         return any(not slot.busy for slot in self.slots)
 
-    def place(self, session: str, ids: Sequence[int], reusable: int) -> Placement:
+    def place(
+        self, session: str, ids: Sequence[int], reusable: int, answered: int | None = None
+    ) -> Placement:
         """Take a slot for a request; one must be free.
 
         Args:
@@ -60,6 +70,8 @@ class SlotTable:
             ids: all its tokens.
             reusable: how many of them may come from the cache; the rest must be computed for their
                 outputs.
+            answered: how many more may, if the outputs after them are kept; keys and values are
+                kept without.
         """
         free = [slot for slot in self.slots if not slot.busy]
         wanted = list(ids[:reusable])
@@ -74,9 +86,7 @@ class SlotTable:
             best, length = self._longest_prefix(wanted)
             if length > reused:
                 copy_from, reused = best, length
-        self._clock += 1
-        slot.session, slot.busy, slot.last_used = session, True, self._clock
-        slot.ids = wanted[:reused]
+        self._take(slot, session, wanted[:reused])
         return Placement(slot, reused, copy_from)
 
     def end(self, session: str) -> None:
@@ -100,6 +110,11 @@ class SlotTable:
         slot.ids.clear()
         slot.session = ""
         slot.busy = False
+
+    def _take(self, slot: Slot, session: str, ids: list[int]) -> None:
+        """Give a slot, which holds `ids`, to a session."""
+        self._clock += 1
+        slot.session, slot.busy, slot.last_used, slot.ids = session, True, self._clock, ids
 
     def _longest_prefix(self, wanted: list[int]) -> tuple[Slot, int]:
         lengths = [(common_prefix(slot.ids, wanted), -slot.index) for slot in self.slots]

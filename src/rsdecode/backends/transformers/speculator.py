@@ -55,7 +55,8 @@ class Speculator:
             nothing = Segment("", Tokens(self.prompts.vocabulary, ()))
             return Verified(nothing, 0, FinishReason.LENGTH)
         ids = (*context, *self._ids(request.proposal)[: room - 1])
-        return Prefill(request.session, ids, tuple(range(len(context) - 1, len(ids))))
+        marks = tuple(range(len(context) - 1, len(ids)))
+        return Prefill(request.session, ids, marks, returns=(len(context),))
 
     def verified(self, request: Verify, reply: Prefilled) -> Verified | Failed:
         """What stands of the proposal, and the target's own token after it."""
