@@ -11,6 +11,7 @@ import pytest
 import rsdecode
 
 HEAVY = {"torch", "transformers", "ray", "matplotlib", "fastapi", "vllm", "datasets", "numpy"}
+HEAVY |= {"uvicorn", "starlette", "prometheus_client"}
 SOURCE = str(Path(rsdecode.__file__).parents[1])
 
 
@@ -36,6 +37,7 @@ def modules_after(code: str) -> set[str]:
         "from rsdecode.cli.main import main; main(['--help'])",
         "from rsdecode.cli.main import main; main(['solve', '--help'])",
         "from rsdecode.cli.main import main; main(['doctor', '--help'])",
+        "from rsdecode.cli.main import main; main(['serve', '--help'])",
         "from rsdecode.cli.main import main; main(['eval', '--help'])",
         "from rsdecode.cli.main import main; main(['eval', '--methods', 'rds'])",
         "from rsdecode.cli.main import main; main(['solve', 'q', '--threshold', '7'])",

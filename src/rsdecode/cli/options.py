@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -289,8 +290,16 @@ class RunOptions:
     config: Path | None
     given: Mapping[str, Any]
 
-    def load(self) -> RunConfig:
+    def load(
+        self,
+        more: Mapping[str, Any] = MappingProxyType({}),
+        called: Mapping[str, str] = MappingProxyType({}),
+    ) -> RunConfig:
         """The configuration: file, then options. An option for one role beats the one for both.
+
+        Args:
+            more: what options of the command itself set, by key path.
+            called: how those options are called.
 
         Raises:
             ConfigError: naming the option or key, its value and the remedy.
@@ -302,7 +311,7 @@ class RunOptions:
                 settings = option.settings(self.given[option.parameter])
                 overrides |= settings
                 names |= dict.fromkeys(settings, option.flag)
-        return load_config(self.config, overrides, names)
+        return load_config(self.config, overrides | dict(more), names | dict(called))
 
 
 def with_run_options(command: Callable[..., int]) -> Callable[..., None]:

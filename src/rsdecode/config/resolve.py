@@ -75,13 +75,13 @@ def config_hash(config: RunConfig) -> str:
 
     Left out is what changes the course of a run but no answer: the whole `run` section (the seed
     is recorded beside the hash), the engine's slots and threads, the lookahead, patience with
-    servers, where vLLM serves, and workers on Ray.
+    servers, how `rsd serve` serves, where vLLM does, and workers on Ray.
     """
     settings = resolved(config)
     if not settings["prompt"]["template"]:
         del settings["prompt"]["template"]  # as before there was such a key
     del settings["run"], settings["lookahead"], settings["http"], settings["ray"]
-    del settings["engine"]["slots"], settings["engine"]["threads"]
+    del settings["engine"]["slots"], settings["engine"]["threads"], settings["server"]
     for name in ("mark", "separator", "good", "bad", "bounds", "at", "calibration"):
         if settings["reward"][name] is None:  # as before there were these settings
             del settings["reward"][name]

@@ -362,6 +362,43 @@ class RayConfig(_Part):
     resources: dict[str, Positive] = {}
 
 
+class ServerConfig(_Part):
+    """How `rsd serve` serves; nothing here but `ignore_seed` changes an answer.
+
+    Attributes:
+        host: address to listen on; one that others can reach needs keys.
+        port: to listen on; 0 for any that is free.
+        keys: file of API keys, a label and a key a line; RSD_API_KEYS holds more of them.
+        allow_public: listen on a public address without keys.
+        cors: origins whose pages may ask this server, such as https://example.org; "*" for all.
+        storage: folder that keeps the trajectories which the page's users share by link.
+        queue: answers that may wait for their turn; more are refused with 429.
+        max_body_kib: size of a request.
+        max_prompt_characters: of all messages of a request together.
+        max_samples: answers that one request may have written (n, and the samples of its method).
+        deadline_s: seconds for an answer; null for no limit.
+        drain_s: seconds that running answers are given when the server is told to end.
+        ignore_seed: draw a new seed for every request, also where the client sends one.
+        thoughts_open: whether prompts end with a mark that opens the thoughts; by default it is
+            read from the chat template, where that is known here.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="a port, 0 to 65535")] = 8000
+    keys: str | None = None
+    allow_public: bool = False
+    cors: tuple[str, ...] = ()
+    storage: str | None = None
+    queue: Place = 256
+    max_body_kib: Count = 1024
+    max_prompt_characters: Count = 400_000
+    max_samples: Count = 64
+    deadline_s: Positive | None = 900.0
+    drain_s: Positive = 60.0
+    ignore_seed: bool = False
+    thoughts_open: bool | None = None
+
+
 class RunConfig(_Part):
     """Everything that a run is built from.
 
@@ -391,6 +428,7 @@ class RunConfig(_Part):
     http: HttpConfig = HttpConfig()
     run: RunSettings = RunSettings()
     ray: RayConfig = RayConfig()
+    server: ServerConfig = ServerConfig()
 
     @field_validator("method")
     @classmethod

@@ -35,6 +35,7 @@ from rsdecode.core.errors import ConfigError, PromptTooLong, RequestError, RsdEr
 from rsdecode.core.protocols import Choose, Chosen, Show
 from rsdecode.core.requests import Assess, Assessed, Failed, Generate, Generated
 from rsdecode.core.types import Context, Segment, Usage
+from rsdecode.text.codec import Codec
 from rsdecode.text.pretrained import PLAIN_PROMPT
 
 if TYPE_CHECKING:
@@ -92,6 +93,11 @@ class ServedModel:
     def shape(self) -> ModelShape | None:
         """Sizes, for FLOPs; None where they are not known."""
         return self._shape
+
+    @property
+    def codec(self) -> Codec | None:
+        """Its tokenizer, where it is known here."""
+        return self._renderer.codec
 
     async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         """Serve each request; replies in the order of the requests."""

@@ -14,6 +14,7 @@ from rsdecode.backends.openai_http.transport import Exchange
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Context, Message
 from rsdecode.text.chat_template import DATE
+from rsdecode.text.codec import Codec
 from rsdecode.text.prompt import Prompts, plain_text
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Renderer:
                 "the date itself: name the model's tokenizer (draft_tokenizer, target_tokenizer), "
                 "or leave it out"
             )
+        self._tokenizer = tokenizer
         self._plain_prompt = plain_prompt
         self._name = name
         self._template = {name: value for name, value in template.items() if name != DATE}
@@ -68,6 +70,13 @@ class Renderer:
     def turn_end(self) -> int | None:
         """The token that ends a reply in the chat template; None where it is not known."""
         return None if self._prompts is None else self._prompts.turn_end
+
+    @property
+    def codec(self) -> Codec | None:
+        """The tokenizer, where it is known; how long the server's context is, is not."""
+        if self._tokenizer is None or self._prompts is None:
+            return None
+        return Codec(self._tokenizer, self._prompts, None)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from rsdecode.core.requests import (
     Verify,
 )
 from rsdecode.core.types import FinishReason, Role, Segment, Tokens
+from rsdecode.text.codec import Codec
 from rsdecode.text.pretrained import context_length, load_tokenizer, read_config
 from rsdecode.text.prompt import Prompts
 from rsdecode.text.rendering import characters, render_all
@@ -113,6 +114,11 @@ class LocalModel:
     def vocabulary(self) -> str:
         """Fingerprint of the tokenizer; models that share it exchange token ids."""
         return self._prompts.vocabulary
+
+    @property
+    def codec(self) -> Codec:
+        """Its tokenizer."""
+        return Codec(self._tokenizer, self._prompts, self._engine.max_context)
 
     @property
     def load(self) -> int:

@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server: RSD for clients that know nothing of it (`rsd serve`)."""

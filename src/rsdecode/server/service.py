@@ -1,0 +1,321 @@
+"""What the endpoints share: the models, one session on them, and answers as they grow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from rsdecode.config import RunConfig, config_hash
+from rsdecode.core.errors import Overloaded, RsdError, SessionClosed
+from rsdecode.core.protocols import Models
+from rsdecode.core.types import Message, Problem, Role
+from rsdecode.server.answers import AnswerForm, EndPart, GrowingAnswer, Part, StartPart, TextPart
+from rsdecode.server.errors import ApiError, invalid, overloaded, prompt_too_long, unavailable
+from rsdecode.server.health import Health
+from rsdecode.server.method_choice import Changes, Chosen, MethodChooser, header_options
+from rsdecode.server.metrics import Metrics
+from rsdecode.server.requests import RsdOptions, SamplingRequest, described
+from rsdecode.session.handle import Handle
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
+from rsdecode.text.codec import Codec, HasCodec
+
+logger = logging.getLogger(__name__)
+PROBLEM = "0"
+"""The id that `rsd solve` gives to a question: equal seeds give equal draws."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for answers, understood.
+
+    Attributes:
+        messages: what the models read.
+        chosen: the method.
+        form: how the answers are given out.
+        seed: of all random draws.
+        count: answers.
+        live: whether text is wanted while a step is being written.
+    """
+
+    messages: tuple[Message, ...]
+    chosen: Chosen
+    form: AnswerForm
+    seed: int
+    count: int
+    live: bool
+
+
+class Service:
+    """Answers requests on loaded models.
+
+    Args:
+        config: of the run and of the server.
+        models: what answers; closed by whoever loaded them.
+    """
+
+    def __init__(self, config: RunConfig, models: Models) -> None:
+        self.config = config
+        self.models = models
+        self.settings = config.server
+        self.started = int(time.time())
+        self.fingerprint = f"rsd_{config_hash(config)}"
+        self.shapes = models.shapes()
+        self.chooser = MethodChooser(config, models, self.settings.max_samples)
+        self.metrics = Metrics()
+        self.health = Health()
+        self.draining = False
+        self.codec = self._codec_of(Role.TARGET) or self._codec_of(Role.DRAFT)
+        self._contexts = [
+            (codec, codec.max_context)
+            for role in (Role.TARGET, Role.DRAFT)
+            if (codec := self._codec_of(role)) is not None and codec.max_context
+        ]
+        self._session: Session | None = None
+        self._watch()
+        self._inside = self._opens_thoughts()
+
+    @property
+    def session(self) -> Session:
+        """The session, made on the event loop that first asks for it."""
+        if self._session is None:
+            run = self.config.run
+            queue = self.settings.queue
+            self._session = Session(self.models, concurrency=run.concurrency, queue_limit=queue)
+        return self._session
+
+    @property
+    def max_context(self) -> int | None:
+        """Tokens of prompt and answer together, by the smaller of the writers; None if unknown."""
+        return min((context for _, context in self._contexts), default=None)
+
+    def understand(
+        self,
+        request: SamplingRequest,
+        messages: Sequence[Message],
+        headers: Mapping[str, str],
+        *,
+        max_tokens: int | None,
+        parted: bool = True,
+        param: str = "messages",
+    ) -> Ask:
+        """Read what a request asks for.
+
+        Args:
+            request: its parameters.
+            messages: its conversation.
+            headers: by lower-case name.
+            max_tokens: of an answer; None for the configuration's.
+            parted: whether thoughts have a field of their own.
+            param: the field that holds the conversation.
+
+        Raises:
+            ApiError: it cannot be honoured.
+        """
+        options = _options(request, headers)
+        changes = Changes(max_tokens, request.temperature, request.top_p, request.top_k)
+        chosen = self.chooser.choose(request.model, options, changes)
+        count = request.n or 1
+        if count * chosen.samples > self.settings.max_samples:
+            raise invalid(
+                f"n = {count} answers of {chosen.samples} texts each are more than this server "
+                f"allows ({self.settings.max_samples} in all): ask for fewer",
+                "n",
+            )
+        read = self._with_system(messages)
+        form = AnswerForm(
+            method=chosen.method,
+            thoughts=self.config.answer.marks,
+            stops=request.stops,
+            inside=self._inside,
+            parted=parted,
+            trace=options.trace,
+            prompt_tokens=self._prompt_tokens(read, param),
+            context=self.max_context,
+            shapes=self.shapes,
+            note=self._note(read),
+        )
+        live = bool(request.stream or request.stops or options.trace == "deltas")
+        return Ask(read, chosen, form, self._seed(request, headers), count, live)
+
+    async def answer(self, ask: Ask) -> AsyncGenerator[Part]:
+        """The parts of all answers, as they come; closing the iteration gives the answers up.
+
+        Raises:
+            ApiError: no room, or an answer failed; the others are given up.
+        """
+        started = time.perf_counter()
+        handles = self._submit(ask)
+        parts: asyncio.Queue[Part | ApiError] = asyncio.Queue()
+        tasks = [
+            asyncio.ensure_future(self._follow(GrowingAnswer(i, ask.form), handle, parts, started))
+            for i, handle in enumerate(handles)
+        ]
+        left, first = len(tasks), True
+        try:
+            for choice in range(left):
+                yield StartPart(choice)
+            while left:
+                part = await parts.get()
+                if isinstance(part, ApiError):
+                    raise part
+                if first and isinstance(part, TextPart):
+                    self.metrics.first_text(time.perf_counter() - started)
+                    first = False
+                if isinstance(part, EndPart):
+                    self.metrics.ended(part, ask.chosen.kind, time.perf_counter() - started)
+                    left -= 1
+                yield part
+        finally:
+            for handle in handles:
+                handle.cancel("the client has left")
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def check_ready(self) -> None:
+        """See that requests can be answered.
+
+        Raises:
+            ApiError: the server is about to end.
+        """
+        if self.draining:
+            raise unavailable("the server is about to end: try again, perhaps elsewhere")
+
+    async def close(self) -> None:
+        """Let running answers end, for a while; then give them up."""
+        self.draining = True
+        try:
+            async with asyncio.timeout(self.settings.drain_s):
+                await self.session.close()
+        except TimeoutError:
+            logger.warning("answers that were not done after %s s", self.settings.drain_s)
+            await self.session.close(cancel=True)
+
+    def _watch(self) -> None:
+        """Have the metrics tell what is in flight."""
+
+        def running() -> int:
+            return 0 if self._session is None else self._session.in_flight
+
+        def waiting() -> int:
+            return 0 if self._session is None else self._session.waiting
+
+        self.metrics.watch(running, waiting)
+        self.metrics.watch_cache(lambda: running() / self.config.run.concurrency)
+
+    def _submit(self, ask: Ask) -> list[Handle]:
+        self.check_ready()
+        handles: list[Handle] = []
+        try:
+            for sample in range(ask.count):
+                problem = Problem(PROBLEM, ask.messages)
+                job = Job(problem, ask.chosen.method, ask.seed, sample, self.settings.deadline_s)
+                events = "all" if ask.live else "steps"
+                handles.append(self.session.submit_job(job, events=events))
+        except Overloaded:
+            for handle in handles:
+                handle.cancel()
+            self.metrics.refused.labels("queue").inc()
+            raise overloaded(
+                f"{self.session.waiting} answers wait already: try again in a second"
+            ) from None
+        except SessionClosed:
+            raise unavailable("the server is about to end: try again, perhaps elsewhere") from None
+        return handles
+
+    async def _follow(
+        self,
+        answer: GrowingAnswer,
+        handle: Handle,
+        parts: asyncio.Queue[Part | ApiError],
+        started: float,
+    ) -> None:
+        """Turn one session's events into parts."""
+        try:
+            async for event in handle:
+                for part in answer.add(event, time.perf_counter() - started):
+                    parts.put_nowait(part)
+                if answer.enough:
+                    handle.cancel("a stop string was found")
+            self.health.worked()
+        except ApiError as error:
+            if error.status == 502:
+                self.health.broke(str(error))
+            parts.put_nowait(error)
+        except Exception:
+            logger.exception("an answer could not be given out")
+            parts.put_nowait(ApiError(500, "internal error: see the server's log", "api_error"))
+
+    def _with_system(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        system = self.config.system_prompt
+        if system is None or messages[0].role == "system":
+            return tuple(messages)
+        return (Message("system", system), *messages)
+
+    def _seed(self, request: SamplingRequest, headers: Mapping[str, str]) -> int:
+        """The client's seed; a new one where it has none, or is not to be heard."""
+        ignored = self.settings.ignore_seed or headers.get("x-rsd-ignore-seed", "") in ("1", "true")
+        if request.seed is None or ignored:
+            return secrets.randbits(31)
+        return request.seed
+
+    def _prompt_tokens(self, messages: tuple[Message, ...], param: str) -> int | None:
+        """Tokens of the prompt; None where no tokenizer is known.
+
+        Raises:
+            ApiError: it is too long.
+        """
+        length = sum(len(message.content) for message in messages)
+        if length > (most := self.settings.max_prompt_characters):
+            raise invalid(
+                f"the prompt has {length} characters, and this server takes {most}: shorten it",
+                param,
+                "context_length_exceeded",
+            )
+        try:
+            for codec, context in self._contexts:
+                if (tokens := len(codec.chat_ids(messages))) >= context:
+                    raise prompt_too_long(context, tokens, param)
+            return len(self.codec.chat_ids(messages)) if self.codec is not None else None
+        except RsdError as error:
+            raise invalid(str(error), param) from None
+
+    def _codec_of(self, role: Role) -> Codec | None:
+        model = self.models.draft if role is Role.DRAFT else self.models.target
+        return model.codec if isinstance(model, HasCodec) else None
+
+    def _opens_thoughts(self) -> bool:
+        """Whether the prompt ends with a mark that opens the thoughts."""
+        if (told := self.settings.thoughts_open) is not None or self.codec is None:
+            return bool(told)
+        try:
+            prompt = self.codec.chat_text([Message("user", "?")]).rstrip()
+        except RsdError:
+            return False
+        return prompt.endswith(tuple(opening for opening, _ in self.config.answer.marks.marks))
+
+    def _note(self, messages: tuple[Message, ...]) -> str | None:
+        specs = self.config.family_writers
+        if not specs:
+            return None
+        from rsdecode.models.abacus.language import language_note
+
+        return language_note([Problem("", messages).question], list(specs))
+
+
+def _options(request: SamplingRequest, headers: Mapping[str, str]) -> RsdOptions:
+    """The extension of the body, over that of the headers."""
+    given: dict[str, Any] = header_options(headers)
+    if request.rsd is not None:
+        given |= request.rsd.model_dump(exclude_unset=True)
+    try:
+        return RsdOptions.model_validate(given)
+    except ValidationError as error:
+        refused = described(error.errors())
+        raise invalid(str(refused), f"rsd.{refused.param}", refused.code) from None

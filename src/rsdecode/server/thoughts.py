@@ -1,0 +1,93 @@
+"""Parts a text that grows into thoughts and answer, for clients that show them apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rsdecode.core.thoughts import Thoughts
+
+
+class Piece(NamedTuple):
+    """New text.
+
+    Attributes:
+        text: that is new; never empty.
+        thought: whether it is a thought, and no part of the answer.
+    """
+
+    text: str
+    thought: bool
+
+
+@dataclass(slots=True)
+class ThoughtsReader:
+    """Reads a text in pieces; what comes out does not depend on how it is cut into pieces.
+
+    The marks themselves, and the white space after them, are in neither part.
+
+    Args:
+        thoughts: the marks.
+        inside: whether the text begins with thoughts, as the prompt has opened them.
+        whole: the marks are part of the thoughts; all pieces joined are the text.
+    """
+
+    thoughts: Thoughts
+    inside: bool = False
+    whole: bool = False
+    _held: str = ""
+    _after_mark: bool = False
+    _closing: str | None = field(default=None)
+
+    def add(self, text: str, *, last: bool = False) -> list[Piece]:
+        """Read more.
+
+        Args:
+            text: what is new.
+            last: nothing follows: what might have become a mark is text.
+        """
+        pieces: list[Piece] = []
+        self._held += text
+        while (found := self._next_mark()) is not None:
+            at, mark = found
+            self._take(self._held[:at], pieces)
+            self._held = self._held[at + len(mark) :]
+            self._closing = None if self.inside else dict(self.thoughts.marks)[mark]
+            if self.whole:
+                pieces.append(Piece(mark, thought=True))
+            self.inside, self._after_mark = not self.inside, not self.whole
+        size = len(self._held) if last else len(self._held) - partial(self._held, self._marks)
+        self._take(self._held[:size], pieces)
+        self._held = self._held[size:]
+        return pieces
+
+    @property
+    def _marks(self) -> list[str]:
+        """What ends the present part."""
+        if not self.inside:
+            return [opening for opening, _ in self.thoughts.marks]
+        if self._closing is not None:
+            return [self._closing]
+        return [closing for _, closing in self.thoughts.marks]  # the prompt had the opening one
+
+    def _next_mark(self) -> tuple[int, str] | None:
+        places = [(at, mark) for mark in self._marks if (at := self._held.find(mark)) >= 0]
+        return min(places, key=lambda place: (place[0], -len(place[1])), default=None)
+
+    def _take(self, text: str, pieces: list[Piece]) -> None:
+        if self._after_mark:
+            text = text.lstrip()
+            self._after_mark = not text
+        if text:
+            pieces.append(Piece(text, self.inside))
+
+
+def partial(text: str, marks: list[str]) -> int:
+    """Length of the longest end of `text` that begins one of `marks`, which may go on."""
+    longest = 0
+    for mark in marks:
+        for size in range(min(len(mark) - 1, len(text)), longest, -1):
+            if text.endswith(mark[:size]):
+                longest = size
+                break
+    return longest
