@@ -140,7 +140,7 @@ def launcher(folder: Path, started: list[Process]) -> Launch:
     return launch
 
 
-def _address(process: subprocess.Popen[str], log: Path, timeout_s: float = 60.0) -> str:
+def _address(process: subprocess.Popen[str], log: Path, timeout_s: float = 240.0) -> str:
     import time
 
     end = time.monotonic() + timeout_s

@@ -92,6 +92,45 @@ class Chooser(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How likely is each token of a text?
+
+    Attributes:
+        ids: of the text, in the model's own vocabulary.
+        top: how many of the likeliest tokens to name at each place.
+    """
+
+    ids: tuple[int, ...]
+    top: int = 1
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Reply to `Measure`.
+
+    Attributes:
+        logprobs: natural logarithm of each token's probability after those before it; of the first
+            None.
+        top: at each place the likeliest tokens and theirs, the likeliest first, and once more for
+            what would follow the text.
+    """
+
+    logprobs: tuple[float | None, ...]
+    top: tuple[tuple[tuple[int, float], ...], ...]
+    usage: Usage
+
+
+@runtime_checkable
+class Measurer(Protocol):
+    """A language model that tells how likely it finds a text."""
+
+    async def measure(self, requests: Sequence[Measure]) -> list[Measured | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        ...
+
+
 @runtime_checkable
 class Proposer(Protocol):
     """A language model that tells from which distribution it drew each token."""

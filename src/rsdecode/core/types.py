@@ -52,6 +52,25 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class RawPrompt(Message):
+    """All that a language model reads before its answer, as it is: no template is put around it.
+
+    Control tokens that it spells are control tokens. For whoever reads conversations only, such as
+    most reward models, it is a question of the user.
+
+    Attributes:
+        tokens: its token ids, where they are known; a model with another vocabulary reads the text.
+    """
+
+    tokens: Tokens | None = None
+
+    @classmethod
+    def of(cls, text: str, tokens: Tokens | None = None) -> RawPrompt:
+        """A raw prompt."""
+        return cls("user", text, tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """What is to be solved.
 

@@ -11,10 +11,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from rsdecode import __version__
-from rsdecode.server import catalogue, chat, operation, page
+from rsdecode.server import catalogue, chat, completions, operation, page, responses, tokens
 from rsdecode.server.errors import ApiError
 from rsdecode.server.gate import Gate
 from rsdecode.server.keys import Keys
@@ -40,14 +41,20 @@ def create_app(service: Service, keys: Keys) -> ASGIApp:
         await service.close()
 
     app = FastAPI(
-        title="rsdecode", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="rsdecode",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
     app.state.keys = keys
-    for module in (chat, catalogue, operation, page):
+    paths: set[str] = set()
+    for module in (chat, completions, responses, catalogue, operation, page, tokens):
         app.include_router(module.router)
+        paths |= {route.path for route in module.router.routes if isinstance(route, Route)}
     _add_error_handlers(app)
-    paths = {path for route in app.routes if isinstance(path := getattr(route, "path", None), str)}
     origins = service.settings.cors
     if origins:
         app.add_middleware(

@@ -59,6 +59,8 @@ class Gate:
         state["request_id"] = visit.id
 
         async def answer(message: Message) -> None:
+            if visit.too_big:
+                return  # whatever the application makes of half a body
             if message["type"] == "http.response.start":
                 visit.status = message["status"]
                 headers = [*message.get("headers", ()), (b"x-request-id", visit.id.encode())]
@@ -68,7 +70,10 @@ class Gate:
         try:
             visit.label = self._let_in(visit)
             self._check_length(visit)
-            await self._app(scope, self._bounded(receive), answer)
+            await self._app(scope, self._bounded(receive, visit), answer)
+            if visit.too_big:
+                visit.too_big = False
+                raise self._too_big()
         except ApiError as error:
             await _refuse(error, answer)
         finally:
@@ -95,7 +100,7 @@ class Gate:
         if int(length) > self._max_body:
             raise self._too_big()
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, visit: _Visit) -> Receive:
         """A body that came without its length is counted as it comes."""
         read = 0
 
@@ -104,7 +109,8 @@ class Gate:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._max_body:
-                raise self._too_big()
+                visit.too_big = True
+                return {"type": "http.disconnect"}
             return message
 
         return bounded
@@ -131,6 +137,7 @@ class _Visit:
         self.status = 499
         """Until there is an answer: the client has left."""
         self.label: str | None = None
+        self.too_big = False
         self._scope = scope
         self._started = time.perf_counter()
 

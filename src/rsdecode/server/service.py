@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.core.errors import Overloaded, RsdError, SessionClosed
 from rsdecode.core.protocols import Models
-from rsdecode.core.types import Message, Problem, Role
+from rsdecode.core.types import Message, Problem, RawPrompt, Role
 from rsdecode.server.answers import AnswerForm, EndPart, GrowingAnswer, Part, StartPart, TextPart
 from rsdecode.server.errors import ApiError, invalid, overloaded, prompt_too_long, unavailable
 from rsdecode.server.health import Health
@@ -72,7 +72,9 @@ class Service:
         self.metrics = Metrics()
         self.health = Health()
         self.draining = False
-        self.codec = self._codec_of(Role.TARGET) or self._codec_of(Role.DRAFT)
+        self.target_codec = self._codec_of(Role.TARGET)
+        self.codec = self.target_codec or self._codec_of(Role.DRAFT)
+        self._measures = 0
         self._contexts = [
             (codec, codec.max_context)
             for role in (Role.TARGET, Role.DRAFT)
@@ -187,6 +189,18 @@ class Service:
         if self.draining:
             raise unavailable("the server is about to end: try again, perhaps elsewhere")
 
+    def take_measures(self, count: int) -> bool:
+        """Whether there is room to tell how likely `count` more texts are; given back later."""
+        room = self.config.run.concurrency + self.settings.queue
+        if self._measures + count > room:
+            return False
+        self._measures += count
+        return True
+
+    def give_back_measures(self, count: int) -> None:
+        """`count` texts were measured."""
+        self._measures -= count
+
     async def close(self) -> None:
         """Let running answers end, for a while; then give them up."""
         self.draining = True
@@ -254,7 +268,8 @@ class Service:
 
     def _with_system(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         system = self.config.system_prompt
-        if system is None or messages[0].role == "system":
+        first = messages[0]
+        if system is None or first.role == "system" or isinstance(first, RawPrompt):
             return tuple(messages)
         return (Message("system", system), *messages)
 

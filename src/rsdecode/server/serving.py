@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
 from collections.abc import Callable
 
@@ -110,4 +111,9 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self._service.draining = True
-        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+        if sig != signal.SIGTERM:
+            super().handle_exit(sig, frame)  # type: ignore[arg-type]
+        elif self.should_exit:
+            self.force_exit = True
+        else:  # uvicorn would end the process by the signal once all is done
+            self.should_exit = True

@@ -30,6 +30,11 @@ class Codec:
         self.max_context = max_context
 
     @property
+    def vocabulary(self) -> str:
+        """Fingerprint of the tokenizer."""
+        return self._prompts.vocabulary
+
+    @property
     def size(self) -> int:
         """Number of ids."""
         return len(self._tokenizer)

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rsdecode.core.errors import ModelLoadError
-from rsdecode.core.types import Context, Message
+from rsdecode.core.types import Context, Message, RawPrompt
 from rsdecode.text.chat_template import DATE, NO_ARGUMENTS, SystemRole
 from rsdecode.text.vocabulary import Ids, Vocabulary
 
@@ -69,6 +69,8 @@ class Prompts:
 
         For servers that read text: they put that token there themselves.
         """
+        if isinstance(messages[0], RawPrompt):
+            return messages[0].content
         if self.has_template:
             return self._words.chat(messages, reply=True).removeprefix(self._words.bos)
         return plain_text(messages, self._plain_prompt)
@@ -148,7 +150,16 @@ class Prompts:
             )
         return tuple(notes)
 
+    def _raw_ids(self, prompt: RawPrompt) -> Ids:
+        """A prompt that nothing is put around but what the tokenizer puts before any text."""
+        tokens = prompt.tokens
+        if tokens is not None and tokens.vocabulary == self.vocabulary:
+            return tokens.ids
+        return tuple(self._tokenizer.encode(prompt.content, verbose=False))
+
     def _render(self, messages: tuple[Message, ...], plain_prompt: str) -> Ids:
+        if isinstance(messages[0], RawPrompt):
+            return self._raw_ids(messages[0])
         if self.has_template:
             return self._chat_ids(messages)
 

@@ -12,7 +12,7 @@ from rsdecode.backends.openai_http.probe import TRIAL_TEXT, Abilities
 from rsdecode.backends.openai_http.reading import entry, token_ids
 from rsdecode.backends.openai_http.transport import Exchange
 from rsdecode.core.errors import ConfigError
-from rsdecode.core.types import Context, Message
+from rsdecode.core.types import Context, Message, RawPrompt
 from rsdecode.text.chat_template import DATE
 from rsdecode.text.codec import Codec
 from rsdecode.text.prompt import Prompts, plain_text
@@ -100,9 +100,12 @@ class Renderer:
         """
         if self._prompts is not None and abilities.takes_ids:
             return self._prompts.context_ids(context)
-        if abilities.template == "ids":
+        raw = isinstance(context.messages[0], RawPrompt) and abilities.template != "chat"
+        if abilities.template == "ids" and not raw:
             return await self._ids_there(exchange, context)
         answer = _valid("".join(segment.text for segment in context.answer))
+        if raw:
+            return _valid(context.messages[0].content) + answer
         return await self._with_reply(exchange, abilities, context.messages, answer)
 
     async def render_bare(

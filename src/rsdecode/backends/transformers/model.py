@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,12 @@ from rsdecode.backends.transformers.assessor import Assessor
 from rsdecode.backends.transformers.engine import Engine
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.load import LoadOptions, load_pretrained, model_shape
+from rsdecode.backends.transformers.measuring import PIECE, Measuring
 from rsdecode.backends.transformers.network import CausalNetwork
 from rsdecode.backends.transformers.speculator import Speculator
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ModelLoadError, PromptTooLong, RequestError
-from rsdecode.core.protocols import Choose, Chosen, Show
+from rsdecode.core.protocols import Choose, Chosen, Measure, Measured, Show
 from rsdecode.core.requests import (
     Assess,
     Assessed,
@@ -153,6 +155,10 @@ class LocalModel:
         prefills = [job for job in jobs if isinstance(job, Prefill)]
         chosen = iter(await self._engine.conclude(prefills, _chosen))
         return [next(chosen) if isinstance(job, Prefill) else job for job in jobs]
+
+    async def measure(self, requests: Sequence[Measure]) -> list[Measured | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        return list(await asyncio.gather(*(self._measure(request) for request in requests)))
 
     async def propose(self, requests: Sequence[Propose]) -> list[Proposed | Failed]:
         """Serve each request; replies in the order of the requests."""
@@ -310,6 +316,22 @@ class LocalModel:
             f"the question is {tokens} tokens long for {self._name}, whose context is "
             f"{self._engine.max_context}: shorten it, or choose a model with a longer context"
         )
+
+    async def _measure(self, request: Measure) -> Measured | Failed:
+        """Piece by piece, as the outputs of a long text are large."""
+        ids, reading = request.ids, Measuring(request)
+        if not 0 < len(ids) <= self._engine.max_context:
+            return Failed(self._too_long(len(ids)))
+        try:
+            for start in range(0, len(ids), PIECE):
+                end = min(start + PIECE, len(ids))
+                job = Prefill(request.session, ids[:end], tuple(range(start, end)))
+                [failed] = await self._engine.conclude([job], reading.add)
+                if failed is not None:
+                    return failed
+        finally:
+            self._engine.end(request.session)
+        return reading.measured
 
     def _choice(self, request: Choose) -> Prefill | Failed:
         choices = [self._prompts.text_ids(choice) for choice in request.choices]
