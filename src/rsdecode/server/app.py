@@ -15,7 +15,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from rsdecode import __version__
-from rsdecode.server import catalogue, chat, completions, operation, page, responses, tokens
+from rsdecode.server import (
+    catalogue,
+    chat,
+    completions,
+    operation,
+    page,
+    responses,
+    tokens,
+    trajectories,
+)
 from rsdecode.server.errors import ApiError
 from rsdecode.server.gate import Gate
 from rsdecode.server.keys import Keys
@@ -51,7 +60,7 @@ def create_app(service: Service, keys: Keys) -> ASGIApp:
     app.state.service = service
     app.state.keys = keys
     paths: set[str] = set()
-    for module in (chat, completions, responses, catalogue, operation, page, tokens):
+    for module in (chat, completions, responses, catalogue, operation, page, tokens, trajectories):
         app.include_router(module.router)
         paths |= {route.path for route in module.router.routes if isinstance(route, Route)}
     _add_error_handlers(app)
