@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 VLLM_VENV ?= .venv-vllm
+CLIENTS_VENV ?= .venv-clients
 PIP := pip --quiet --disable-pip-version-check
 
-.PHONY: install lock test test-vllm test-llama test-ray test-page lint docs wheel demo bench findings abacus clean
+.PHONY: install lock test test-vllm test-clients test-llama test-ray test-page lint docs wheel demo bench findings abacus clean
 
 install: $(STAMP)
 
@@ -29,6 +30,11 @@ test: install
 test-vllm: install
 	$(BIN)/python tests/integration/vllm/install.py $(VLLM_VENV)
 	RSD_TEST_VLLM=$(VLLM_VENV) $(BIN)/python -m pytest -n 0 tests/integration/vllm
+
+# Real clients of the server, from an environment of their own that is kept between runs.
+test-clients: install
+	$(BIN)/python tests/integration/server/install.py $(CLIENTS_VENV)
+	RSD_TEST_CLIENTS=$(CLIENTS_VENV) $(BIN)/python -m pytest -n 0 tests/integration/server
 
 # Real llama.cpp servers.
 test-llama: install
@@ -75,4 +81,4 @@ abacus: install
 	$(BIN)/python -m recipes.abacus --out runs/abacus
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) build dist .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VLLM_VENV) $(CLIENTS_VENV) build dist .pytest_cache .ruff_cache .import_linter_cache

@@ -19,6 +19,8 @@ DISTRIBUTIONS = {"yaml": "pyyaml"}
 """Modules that are not named like the package that brings them."""
 INSIDE_VLLM = {"vllm"}
 """What the plug-in imports: it only runs in a vLLM that is there."""
+CLIENTS = {"langchain_openai", "litellm", "inspect_ai"}
+"""Clients of the server, which are tested in an environment of their own."""
 
 
 def declared(*extras: str) -> set[str]:
@@ -52,7 +54,7 @@ def imported(path: Path) -> set[str]:
             case _:
                 pass
     tops = {module.partition(".")[0] for module in modules}
-    others = tops - sys.stdlib_module_names - OWN - INSIDE_VLLM
+    others = tops - sys.stdlib_module_names - OWN - INSIDE_VLLM - CLIENTS
     return {_normal(DISTRIBUTIONS.get(top, top)) for top in others}
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rsdecode.core.cost import ModelShape, attended_tokens, exact_flops
+from rsdecode.core.cost import ModelShape, attended_tokens, exact_flops, paper_flops
 from rsdecode.core.types import Role, Trajectory, Usage
 
 Shapes = Mapping[Role, ModelShape | None]
@@ -65,34 +65,54 @@ def usage_record(counts: Sequence[TokenCounts]) -> dict[str, Any]:
 def flops_record(trajectory: Trajectory, counts: TokenCounts, shapes: Shapes) -> dict[str, Any]:
     """FLOPs by role, all together, and what the target alone would have needed for as long a text.
 
-    Counted exactly (see `core.cost.exact_flops`); None where a model's shape is not known. `saved`
-    is the share that was saved against the target alone, negative where more was spent.
+    Counted exactly (see `core.cost.exact_flops`), and under `paper` by the paper's rule; None where
+    a model's shape is not known. `saved` is the share that was saved against the target alone,
+    negative where more was spent.
     """
-    roles = {role.value: _flops(trajectory.ledger.of(role), shapes.get(role)) for role in Role}
-    known = [value for value in roles.values() if value is not None]
-    total = sum(known) if len(known) == len(roles) else None
-    alone = _target_alone(counts, shapes.get(Role.TARGET))
+    exact = {role.value: _flops(_exact, role, trajectory, shapes) for role in Role}
+    paper = [_flops(paper_flops, role, trajectory, shapes) for role in Role]
+    shape = shapes.get(Role.TARGET)
+    alone = None if shape is None else exact_flops(_target_alone(counts), shape)
+    written = Usage(decoded_tokens=counts.completion)
+    by_rule = None if shape is None else paper_flops(Role.TARGET, written, shape)
+    return {
+        **exact,
+        **_compared(list(exact.values()), alone),
+        "paper": _compared(paper, by_rule),
+    }
+
+
+def _compared(spent: Sequence[float | None], alone: float | None) -> dict[str, float | None]:
+    known = [value for value in spent if value is not None]
+    total = sum(known) if len(known) == len(spent) else None
     saved = None if total is None or not alone else 1.0 - total / alone
-    return {**roles, "total": total, "target_alone": alone, "saved": saved}
+    return {"total": total, "target_alone": alone, "saved": saved}
 
 
-def _flops(usage: Usage, shape: ModelShape | None) -> float | None:
+def _exact(_: Role, usage: Usage, shape: ModelShape) -> float:
+    return exact_flops(usage, shape)
+
+
+def _flops(
+    count: Callable[[Role, Usage, ModelShape], float],
+    role: Role,
+    trajectory: Trajectory,
+    shapes: Shapes,
+) -> float | None:
+    usage, shape = trajectory.ledger.of(role), shapes.get(role)
     if usage.prefill_tokens + usage.cached_tokens + usage.decoded_tokens == 0:
         return 0.0
-    return None if shape is None else exact_flops(usage, shape)
+    return None if shape is None else count(role, usage, shape)
 
 
-def _target_alone(counts: TokenCounts, shape: ModelShape | None) -> float | None:
-    if shape is None:
-        return None
-    length = counts.prompt + max(counts.completion - 1, 0)
-    usage = Usage(
+def _target_alone(counts: TokenCounts) -> Usage:
+    """What the target would have computed for as long a text."""
+    return Usage(
         prefill_tokens=counts.prompt,
         decoded_tokens=counts.completion,
         calls=1 if counts.completion else 0,
-        attended_tokens=attended_tokens(0, length),
+        attended_tokens=attended_tokens(0, counts.prompt + max(counts.completion - 1, 0)),
     )
-    return exact_flops(usage, shape)
 
 
 def _first_reader(trajectory: Trajectory) -> Usage:

@@ -209,7 +209,7 @@ class MethodChooser:
         match parsed.kind:
             case "rsd":
                 count = config.candidates
-            case "majority" | "best-of" | "process-best-of":
+            case "majority" | "best-of" | "process-best-of" | "gsi":
                 count = parsed.count
             case "beam":
                 count = parsed.count * int(parsed.options["expansions"])
