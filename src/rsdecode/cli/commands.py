@@ -43,9 +43,7 @@ COMMANDS = {
         "calibrate", "Make a reward's numbers probabilities, from steps with outcomes."
     ),
     "prm": CommandEntry("prm", "Make a process reward model of your own: label, train, test."),
-    "serve": CommandEntry(
-        "serve", "Serve RSD to OpenAI's clients over HTTP, with a page to watch it."
-    ),
+    "serve": CommandEntry("serve", "Serve RSD to OpenAI's clients, with a page to watch it."),
     "report": CommandEntry(
         "report",
         "Report the results of rsd eval: report.md, report.html, report.json and pictures.",
