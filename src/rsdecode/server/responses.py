@@ -229,7 +229,8 @@ class _Response:
         if self._open == "reasoning":
             content = [{"type": "reasoning_text", "text": self._text}]
             return {**shared, "summary": [], "content": content}
-        part = {"type": "output_text", "text": self._text, "annotations": [], "logprobs": []}
+        part: dict[str, Any] = {"type": "output_text", "text": self._text}
+        part |= {"annotations": [], "logprobs": []}
         return {**shared, "role": "assistant", "content": [part]}
 
 
