@@ -323,7 +323,7 @@ def test_flops_by_the_paper_and_exactly(opened: Page, server: FakeServer) -> Non
     done(opened).nth(2).wait_for()
     row = opened.locator(".comparison tbody tr").nth(1).locator("td").all_inner_texts()
     assert [cell.strip() for cell in row[:3]] == ["50", "0.30×", "0.60×"]
-    assert "with 0.30× its FLOPs" in opened.locator(".sentence").inner_text()
+    assert "with 0.30× its FLOPs (exact count: 0.60×)." in opened.locator(".sentence").inner_text()
 
 
 def test_the_page_works_behind_a_prefix(page: Page, server: FakeServer) -> None:

@@ -35,7 +35,7 @@ export class Comparison {
     const costs = costsOf(this.runs);
     const largest = Math.max(1, ...costs.map(({ ratio }) => ratio ?? 0));
     const both = costs.some(({ exact }) => exact !== null);
-    const cost = both ? ["FLOPs, target alone = 1", "Exact count"] : ["FLOPs, target alone = 1"];
+    const cost = both ? ["FLOPs by the paper’s rule, target alone = 1", "FLOPs, exact count"] : ["FLOPs, target alone = 1"];
     const columns = ["", "Answer", ...cost, "Steps by the draft", "Tokens, draft + target", "Time"];
     this.head.replaceChildren(el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name))));
     this.body.replaceChildren(...this.runs.map((run, place) => row(run, costs[place], largest, both)));
@@ -93,8 +93,8 @@ function row(run, { ratio, exact }, largest, both) {
 export function conclusion(runs) {
   const [rsd, target] = ["rsd", "target"].map((method) => runs.find((run) => run.request.method === method)?.finished);
   if (!rsd || !target) return "";
-  const { ratio } = costsOf(runs)[runs.findIndex((run) => run.request.method === "rsd")];
-  const cost = ratio === null ? "" : ` with ${format.times(ratio)} its FLOPs`;
+  const { ratio, exact } = costsOf(runs)[runs.findIndex((run) => run.request.method === "rsd")];
+  const cost = ratio === null ? "" : ` with ${format.times(ratio)} its FLOPs${exact === null ? "" : ` (exact count: ${format.times(exact)})`}`;
   if (rsd.answer !== null && rsd.answer === target.answer) return `RSD gives the answer of the target alone${cost}.`;
   return `The target alone answers ${target.answer ?? "nothing"}; RSD answers ${rsd.answer ?? "nothing"}${cost}.`;
 }
