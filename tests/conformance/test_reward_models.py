@@ -47,6 +47,17 @@ def judge(folder: Path) -> JudgeReward:
     return JudgeReward(causal(folder))
 
 
+def judge_on_llama_cpp(folder: Path) -> JudgeReward:
+    pytest.importorskip("gguf")
+    pytest.importorskip("xllamacpp")
+    from rsdecode.backends.llama_cpp import LlamaCppOptions, load_llama_cpp
+    from tests.backends.llama_cpp import tiny_gguf
+
+    path = tiny_gguf.write(folder / "judge.gguf")
+    options = LlamaCppOptions(slots=4, max_context=3072, threads=1)
+    return JudgeReward(load_llama_cpp(path, options))
+
+
 def served(
     load: Callable[[Path], Any], step_tag: str | None = None, *, block: int = 0
 ) -> Callable[[Path], Any]:
@@ -100,6 +111,7 @@ MODELS: dict[str, Callable[[Path], Any]] = {
     "likelihood": lambda folder: LikelihoodReward(causal(folder)),
     "agreement": lambda folder: AgreementReward(causal(folder)),
     "cascade": cascade,
+    "judge, on llama.cpp": judge_on_llama_cpp,
     "arithmetic": lambda _: ArithmeticReward(),
     "function": function(by_length),
     "async function": function(by_length_later),

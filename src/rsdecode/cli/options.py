@@ -275,6 +275,13 @@ RUN_OPTIONS = (
         _ENGINE,
     ),
     RunOption("--slots", int, ("engine.slots",), "Sequences in the KV cache; default 32.", _ENGINE),
+    RunOption(
+        "--dequantise",
+        bool,
+        ("llamacpp.dequantise",),
+        "Run gguf: files in the engine, not on llama.cpp; default false.",
+        _ENGINE,
+    ),
 )
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 EXTRAS = {
     "gguf": "gguf",
     "accelerate": "gguf",
+    "xllamacpp": "llamacpp",
     "httpx2": "http",
     "tenacity": "http",
     "torch": "local",
@@ -187,6 +188,11 @@ class ModelBuilder:
             return served_language_model(spec, role, self._config)
         if spec.kind is SpecKind.VLLM:
             return self._servers.language_model(spec, role)
+        if spec.kind is SpecKind.GGUF and not self._config.llamacpp.dequantise:
+            from rsdecode.config.llama_cpp import language_model
+
+            file = _existing(spec, Path(os.path.expanduser(spec.target)))
+            return language_model(file, self._config, self._uses(spec), self._watcher)
         from rsdecode.backends.transformers.model import load_model
 
         options = self._options(self._uses(spec))

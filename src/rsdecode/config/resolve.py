@@ -75,7 +75,7 @@ def config_hash(config: RunConfig) -> str:
 
     Left out is what changes the course of a run but no answer: the whole `run` section (the seed
     is recorded beside the hash), the engine's slots and threads, the lookahead, patience with
-    servers, how `rsd serve` serves, where vLLM does, and workers on Ray.
+    servers, how `rsd serve` serves, where vLLM and llama.cpp do, and workers on Ray.
     """
     settings = resolved(config)
     if not settings["prompt"]["template"]:
@@ -89,5 +89,8 @@ def config_hash(config: RunConfig) -> str:
         role: {key: settings["vllm"][role][key] for key in ("max_model_len", "arguments")}
         for role in Role
     }
+    runs = settings.pop("llamacpp")
+    if config.has_gguf:
+        settings["llamacpp"] = {"dequantise": runs["dequantise"]}
     canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

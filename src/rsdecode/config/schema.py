@@ -282,6 +282,29 @@ class EngineConfig(_Part):
     threads: Count | None = None
 
 
+class LlamaCppConfig(_Part):
+    """How `gguf:` files are run by llama.cpp; `engine.max_context` holds for them too.
+
+    Attributes:
+        dequantise: run them in the engine instead, with their weights dequantised.
+        slots: sequences at once of each file and role; by default as many as fit into memory, up
+            to eight.
+        threads: of each file; by default one on each core.
+        gpu_layers: layers on the GPU; by default all that fit, where llama.cpp was built for one.
+        cache_mib: memory for sequences that lost their slot to others.
+        logs: folder for llama.cpp's logs; by default one of the run's own, kept after a failure.
+        ready_timeout_s: how long loading may take.
+    """
+
+    dequantise: bool = False
+    slots: Count | None = None
+    threads: Count | None = None
+    gpu_layers: Place | None = None
+    cache_mib: Place = 1024
+    logs: str | None = None
+    ready_timeout_s: Positive = 1800.0
+
+
 class VllmRoleConfig(_Part):
     """How one role's model is served; roles that share a model share the first one's settings.
 
@@ -424,6 +447,7 @@ class RunConfig(_Part):
     prompt: PromptConfig = PromptConfig()
     answer: AnswerConfig = AnswerConfig()
     engine: EngineConfig = EngineConfig()
+    llamacpp: LlamaCppConfig = LlamaCppConfig()
     vllm: VllmConfig = VllmConfig()
     http: HttpConfig = HttpConfig()
     run: RunSettings = RunSettings()
@@ -479,6 +503,12 @@ class RunConfig(_Part):
         if Role.REWARD not in needed:
             return needed
         return needed | parse_reward_spec(self.reward.spec).reads
+
+    @property
+    def has_gguf(self) -> bool:
+        """Whether a model is a GGUF file, which llama.cpp or the engine can run."""
+        specs = (self.draft, self.target, self.reward.spec)
+        return any(spec.removeprefix("judge:").startswith("gguf:") for spec in specs)
 
     @property
     def method_name(self) -> MethodName:

@@ -273,7 +273,7 @@ LOGPROBS_HIDDEN = (
 )
 _TOKENS_HIDDEN = (
     "the {role} cannot {ability} single tokens with their probabilities: load it in this process "
-    "(hf:ID_OR_PATH or gguf:FILE), or choose --method rsd, which needs only text"
+    "(hf:ID_OR_PATH, or gguf:FILE with --dequantise), or choose --method rsd, which needs only text"
 )
 
 

@@ -151,6 +151,10 @@ def _model(config: RunConfig, role: Role) -> dict[str, Any]:
                 parts["calibration"] = _content(config.reward.calibration)
             if spec.reads:
                 parts["reads"] = {str(r): _model(config, r) for r in sorted(spec.reads)}
+    if spec.kind is SpecKind.GGUF or (
+        spec.kind is SpecKind.JUDGE and spec.judge.kind is SpecKind.GGUF
+    ):
+        parts["dequantised"] = config.llamacpp.dequantise
     return {"model": model_digest(spec), **parts}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rsdecode.core.segment import Boundary, StepReader
 
@@ -14,6 +14,14 @@ TAIL = 16
 """Tokens of the prompt that a detokeniser needs to place spaces."""
 LONGEST_CHARACTER = 4
 """Bytes, and so tokens, of one character at most."""
+
+
+class Detokenizes(Protocol):
+    """Makes text of tokens as they come."""
+
+    def add(self, token: int) -> str:
+        """The text that `token` adds; empty while a character is incomplete."""
+        ...
 
 
 class Detokenizer:
@@ -61,7 +69,7 @@ class StepText:
     """The tokens of one step and the text that each of them completes."""
 
     boundary: Boundary
-    detokenizer: Detokenizer
+    detokenizer: Detokenizes
     ids: list[int] = field(default_factory=list[int])
     text: str = ""
     _lengths: list[int] = field(default_factory=list[int])

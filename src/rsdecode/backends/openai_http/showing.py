@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rsdecode.backends.openai_http.streams import Part
 
 if TYPE_CHECKING:
-    from rsdecode.text.step_text import Detokenizer
+    from rsdecode.text.step_text import Detokenizes
 
 
 Watch = Callable[[Part], None]
@@ -50,7 +50,7 @@ class Preview:
         detokenizer: makes text of token ids; None where the server's own text is taken.
     """
 
-    def __init__(self, written: str, detokenizer: Detokenizer | None) -> None:
+    def __init__(self, written: str, detokenizer: Detokenizes | None) -> None:
         self.text = written
         self._detokenizer = detokenizer
 

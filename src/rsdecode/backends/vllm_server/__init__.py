@@ -13,7 +13,7 @@ from rsdecode.backends.vllm_server.fleet import Fleet
 from rsdecode.backends.vllm_server.footprint import Footprint, read_footprint
 from rsdecode.backends.vllm_server.machine import Gpu, Machine
 from rsdecode.backends.vllm_server.placement import ServerPlan, ServerSpec, plan
-from rsdecode.backends.vllm_server.server import LogWatcher, Server, Watcher
+from rsdecode.backends.vllm_server.server import LogWatcher, Server, ServerProcess, State, Watcher
 from rsdecode.backends.vllm_server.watched import watch_language_model, watch_reward_model
 
 __all__ = [
@@ -24,7 +24,9 @@ __all__ = [
     "Machine",
     "Server",
     "ServerPlan",
+    "ServerProcess",
     "ServerSpec",
+    "State",
     "Task",
     "Watcher",
     "arguments",

@@ -1,4 +1,4 @@
-"""One vLLM server: started, watched, started once more if it dies, stopped."""
+"""A server process: started, watched, started once more if it dies, stopped."""
 
 from __future__ import annotations
 
@@ -68,48 +68,50 @@ class State(StrEnum):
     CLOSED = "closed"
 
 
-class Server:
-    """A vLLM process and the thread that watches it.
+class ServerProcess:
+    """A process that serves a model, and the thread that watches it.
 
     After a crash it is started once more at the same address; when that one ends too, it stays down
     and `error` says why.
 
     Args:
-        plan: where and how.
-        executable: the `vllm` command.
+        name: that it serves the model under.
+        what: it is, for messages.
         log: file for its output.
         watcher: is told of crashes.
         ready_timeout_s: how long a start may take.
     """
 
+    tick_s = _TICK_S
+
     def __init__(
-        self,
-        plan: ServerPlan,
-        executable: str,
-        log: Path,
-        watcher: Watcher,
-        ready_timeout_s: float = 1800.0,
+        self, name: str, what: str, log: Path, watcher: Watcher, ready_timeout_s: float
     ) -> None:
-        self.plan = plan
+        self.name = name
         self.log = log
         self.epoch = 0
         self.error: ModelLoadError | None = None
         self.state = State.STARTING
         self.since = time.monotonic()
-        self._executable = executable
+        self._what = what
         self._watcher = watcher
         self._ready_timeout_s = ready_timeout_s
         self._port = free_port()
         self._closing = threading.Event()
         self._process: Process | None = None
-        self._thread = threading.Thread(
-            target=self._live, name=f"vllm-{plan.spec.name}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._live, name=f"server-{name}", daemon=True)
 
-    @property
-    def name(self) -> str:
-        """The name that it serves the model under."""
-        return self.plan.spec.name
+    def command(self, port: int) -> list[str]:
+        """What is run to serve at `port`."""
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        """Variables that are added to this process's."""
+        raise NotImplementedError
+
+    def hint(self, told: str) -> str:
+        """A remedy, in parentheses, for what the log says; empty for none."""
+        return ""
 
     @property
     def url(self) -> str:
@@ -178,13 +180,12 @@ class Server:
 
     def _run(self) -> str:
         """One process from its start to its end; how it ended."""
-        command = [self._executable, *arguments(self.plan, self._port)]
-        process = Process(command, environment(self.plan, os.environ), self.log)
+        process = Process(self.command(self._port), self.environment(), self.log)
         self._process = process
         deadline = time.monotonic() + self._ready_timeout_s
         try:
             while not self._closing.is_set():
-                if (ending := process.ended(_TICK_S)) is not None:
+                if (ending := process.ended(self.tick_s)) is not None:
                     return ending
                 if self.state is State.STARTING and self._healthy():
                     self.state = State.READY
@@ -197,13 +198,7 @@ class Server:
     def _report(self, ending: str) -> str:
         lines = self._process.last_lines() if self._process is not None else []
         told = " | ".join(lines) or "nothing"
-        hint = ""
-        if self.plan.spec.footprint.architecture in told and "not supported" in told:
-            hint = " (rsdecode teaches it to vLLM where both are in one environment)"
-        return (
-            f"the vLLM server of {self.name} ({self.plan.spec.model}) ended {ending}; its log "
-            f"({self.log}) says: {told}{hint}"
-        )
+        return f"{self._what} ended {ending}; its log ({self.log}) says: {told}{self.hint(told)}"
 
     def _healthy(self) -> bool:
         connection = http.client.HTTPConnection(HOST, self._port, timeout=5)
@@ -214,6 +209,45 @@ class Server:
             return False
         finally:
             connection.close()
+
+
+class Server(ServerProcess):
+    """A vLLM process and the thread that watches it.
+
+    Args:
+        plan: where and how.
+        executable: the `vllm` command.
+        log: file for its output.
+        watcher: is told of crashes.
+        ready_timeout_s: how long a start may take.
+    """
+
+    def __init__(
+        self,
+        plan: ServerPlan,
+        executable: str,
+        log: Path,
+        watcher: Watcher,
+        ready_timeout_s: float = 1800.0,
+    ) -> None:
+        what = f"the vLLM server of {plan.spec.name} ({plan.spec.model})"
+        super().__init__(plan.spec.name, what, log, watcher, ready_timeout_s)
+        self.plan = plan
+        self._executable = executable
+
+    def command(self, port: int) -> list[str]:
+        """See `ServerProcess`."""
+        return [self._executable, *arguments(self.plan, port)]
+
+    def environment(self) -> dict[str, str]:
+        """See `ServerProcess`."""
+        return environment(self.plan, os.environ)
+
+    def hint(self, told: str) -> str:
+        """See `ServerProcess`."""
+        if self.plan.spec.footprint.architecture in told and "not supported" in told:
+            return " (rsdecode teaches it to vLLM where both are in one environment)"
+        return ""
 
 
 def free_port() -> int:

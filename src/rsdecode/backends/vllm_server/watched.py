@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from rsdecode.backends.openai_http.showing import Shown
-from rsdecode.backends.vllm_server.server import Server
+from rsdecode.backends.vllm_server.server import ServerProcess
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import RequestError
 from rsdecode.core.protocols import (
@@ -46,7 +46,7 @@ class _Watched:
         release: stops the servers of the run.
     """
 
-    def __init__(self, inner: Any, server: Server, release: Callable[[], None]) -> None:
+    def __init__(self, inner: Any, server: ServerProcess, release: Callable[[], None]) -> None:
         self._inner = inner
         self._server = server
         self._release = release
@@ -147,7 +147,7 @@ class _RewardModel(_Watched):
 
 
 def watch_language_model(
-    inner: LanguageModel, server: Server, release: Callable[[], None]
+    inner: LanguageModel, server: ServerProcess, release: Callable[[], None]
 ) -> LanguageModel:
     """The model `inner`, served by `server`; closing it calls `release`."""
     if not isinstance(inner, Chooser):
@@ -157,7 +157,7 @@ def watch_language_model(
 
 
 def watch_reward_model(
-    inner: RewardModel, server: Server, release: Callable[[], None]
+    inner: RewardModel, server: ServerProcess, release: Callable[[], None]
 ) -> RewardModel:
     """The reward model `inner`, served by `server`; closing it calls `release`."""
     return _RewardModel(inner, server, release)
