@@ -18,7 +18,7 @@ import pytest
 
 from rsdecode.backends.llama_cpp import LlamaCppOptions, load_llama_cpp
 from rsdecode.core.errors import ModelLoadError, PromptTooLong
-from rsdecode.core.protocols import Choose
+from rsdecode.core.protocols import Choose, Chosen
 from rsdecode.core.requests import Failed, Generate, Generated, Sampling
 from rsdecode.core.segment import WHOLE_ANSWER, Boundary
 from rsdecode.core.types import Context, FinishReason, Message, Role, Segment
@@ -103,6 +103,7 @@ async def test_sessions_have_slots_of_their_own(model):
     again = await model.generate(
         [ask(q, q, answer=[r.segment], tokens=5) for q, r in zip(questions, first, strict=True)]
     )
+    assert all(isinstance(reply, Generated) for reply in again), again
     assert all(reply.usage.prefill_tokens <= 2 for reply in again)
     for question in questions:
         model.end(question)
@@ -167,14 +168,15 @@ async def test_seeds_repeat_and_differ(model):
 
 
 async def test_what_is_repeatable_and_what_is_not(tmp_path):
-    """Alone and from an empty slot a reply repeats; sums differ by what was cached, or is beside."""
+    """Alone and from an empty slot a reply repeats; it differs by what was cached or beside."""
     path = tiny_gguf.write(tmp_path / "law.gguf")
-    model = load_llama_cpp(path, replace(OPTIONS, max_context=2048))
-    words = "".join(f"{i * i % 97} and the {i}, " for i in range(150))
+    model = load_llama_cpp(path, replace(OPTIONS, max_context=512))
+    words = "".join(f"{i * i % 97} and the {i}, " for i in range(36))
     choices = ("%", "k", "e", "t")
 
     async def judged(text, session):
         [chosen] = await model.choose([Choose((Message("user", text),), choices, session)])
+        assert isinstance(chosen, Chosen), chosen
         return chosen.probabilities
 
     try:
@@ -192,7 +194,7 @@ async def test_what_is_repeatable_and_what_is_not(tmp_path):
         for _ in range(6):
             model.clear()
             first, *_ = await asyncio.gather(
-                judged(words, "a"), judged(words[:800], "b"), judged(words[500:], "c")
+                judged(words, "a"), judged(words[:250], "b"), judged(words[100:], "c")
             )
             beside.add(first)
         assert beside != fresh, "and where other requests were computed with it"
@@ -248,6 +250,17 @@ def slots(model):
     )
     with urllib.request.urlopen(request, timeout=30) as reply:
         return json.load(reply)
+
+
+async def test_the_context_is_no_longer_than_the_model_was_made_for(file):
+    model = load_llama_cpp(file, replace(OPTIONS, max_context=4096, slots=1))
+    try:
+        [reply] = await model.generate([ask("x" * 600, "trained")])
+        assert isinstance(reply, Failed)
+        assert isinstance(reply.error, PromptTooLong)
+        assert f"is {tiny_gguf.CONTEXT}" in str(reply.error)
+    finally:
+        model.close()
 
 
 async def test_cancelled_work_ends_within_a_decode_step(tmp_path):

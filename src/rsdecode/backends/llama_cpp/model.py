@@ -37,8 +37,11 @@ from rsdecode.core.types import FinishReason, Message, Segment, Tokens
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
-PATIENCE = HttpSettings(timeout_s=86_400, deadline_s=86_400, attempts=1)
-"""The process is watched: a reply that takes long is a long reply."""
+PATIENCE = HttpSettings(
+    timeout_s=86_400, deadline_s=86_400, attempts=4, backoff_s=0.05, rest_s=0.05
+)
+"""The process is watched, so a reply that takes long is a long reply. It closes connections that
+were idle for some seconds, and what was just being sent through one must be sent again."""
 BIAS = 100.0
 """Puts chosen tokens above all others, whatever their logits are, and keeps their differences."""
 
@@ -90,7 +93,8 @@ class LlamaCppModel:
         self._pieces = Pieces(file)
         self._words = Words(file, self._pieces, options.plain_prompt, options.template)
         self._places = Places(server.settings.slots)
-        self._context = min(options.max_context or server.settings.context, server.settings.context)
+        limits = (options.max_context, file.context, server.settings.context)
+        self._context = min(limit for limit in limits if limit is not None)
         self._cleared = 0
         self._read: dict[int, int] = {}
         address = Address((server.url,), server.name)

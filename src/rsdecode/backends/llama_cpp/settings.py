@@ -77,7 +77,8 @@ def plan(file: GgufFile, options: LlamaCppOptions) -> ServeSettings:
     Raises:
         OutOfMemory: the memory that is free holds not even one sequence.
     """
-    limit = options.max_context or min(USUAL_CONTEXT, file.context or USUAL_CONTEXT)
+    limit = options.max_context or USUAL_CONTEXT
+    limit = min(limit, file.context or limit)  # llama.cpp gives a slot no more either
     context = -(-limit // BLOCK) * BLOCK
     return ServeSettings(
         file=str(file.path),
