@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.backends.llama_cpp import tiny_gguf
+
 from .conftest import Rsd
 
 
@@ -93,3 +95,16 @@ def test_a_wrong_configuration_is_an_error(rsd: Rsd) -> None:
     result = rsd("doctor", "--threshold", 7)
     assert result.code == 2
     assert result.err.startswith("error: --threshold 7.0")
+
+
+def test_gguf_files_are_tried_on_llama_cpp(rsd: Rsd, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    pytest.importorskip("xllamacpp")
+    spec = f"gguf:{tiny_gguf.write(tmp_path / 'tiny.gguf')}"
+    found = record(rsd, "--draft", spec, "--target", spec, "--max-tokens", 64, code=0)
+    draft = found["roles"]["draft"]
+    assert draft["model"].startswith("llama, ")
+    assert draft["model"].endswith("on llama.cpp")
+    assert draft["context"].endswith("slots")
+    assert found["same_vocabulary"] is True
+    assert "trial" in draft

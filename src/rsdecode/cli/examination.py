@@ -22,7 +22,7 @@ from rsdecode.core.types import Role
 
 ROOM_FOR_QUESTION = 256
 """Tokens that a question may need beside an answer of the greatest length."""
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "gguf")
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "gguf", "xllamacpp")
 
 
 @dataclass(slots=True)

@@ -37,7 +37,7 @@ def options_of(config: RunConfig, uses: int = 1) -> LlamaCppOptions:
     options = LlamaCppOptions(
         slots=None if settings.slots is None else settings.slots * uses,
         max_context=engine.max_context,
-        threads=settings.threads,
+        threads=settings.threads or engine.threads,
         gpu_layers=0 if engine.device == "cpu" else settings.gpu_layers,
         cache_mib=settings.cache_mib,
         template=config.prompt.template,

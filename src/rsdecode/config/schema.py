@@ -289,7 +289,7 @@ class LlamaCppConfig(_Part):
         dequantise: run them in the engine instead, with their weights dequantised.
         slots: sequences at once of each file and role; by default as many as fit into memory, up
             to eight.
-        threads: of each file; by default one on each core.
+        threads: of each file; by default `engine.threads`, else one on each core.
         gpu_layers: layers on the GPU; by default all that fit, where llama.cpp was built for one.
         cache_mib: memory for sequences that lost their slot to others.
         logs: folder for llama.cpp's logs; by default one of the run's own, kept after a failure.

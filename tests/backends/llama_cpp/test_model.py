@@ -168,7 +168,7 @@ async def test_seeds_repeat_and_differ(model):
 
 
 async def test_what_is_repeatable_and_what_is_not(tmp_path):
-    """Alone and from an empty slot a reply repeats; it differs by what was cached or beside."""
+    """Alone and from an empty slot a reply repeats; not after what was cached or beside others."""
     path = tiny_gguf.write(tmp_path / "law.gguf")
     model = load_llama_cpp(path, replace(OPTIONS, max_context=512))
     words = "".join(f"{i * i % 97} and the {i}, " for i in range(36))
