@@ -115,7 +115,8 @@ class EngineReader:
     async def read(self, jobs: Sequence[Marked]) -> list[Rewards | Failed]:
         """Serve all jobs in one batch; replies in their order."""
         prefills = [
-            Prefill(job.session, job.ids, job.marks, self._columns, job.returns) for job in jobs
+            Prefill(job.session, job.ids, job.marks, self._columns, returns=job.returns)
+            for job in jobs
         ]
         return [self._rewards(output) for output in await self._engine.prefill(prefills)]
 
