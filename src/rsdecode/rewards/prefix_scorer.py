@@ -136,10 +136,10 @@ class PrefixScorer:
             return self._too_long(prompt, len(ids) + len(closing))
         if not closing:
             marks = tuple(end - 1 for end in ends)
-            return [_Asked(Marked(request.session, tuple(ids), marks, (decided,)))]
+            return [_Asked(Marked(request.session, tuple(ids), marks, returns=(decided,)))]
         read = [(end, (*ids[:end], *closing)) for end in ends]
         return [
-            _Asked(Marked(request.session, prefix, (len(prefix) - 1,), (decided, end)))
+            _Asked(Marked(request.session, prefix, (len(prefix) - 1,), returns=(decided, end)))
             for end, prefix in read
         ]
 
