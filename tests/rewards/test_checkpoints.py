@@ -85,6 +85,19 @@ def token_classifier(folder: Path, column: int = 1, **keys: Any) -> tuple[Path, 
     return path, reference
 
 
+def pure(folder: Path) -> tuple[Path, Reference]:
+    path, model = tiny.save_classifier(folder, "token", rsd_reward=None)
+
+    def reference(score: Score) -> list[float]:
+        pieces = [encode("<bos>") + encode(score.context.question)]
+        pieces += [[*encode(step.strip()), *encode("\n\n")] for step in steps_of(score)]
+        probabilities = read(pieces, lambda ids: model(ids).logits, len(score.steps)).softmax(-1)
+        signed = probabilities[:, 1] - probabilities[:, 0]
+        return ((signed + 1) / 2).tolist()
+
+    return path, reference
+
+
 def plus_minus(folder: Path) -> tuple[Path, Reference]:
     path, model = tiny.save_causal(folder)
 
@@ -154,6 +167,7 @@ CASES: dict[str, tuple[Callable[[Path], tuple[Path, Reference]], str | None]] = 
         lambda folder: token_classifier(folder, 0, id2label={0: "True", 1: "False"}),
         None,
     ),
+    "pure": (pure, "pure"),
     "plus-minus": (plus_minus, "plus-minus"),
     "plus-minus-chat": (plus_minus_chat, "plus-minus-chat"),
     "outcome, one label": (lambda folder: outcome(folder, 1), None),

@@ -211,6 +211,7 @@ KINDS: dict[RewardKind, Any] = {
     RewardKind.VALUE_HEAD: tiny.save_value_head,
     RewardKind.QWEN_PRM: tiny.save_qwen_prm,
     RewardKind.TOKEN_CLASSIFIER: lambda folder: tiny.save_classifier(folder, "token"),
+    RewardKind.PURE: lambda folder: tiny.save_classifier(folder, "token", rsd_reward=None),
     RewardKind.OUTCOME: lambda folder: tiny.save_classifier(folder, "sequence"),
     RewardKind.PLUS_MINUS: tiny.save_causal,
     RewardKind.PLUS_MINUS_CHAT: tiny.save_causal,

@@ -14,6 +14,7 @@ class RewardKind(StrEnum):
     VALUE_HEAD = "value-head"
     QWEN_PRM = "qwen-prm"
     TOKEN_CLASSIFIER = "token-classifier"
+    PURE = "pure"
     PLUS_MINUS = "plus-minus"
     PLUS_MINUS_CHAT = "plus-minus-chat"
     OUTCOME = "outcome"
@@ -23,6 +24,7 @@ SUPPORTED = """\
   value-head        *ForPrmModel: Skywork-o1-Open-PRM, TRL value heads (weights v_head.summary)
   qwen-prm          *ForProcessRewardModel: Qwen2.5-Math-PRM (mark <extra_0>)
   token-classifier  *ForTokenClassification: trained by TRL's PRMTrainer
+  pure              the same with signed scores, P(1) - P(0): PURE-PRM (by name only)
   outcome           *ForSequenceClassification with one or two labels
   plus-minus        a language model that says + or - at the mark ки: Math-Shepherd (by name only)
   plus-minus-chat   one that replies + or - to each step: RLHFlow (by name only)"""

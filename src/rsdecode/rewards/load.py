@@ -9,7 +9,7 @@ from rsdecode.rewards.outcome import load_outcome
 from rsdecode.rewards.plus_minus import load_plus_minus, load_plus_minus_chat
 from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.settings import RewardSettings, settle
-from rsdecode.rewards.token_classifier import load_qwen_prm, load_token_classifier
+from rsdecode.rewards.token_classifier import load_pure, load_qwen_prm, load_token_classifier
 from rsdecode.rewards.value_head import SUMMARY, load_value_head
 from rsdecode.rewards.weights import RewardCheckpoint
 
@@ -20,6 +20,7 @@ _LOADERS = {
     RewardKind.VALUE_HEAD: load_value_head,
     RewardKind.QWEN_PRM: load_qwen_prm,
     RewardKind.TOKEN_CLASSIFIER: load_token_classifier,
+    RewardKind.PURE: load_pure,
     RewardKind.PLUS_MINUS: load_plus_minus,
     RewardKind.PLUS_MINUS_CHAT: load_plus_minus_chat,
     RewardKind.OUTCOME: load_outcome,

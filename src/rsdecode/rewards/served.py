@@ -50,6 +50,7 @@ _FORMATS: dict[RewardKind, Callable[[Vocabulary, str], Format]] = {
     RewardKind.VALUE_HEAD: ValueHeadFormat,
     RewardKind.QWEN_PRM: QwenPrmFormat,
     RewardKind.TOKEN_CLASSIFIER: SeparatorFormat,
+    RewardKind.PURE: SeparatorFormat,
     RewardKind.OUTCOME: lambda vocabulary, _: ChatAnswerFormat(vocabulary),
 }
 
@@ -255,7 +256,7 @@ def _label(
     """The label of right steps; None for a head without labels."""
     if kind is RewardKind.VALUE_HEAD:
         return None
-    told = qwen_label if kind is RewardKind.QWEN_PRM else good_label
+    told = qwen_label if kind in (RewardKind.QWEN_PRM, RewardKind.PURE) else good_label
     return told(labels_of(config), settings, name)
 
 
@@ -278,7 +279,7 @@ def _head_size(kind: RewardKind, hidden: int, config: PreTrainedConfig) -> int:
             return hidden + 1
         case RewardKind.QWEN_PRM:
             return hidden * (hidden + 1) + 2 * (hidden + 1)
-        case RewardKind.TOKEN_CLASSIFIER:
+        case RewardKind.TOKEN_CLASSIFIER | RewardKind.PURE:
             return labels * (hidden + 1)
         case _:
             return labels * hidden

@@ -21,6 +21,7 @@ from rsdecode.rewards.detect import RewardKind
 SKYWORK_MARK = "\n"
 QWEN_MARK = "<extra_0>"
 SHEPHERD_MARK = "ки"
+PURE_SEPARATOR = "\n\n"
 PLUS, MINUS = "+", "-"
 SECTION = "rsd_reward"
 """Key of config.json under which a checkpoint may say all of it."""
@@ -55,13 +56,19 @@ class RewardSettings:
         return {name: getattr(self, name) for name in SETTINGS if getattr(self, name) is not None}
 
 
-READ_AT_TOKENS = (RewardKind.VALUE_HEAD, RewardKind.QWEN_PRM, RewardKind.TOKEN_CLASSIFIER)
+READ_AT_TOKENS = (
+    RewardKind.VALUE_HEAD,
+    RewardKind.QWEN_PRM,
+    RewardKind.TOKEN_CLASSIFIER,
+    RewardKind.PURE,
+)
 """Kinds whose heads give a reading at every token."""
 SETTINGS = ("mark", "separator", "good", "bad")
 USED: Mapping[RewardKind, tuple[str, ...]] = {
     RewardKind.VALUE_HEAD: ("mark",),
     RewardKind.QWEN_PRM: ("mark", "good", "bad"),
     RewardKind.TOKEN_CLASSIFIER: ("separator", "good", "bad"),
+    RewardKind.PURE: ("separator", "good", "bad"),
     RewardKind.PLUS_MINUS: ("mark", "good", "bad"),
     RewardKind.PLUS_MINUS_CHAT: ("good", "bad"),
     RewardKind.OUTCOME: ("good", "bad"),
@@ -69,6 +76,7 @@ USED: Mapping[RewardKind, tuple[str, ...]] = {
 """The settings that each kind reads; any other is an error."""
 _DEFAULTS: Mapping[RewardKind, RewardSettings] = {
     RewardKind.QWEN_PRM: RewardSettings(mark=QWEN_MARK),
+    RewardKind.PURE: RewardSettings(separator=PURE_SEPARATOR),
     RewardKind.PLUS_MINUS: RewardSettings(good=PLUS, bad=MINUS),
     RewardKind.PLUS_MINUS_CHAT: RewardSettings(good=PLUS, bad=MINUS),
 }

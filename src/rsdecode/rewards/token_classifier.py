@@ -16,6 +16,9 @@ TRL (`PRMTrainer`): `AutoModelForTokenClassification`, two labels. The network r
 each piece tokenised on its own, and the label is read at the last token of the separator. The
 trainer writes neither the separator nor names of the labels into config.json, but its arguments,
 with the separator, into training_args.bin; it turns the data's True into label 1.
+
+PURE (PURE-PRM-7B): the same layout, two line breaks after each step. Its score of a step is signed,
+s = P(1) - P(0) in (-1, 1); the reward is (s + 1) / 2, which is P(1) and keeps its order.
 """
 
 from __future__ import annotations
@@ -31,9 +34,9 @@ from rsdecode.rewards.heads import (
     probability,
     two_layer_head,
 )
-from rsdecode.rewards.labels import good_label, qwen_label
+from rsdecode.rewards.labels import Label, good_label, qwen_label
 from rsdecode.rewards.prefix_scorer import PrefixScorer
-from rsdecode.rewards.settings import QWEN_MARK, RewardSettings
+from rsdecode.rewards.settings import PURE_SEPARATOR, QWEN_MARK, RewardSettings
 from rsdecode.rewards.weights import RewardCheckpoint
 from rsdecode.text.vocabulary import Vocabulary
 
@@ -128,10 +131,25 @@ def load_token_classifier(source: RewardCheckpoint, settings: RewardSettings) ->
         ModelLoadError: weights are missing, no label is known to mean a right step, the backbone is
             not causal, or the vocabulary has no step mark.
     """
+    label = good_label(source.labels, settings, source.path_or_id)
+    return _load(source, settings.separator or TRL_SEPARATOR, label, "token-classifier")
+
+
+def load_pure(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:
+    """Load a token classifier with PURE's signed scores, brought to [0, 1].
+
+    Raises:
+        ModelLoadError: weights are missing, the backbone is not causal, or the vocabulary has no
+            step mark.
+    """
+    label = qwen_label(source.labels, settings, source.path_or_id)
+    return _load(source, settings.separator or PURE_SEPARATOR, label, "pure")
+
+
+def _load(source: RewardCheckpoint, separator: str, label: Label, kind: str) -> PrefixScorer:
     from transformers import AutoModelForTokenClassification
 
-    label = good_label(source.labels, settings, source.path_or_id)
-    form = SeparatorFormat(source.vocabulary, settings.separator or TRL_SEPARATOR)
+    form = SeparatorFormat(source.vocabulary, separator)
     model: Any = source.classifier(AutoModelForTokenClassification)
     head = module_head(model, source.path_or_id)
     size = sum(p.numel() for p in model.parameters())
@@ -143,6 +161,6 @@ def load_token_classifier(source: RewardCheckpoint, settings: RewardSettings) ->
         size,
         form,
         to_rewards,
-        kind="token-classifier",
+        kind=kind,
         reads=label.facts,
     )
