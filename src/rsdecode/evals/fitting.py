@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -32,9 +33,9 @@ def fit(how: Fit, rewards: Sequence[float], right: Sequence[bool]) -> Calibratio
             "calibration needs both kinds; give harder or easier problems, or more of them"
         )
     try:
-        import numpy as np
-        from sklearn.isotonic import IsotonicRegression
-        from sklearn.linear_model import LogisticRegression
+        np: Any = importlib.import_module("numpy")
+        isotonic: Any = importlib.import_module("sklearn.isotonic")
+        linear: Any = importlib.import_module("sklearn.linear_model")
     except ImportError as error:
         raise ConfigError(
             f"a calibration needs {error.name}, which is not installed: "
@@ -42,33 +43,29 @@ def fit(how: Fit, rewards: Sequence[float], right: Sequence[bool]) -> Calibratio
         ) from error
     x, y = np.asarray(rewards, dtype=float), np.asarray(right, dtype=float)
     if how == "isotonic":
-        model: Any = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(x, y)
-        points = zip(model.X_thresholds_, model.y_thresholds_, strict=True)
-        return _ascending([(float(a), float(b)) for a, b in points])
+        model = isotonic.IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(x, y)
+        return _ascending(model.X_thresholds_.tolist(), model.y_thresholds_.tolist())
     odds = _log_odds(np.clip(x, _CLIP, 1 - _CLIP))
-    curve: Any = LogisticRegression(C=1e6).fit(odds[:, None], y)
-    slope = float(curve.coef_[0][0])
-    if slope <= 0:
+    curve = linear.LogisticRegression(C=1e6).fit(odds[:, None], y)
+    if curve.coef_[0][0] <= 0:
         raise ConfigError(
             "right steps have no higher rewards than wrong ones here: this reward cannot be "
             "calibrated; check its labels with rsd doctor, or take another one"
         )
     grid = np.linspace(_log_odds(_CLIP), _log_odds(1 - _CLIP), _GRID)
     probabilities = curve.predict_proba(grid[:, None])[:, 1]
-    readings = 1 / (1 + np.exp(-grid))
-    points = zip(readings, probabilities, strict=True)
-    return _ascending([(float(a), float(b)) for a, b in points])
+    return _ascending((1 / (1 + np.exp(-grid))).tolist(), probabilities.tolist())
 
 
-def _ascending(points: Sequence[tuple[float, float]]) -> Calibration:
+def _ascending(readings: Sequence[float], probabilities: Sequence[float]) -> Calibration:
     """Rounded points; of those that fall together, the last."""
+    points = zip(readings, probabilities, strict=True)
     kept = {round(a, _DIGITS): round(b, _DIGITS) for a, b in points}
     return Calibration(tuple(kept), tuple(kept.values()))
 
 
 def _log_odds(share: Any) -> Any:
-    import numpy as np
-
+    np: Any = importlib.import_module("numpy")
     return np.log(share / (1 - share))
 
 
