@@ -14,7 +14,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -65,7 +65,7 @@ def cut(
     gold = SEPARATOR.join(problem.steps)
     for start in range(0, len(answer), length):
         end = min(start + length, len(answer))
-        right = gold.startswith(str(tokenizer.decode(answer[:end])))
+        right = gold.startswith(str(tokenizer.decode(list(answer[:end]))))
         yield Chunk(tuple(read[start:end]), right)
         if not right:
             return
@@ -84,7 +84,7 @@ def calibrate_chunks(models: Path, count: int = PROBLEMS) -> dict[str, float]:
         For each length, the areas under the curve of the last and of the lowest reading.
     """
     tokenizer = build_tokenizer(compact=True)
-    draft = AutoModelForCausalLM.from_pretrained(models / "draft", dtype=torch.float32).eval()
+    draft: Any = AutoModelForCausalLM.from_pretrained(models / "draft", dtype=torch.float32).eval()
     network = load_exported_prm(models / "prm").eval()
     asked = problems("validation", limit=min(count, PROBLEMS))
     prompts = [prompt_text(problem.question) for problem in asked]
