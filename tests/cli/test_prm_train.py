@@ -150,6 +150,14 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     logs = [read_training(tmp_path / name)["log"] for name in ("prm", "whole")]
     losses = [[row["eval_loss"] for row in log if "eval_loss" in row] for log in logs]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    # Killed between its last update and the end: no update is added.
+    about = read_training(tmp_path / "prm") | {"done": False}
+    (tmp_path / "prm/training.json").write_text(json.dumps(about))
+    (tmp_path / "prm/model.safetensors").unlink()
+    ended = run(*options, "--out", "prm", cwd=tmp_path, timeout_s=300)
+    assert ended.code == 0, ended.err
+    again = load_file(tmp_path / "prm/model.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in ours.items())
 
 
 def _wait_for(folder: Path, name: str, process: subprocess.Popen[bytes]) -> None:

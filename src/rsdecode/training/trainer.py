@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import (
@@ -23,7 +24,7 @@ from transformers import (
 from rsdecode.core.errors import OutOfMemory, StorageError
 from rsdecode.training.train_settings import TrainSettings
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, STATE = "checkpoints", "trainer_state.json"
 GROUPED = 16
 """Batches whose rows are grouped by length."""
 Tell = Callable[[str], None]
@@ -181,6 +182,8 @@ def train(
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)
     start = last_whole_checkpoint(checkpoints)
+    if start is not None and (state := _state_of(start))["global_step"] >= updates:
+        return _take_best(module, start, state)
     if start is not None:
         tell(f"goes on from {start.name}")
     try:
@@ -207,12 +210,25 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
     for path in folder.glob("checkpoint-*"):
         number = path.name.rpartition("-")[2]
         try:
-            state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            state = _state_of(path)
         except (OSError, ValueError):
             continue
         if number.isdecimal() and state.get("global_step") == int(number):
             found[int(number)] = path
     return found[max(found)] if found else None
+
+
+def _state_of(checkpoint: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    return state
+
+
+def _take_best(module: nn.Module, last: Path, state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Load what a training that had ended chose; resumed, the trainer would do one more update."""
+    named: str | None = state.get("best_model_checkpoint")
+    best = last if named is None else last.parent / Path(named).name
+    load_model(module, best / "model.safetensors")
+    return state["log_history"]
 
 
 def _too_large(settings: TrainSettings) -> OutOfMemory:
