@@ -1,0 +1,198 @@
+"""Load on `rsd serve` of the embedded family: many streaming clients, some of which leave midway.
+
+    python -m benchmarks.serve --clients 200 --seconds 60 --json
+
+Each round asks the same problems; every whole answer is compared with what the server says when it
+is asked alone. Prints requests, answers that differ (there must be none), times to the first byte
+and to the first text, tokens a second, and the server's memory after each round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from rsdecode.models.abacus import problems
+
+RSD = "import sys; from rsdecode.cli.main import main; sys.exit(main())"
+
+
+@dataclass(slots=True)
+class Round:
+    """What one round of load came to."""
+
+    whole: int = 0
+    left: int = 0
+    refused: int = 0
+    broken: int = 0
+    different: int = 0
+    tokens: int = 0
+    first_byte: list[float] = field(default_factory=list[float])
+    first_text: list[float] = field(default_factory=list[float])
+
+    def record(self, seconds: float, memory_mib: float) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "whole": self.whole,
+            "left": self.left,
+            "refused": self.refused,
+            "broken": self.broken,
+            "different": self.different,
+            "tokens_per_s": round(self.tokens / seconds, 1),
+            "first_byte_s": _percentiles(self.first_byte),
+            "first_text_s": _percentiles(self.first_text),
+            "seconds": round(seconds, 1),
+            "memory_mib": round(memory_mib, 1),
+        }
+
+
+def _percentiles(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values) or [0.0]
+    at = {name: ordered[int(share * (len(ordered) - 1))] for name, share in _SHARES.items()}
+    return {name: round(value, 4) for name, value in at.items()}
+
+
+_SHARES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+
+
+def body_of(number: int, questions: list[str]) -> dict[str, Any]:
+    place = number % len(questions)
+    message = {"role": "user", "content": questions[place]}
+    return {"model": "rsd", "messages": [message], "seed": place, "temperature": 1.0}
+
+
+async def ask(
+    client: httpx2.AsyncClient, body: dict[str, Any], told: Round, leave_after: int | None
+) -> str | None:
+    """Stream an answer; None where it was not read to its end."""
+    started, text, chunks, ended = time.perf_counter(), "", 0, False
+    asked = {**body, "stream": True, "stream_options": {"include_usage": True}}
+    async with client.stream("POST", "/v1/chat/completions", json=asked) as response:
+        if response.status_code == 429:
+            told.refused += 1
+            return None
+        async for line in response.aiter_lines():
+            if chunks == 0:
+                told.first_byte.append(time.perf_counter() - started)
+            chunks += bool(line)
+            if leave_after is not None and chunks >= leave_after:
+                told.left += 1
+                return None
+            if line == "data: [DONE]":
+                ended = True
+            elif line.startswith("data: "):
+                chunk = json.loads(line[6:])
+                for choice in chunk.get("choices", ()):
+                    new = choice["delta"].get("content") or ""
+                    if new and not text:
+                        told.first_text.append(time.perf_counter() - started)
+                    text += new
+                told.tokens += (chunk.get("usage") or {}).get("completion_tokens", 0)
+    if not ended:
+        told.broken += 1
+        return None
+    told.whole += 1
+    return text
+
+
+async def load(
+    client: httpx2.AsyncClient, questions: list[str], alone: dict[int, str], options: Any
+) -> Round:
+    """One round: clients that ask again and again."""
+    told, end = Round(), time.monotonic() + options.seconds
+    numbers = iter(range(1_000_000_000))
+    chance = random.Random(0)
+
+    async def one() -> None:
+        while time.monotonic() < end:
+            number = next(numbers)
+            leaves = chance.random() < options.leave
+            text = await ask(
+                client, body_of(number, questions), told, chance.randint(2, 6) if leaves else None
+            )
+            if text is not None and text != alone[number % len(questions)]:
+                told.different += 1
+            if text is None and not leaves:
+                await asyncio.sleep(0.2)
+
+    await asyncio.gather(*(one() for _ in range(options.clients)))
+    return told
+
+
+async def run(address: str, process: int, options: Any) -> list[dict[str, Any]]:
+    questions = [p.question for p in problems("test", levels=[1, 2], limit=options.problems)]
+    limits = httpx2.Limits(max_connections=None)
+    rounds: list[dict[str, Any]] = []
+    async with httpx2.AsyncClient(base_url=address, timeout=600, limits=limits) as client:
+        alone = {
+            number: await ask(client, body_of(number, questions), Round(), None) or ""
+            for number in range(len(questions))
+        }
+        for _ in range(options.rounds):
+            started = time.perf_counter()
+            told = await load(client, questions, alone, options)
+            seconds = time.perf_counter() - started
+            rounds.append(told.record(seconds, memory_mib(process)))
+            metrics = (await client.get("/metrics")).text
+            running = re.search(r"^vllm:num_requests_running (\S+)", metrics, re.MULTILINE)
+            rounds[-1]["running_after"] = float(running[1]) if running else None
+            if not options.json:
+                print(json.dumps(rounds[-1]), flush=True)
+    return rounds
+
+
+def memory_mib(process: int) -> float:
+    """Resident memory of a process."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    found = re.search(r"VmRSS:\s+(\d+)", status)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--problems", type=int, default=16)
+    parser.add_argument(
+        "--leave", type=float, default=0.5, help="share of clients that leave midway"
+    )
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    command = [sys.executable, "-c", RSD, "serve", "--port", "0", "--max-tokens", "256"]
+    command += ["--concurrency", str(options.concurrency), "--slots", str(options.concurrency)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            address = next(
+                line.split()[2].removesuffix("/v1")
+                for line in process.stderr
+                if line.startswith("rsd serve: ")
+            )
+            drain = threading.Thread(target=process.stderr.read, daemon=True)
+            drain.start()
+            rounds = asyncio.run(run(address, process.pid, options))
+        finally:
+            process.terminate()
+        code = process.wait()
+    if options.json:
+        print(json.dumps({"rounds": rounds, "exit_code": code}))
+    faults = sum(r["different"] + r["broken"] for r in rounds)
+    return 1 if faults or code else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
