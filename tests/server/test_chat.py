@@ -385,9 +385,9 @@ async def test_requests_without_a_seed_have_seeds_of_their_own(start: Start) -> 
     assert (await server.chat(seed=1234)).json()["rsd"]["seed"] != 1234
 
 
-async def test_thousands_of_requests_at_once_are_refused_and_not_kept(start: Start) -> None:
+async def test_hundreds_of_requests_at_once_are_refused_and_not_kept(start: Start) -> None:
     server = await start(scripted(latency_s=0.5), run={"concurrency": 2}, queue=8)
-    responses = await asyncio.gather(*(server.chat() for _ in range(2000)))
+    responses = await asyncio.gather(*(server.chat() for _ in range(600)))
     statuses = [response.status_code for response in responses]
     assert set(statuses) == {200, 429}
     assert statuses.count(200) >= 10
