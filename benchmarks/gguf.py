@@ -50,10 +50,17 @@ class Worker:
         self.load_s = float(self._line()["load_s"])
         self.ready_s = time.perf_counter() - started
 
-    def ask(self, questions: list[str], tokens: int) -> dict[str, Any]:
-        """Answers to all questions at once: seconds, token ids, memory."""
+    def ask(self, questions: list[str], tokens: int, *, fresh: bool = False) -> dict[str, Any]:
+        """Answers to all questions at once: seconds, token ids, memory.
+
+        Args:
+            questions: what is asked.
+            tokens: of an answer at most.
+            fresh: whether nothing of the prompts may come from a cache.
+        """
         assert self.process.stdin is not None
-        print(json.dumps({"q": questions, "n": tokens}), file=self.process.stdin, flush=True)
+        asked = {"q": questions, "n": tokens, "fresh": fresh}
+        print(json.dumps(asked), file=self.process.stdin, flush=True)
         return self._line()
 
     def close(self) -> None:
@@ -78,7 +85,7 @@ def work(kind: str, file: str, threads: int, slots: int) -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         started = time.perf_counter()
-        ids = answer(asked["q"], asked["n"])
+        ids = answer(asked["q"], asked["n"], asked["fresh"])
         seconds = time.perf_counter() - started
         say({"seconds": seconds, "ids": ids, "peak_mib": peak_mib(os.getpid())})
     os._exit(0)
@@ -102,7 +109,9 @@ def ours(kind: str, file: str, threads: int, slots: int) -> Any:
         model = load_model(str(Path(file).parent), loading, gguf_file=Path(file).name)
     runner = asyncio.Runner()
 
-    def answer(questions: list[str], tokens: int) -> list[list[int]]:
+    def answer(questions: list[str], tokens: int, fresh: bool) -> list[list[int]]:
+        if fresh:
+            model.clear()
         asked = [
             Generate(
                 Role.DRAFT,
@@ -142,18 +151,19 @@ def bare(file: str, threads: int, slots: int) -> Any:
         with urllib.request.urlopen(request) as reply:
             return json.load(reply)
 
-    def one(question: str, tokens: int) -> list[int]:
+    def one(question: str, tokens: int, fresh: bool) -> list[int]:
         said = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
         prompt = post("/apply-template", {"messages": said})["prompt"]
         body = {"prompt": prompt, "n_predict": tokens, "temperature": 0.0, "return_tokens": True}
+        body["cache_prompt"] = not fresh
         reply = post("/completion", body)
         return reply["tokens"][: -1 if reply["stop_type"] == "eos" else None]
 
     pool = ThreadPoolExecutor(slots)
 
-    def answer(questions: list[str], tokens: int) -> list[list[int]]:
+    def answer(questions: list[str], tokens: int, fresh: bool) -> list[list[int]]:
         assert server is not None  # it ends with its last reference
-        return list(pool.map(one, questions, [tokens] * len(questions)))
+        return list(pool.map(lambda question: one(question, tokens, fresh), questions))
 
     return answer
 
@@ -185,7 +195,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 if kind == "dequantised" and streams > 1:
                     continue
                 first = round * streams
-                some = [questions[(first + i) % len(questions)] for i in range(streams)]
+                some: list[str] = [questions[(first + i) % len(questions)] for i in range(streams)]
                 told = workers[kind].ask(some, args.tokens)
                 speeds[kind][streams].append(sum(map(len, told["ids"])) / told["seconds"])
                 peaks[kind] = max(peaks[kind], told["peak_mib"])
@@ -210,7 +220,9 @@ def same_tokens(
     """Over all questions, one at a time: how many answers have the same tokens."""
     same = 0
     for question in questions:
-        texts = [workers[k].ask([question], args.tokens)["ids"] for k in ("ours", "bare")]
+        texts = [
+            workers[k].ask([question], args.tokens, fresh=True)["ids"] for k in ("ours", "bare")
+        ]
         same += texts[0] == texts[1]
     return {"same": same, "of": len(questions), "tokens_at_most": args.tokens}
 
