@@ -163,7 +163,8 @@ def bare(file: str, threads: int, slots: int) -> Any:
 
     def answer(questions: list[str], tokens: int, fresh: bool) -> list[list[int]]:
         assert server is not None  # it ends with its last reference
-        return list(pool.map(lambda question: one(question, tokens, fresh), questions))
+        count = len(questions)
+        return list(pool.map(one, questions, [tokens] * count, [fresh] * count))
 
     return answer
 
