@@ -262,7 +262,7 @@ async def test_a_conversation_of_several_turns_is_read_whole(start: Start) -> No
         ({"presence_penalty": 0.5}, 400, "presence_penalty"),
         ({"logit_bias": {"5": 1}}, 400, "logit_bias"),
         ({"logprobs": True}, 400, "logprobs"),
-        ({"rsd": {"thershold": 0.5}}, 400, "rsd.thershold"),
+        ({"rsd": {"limiting": 0.5}}, 400, "rsd.limiting"),
         ({"rsd": {"threshold": 5}}, 400, "rsd.threshold"),
         ({"rsd": {"method": "magic"}}, 400, "rsd.method"),
         ({"rsd": {"weighting": "python:os:abort"}}, 400, "rsd.weighting"),

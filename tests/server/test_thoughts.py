@@ -10,7 +10,7 @@ from rsdecode.server.thoughts import ThoughtsReader
 
 PLAIN = Thoughts((("<think>", "</think>"), ("[T]", "[/T]")))
 TEXTS = st.lists(
-    st.sampled_from(["<think>", "</think>", "<thi", "nk>", "[T]", "[/T]", "a b", " ", "\n", "<"]),
+    st.sampled_from(["<think>", "</think>", "<th", "ink>", "[T]", "[/T]", "a b", " ", "\n", "<"]),
     max_size=12,
 ).map("".join)
 

@@ -258,8 +258,8 @@ class ModelBuilder:
         bounds = self._config.reward.bounds
         if bounds is None:
             raise ConfigError(
-                f"{spec} needs its bounds: --reward-bounds LOW,HIGH (reward.bounds), or let "
-                "rsd tune set them"
+                f"{spec} needs its bounds: --reward-bounds LOW,HIGH (reward.bounds); between them "
+                f"{spec.parts[1]} decides"
             )
         first, second = (self._reward_model(part) for part in spec.parts)
         return CascadeReward(first, second, *bounds)

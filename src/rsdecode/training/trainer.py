@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model
+from safetensors.torch import (
+    load_model,  # pyright: ignore[reportUnknownVariableType]
+)
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import (
@@ -95,9 +97,8 @@ class _Trainer(Trainer):
         usual: Any = super()
         if not self._by_length:
             return usual._get_train_sampler(train_dataset)
-        own: Any = self.train_dataset
-        rows = own if train_dataset is None else train_dataset
-        lengths = [len(row["input_ids"]) for row in rows]
+        given: Any = vars(self)["train_dataset"] if train_dataset is None else train_dataset
+        lengths = [len(row["input_ids"]) for row in given]
         return _Alike(lengths, self.args.train_batch_size, self.args.seed)
 
 
