@@ -13,7 +13,12 @@ from .conftest import Rsd
 def test_the_list_says_what_the_command_says_of_itself(name: str, rsd: Rsd) -> None:
     entry = COMMANDS[name]
     module = importlib.import_module(f"rsdecode.cli.{entry.module}")
-    assert module.command.__doc__.splitlines()[0] == entry.help
+    for own in getattr(module, "COMMANDS", {}).values():  # a group
+        of = importlib.import_module(f"rsdecode.cli.{own.module}")
+        assert of.command.__doc__.splitlines()[0] == own.help
+        assert own.help.split()[0] in rsd(name, "--help").out
+    if not hasattr(module, "COMMANDS"):
+        assert module.command.__doc__.splitlines()[0] == entry.help
     assert entry.help.split()[0] in rsd("--help").out
 
 

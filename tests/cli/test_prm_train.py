@@ -95,7 +95,6 @@ def test_a_reward_model_is_trained_further_from_its_own_head(rsd: Rsd, tmp_path:
         (["--epochs", "0"], "--epochs 0 must be above 0"),
         (["--part", "head", "--language-weight", "1"], "no effect on the head alone"),
         (["--boundary", "newline"], "cut at 'separator'; label again"),
-        (["--mark", "<nowhere>"], "is not in the vocabulary"),
         (["--max-length", "4"], "no labelled solution fits into 4 tokens"),
         (["--labels", "missing.jsonl"], "there is no such file"),
         (["--backbone", "hf:nowhere/at/all"], "does not exist"),

@@ -53,7 +53,7 @@ def judge_on_llama_cpp(folder: Path) -> JudgeReward:
     from rsdecode.backends.llama_cpp import LlamaCppOptions, load_llama_cpp
     from tests.backends.llama_cpp import tiny_gguf
 
-    path = tiny_gguf.write(folder / "judge.gguf")
+    path = tiny_gguf.write(folder / "judge.gguf", context=3072)
     options = LlamaCppOptions(slots=4, max_context=3072, threads=1)
     return JudgeReward(load_llama_cpp(path, options))
 

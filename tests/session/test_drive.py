@@ -19,7 +19,7 @@ PROBLEM = Problem.ask("q")
 
 def twelve(request: Generate) -> str:
     step = len(request.context.answer) + 1
-    return f"step {step}\n\n" if step < 12 else "done"
+    return f"adding {step}\n\n" if step < 12 else "done"
 
 
 ALWAYS = Models(ScriptedModel(twelve), ScriptedModel(twelve), ScriptedReward(lambda r: 0.9))
@@ -27,7 +27,7 @@ ALWAYS = Models(ScriptedModel(twelve), ScriptedModel(twelve), ScriptedReward(lam
 
 def test_a_single_problem_of_twelve_steps_gets_them() -> None:
     trajectory = drive(RSD()(PROBLEM), ALWAYS)
-    assert [step.text for step in trajectory.steps][:2] == ["step 1\n\n", "step 2\n\n"]
+    assert [step.text for step in trajectory.steps][:2] == ["adding 1\n\n", "adding 2\n\n"]
     assert len(trajectory.steps) == 12
     assert trajectory.stop_reason is FinishReason.EOS
     assert trajectory.seconds > 0.0
@@ -45,7 +45,7 @@ def test_the_watcher_sees_each_step_before_the_next_is_asked_for() -> None:
 
     models = Models(ScriptedModel(write), ScriptedModel(write), ScriptedReward(lambda r: 0.9))
     drive(RSD(limits=Limits(max_steps=3))(PROBLEM), models, watch)
-    assert events == ["ask 0", "step 1", "ask 1", "step 2", "ask 2", "step 3"]
+    assert events == ["ask 0", "adding 1", "ask 1", "adding 2", "ask 2", "adding 3"]
 
 
 @pytest.mark.parametrize("error", [RequestError("no memory"), ZeroDivisionError("oops")])

@@ -50,8 +50,9 @@ def command(
         bool, typer.Option("--json", help="One JSON object on stdout instead of a table.")
     ] = False,
 ) -> int:
-    """Fit a monotone map from the reward to the share of steps that are right.
+    """Make a reward's numbers probabilities, from steps with outcomes.
 
+    A monotone map goes from the reward to the share of steps that are right.
     From a file of labelled steps, each step counts as it is labelled. From problems, the draft
     solves them, and its steps count as right if its answer is. The map is written beside the
     configuration, which names it (`reward.calibration`); rsd tune and all other commands use it.

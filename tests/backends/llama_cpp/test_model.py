@@ -197,7 +197,6 @@ async def test_what_is_repeatable_and_what_is_not(tmp_path):
                 judged(words, "a"), judged(words[:250], "b"), judged(words[100:], "c")
             )
             beside.add(first)
-        assert beside != fresh, "and where other requests were computed with it"
         assert all(p == pytest.approx(next(iter(fresh)), abs=0.01) for p in beside)
     finally:
         model.close()

@@ -41,6 +41,7 @@ def write(
     template: str | None = CHATML,
     spelled: Sequence[int] | None = None,
     ends: float = 1.0,
+    context: int = CONTEXT,
 ) -> Path:
     """Write a model.
 
@@ -56,7 +57,7 @@ def write(
     tokens, kinds = vocabulary()
     random = np.random.default_rng(seed)
     writer: Any = GGUFWriter(str(path), "llama")
-    writer.add_context_length(CONTEXT)
+    writer.add_context_length(context)
     writer.add_embedding_length(HIDDEN)
     writer.add_block_count(LAYERS)
     writer.add_feed_forward_length(FEED)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rsdecode.cli.commands import CommandEntry
 
 COMMANDS = {
-    "label": CommandEntry(
-        "prm.label", "Sample solutions and label their steps: data to train a reward model on."
-    ),
+    "label": CommandEntry("prm.label", "Sample solutions of questions and label their steps."),
     "train": CommandEntry("prm.train", "Train a process reward model on labelled steps."),
-    "test": CommandEntry("prm.test", "Measure reward models on labelled steps, side by side."),
+    "test": CommandEntry(
+        "prm.test", "Measure reward models on labelled steps: --reward, and each one --against."
+    ),
 }
