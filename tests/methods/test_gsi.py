@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from functools import cache
 from itertools import product
@@ -43,7 +44,8 @@ DRAFT = (0.4, 0.3, 0.2, 0.1)
 TARGET = (0.1, 0.2, 0.3, 0.4)
 REWARD = (0.2, 0.9, 0.4, 0.7)
 BETA, THRESHOLD, N = 3.0, 0.6, 3
-SAMPLES = 100_000
+SAMPLES = 100_000 if "RSD_SLOW" in os.environ else 20_000
+"""Steps; a minute for the larger number."""
 Law = list[float]
 
 
