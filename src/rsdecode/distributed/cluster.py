@@ -42,7 +42,8 @@ class Cluster:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
             if address == LOCAL:
-                ray.init(include_dashboard=False, **quiet)
+                # without an address Ray joins a cluster that it finds, or waits for a dead one
+                ray.init(address="local", include_dashboard=False, **quiet)
             else:
                 ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
