@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -16,6 +17,8 @@ from rsdecode.distributed.worker import Shapes, TaskSettings, Worker
 from rsdecode.results.code_version import code_version
 
 LOCAL = "local"
+CONNECT_S = 10.0
+START = "start one with `ray start --head`, or use --ray local"
 MODE, TOKEN = "RAY_AUTH_MODE", Path("~/.ray/auth_token")
 """Where there is a token, Ray (2.60) starts clusters that ask for it, but connects without it."""
 Result = TypeVar("Result")
@@ -34,6 +37,7 @@ class Cluster:
 
     def __init__(self, address: str) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        _check_reachable(address)
         try:
             import ray
         except ImportError:
@@ -103,15 +107,34 @@ class Cluster:
         return Crew(hire, self.room(config), at_once, tell)
 
 
+def _check_reachable(address: str) -> None:
+    """See that somebody listens; Ray itself would wait for minutes.
+
+    Raises:
+        ConfigError: nobody does.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():  # `local`, `auto`
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"{_nobody(address, error)}: {START}") from None
+
+
 def _no_cluster(address: str, error: Exception) -> str:
     """Why there is no connection, and what to do."""
-    why = f"--ray {address}: no cluster answers there ({str(error).splitlines()[0]})"
+    why = _nobody(address, error)
     if MODE not in os.environ and TOKEN.expanduser().exists():
         return (
             f"{why}: if it runs, it asks for Ray's token, which Ray itself does not send unasked: "
-            f"set {MODE}=token; else start one with `ray start --head`, or use --ray local"
+            f"set {MODE}=token; else {START}"
         )
-    return f"{why}: start one with `ray start --head`, or use --ray local"
+    return f"{why}: {START}"
+
+
+def _nobody(address: str, error: Exception) -> str:
+    return f"--ray {address}: no cluster answers there ({str(error).splitlines()[0]})"
 
 
 class RayMember:
