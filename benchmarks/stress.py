@@ -145,8 +145,8 @@ def stress(jobs: int, cancelled: int, poisoned: int, rounds: int) -> list[dict[s
                 "name": f"round {number + 1}",
                 **counts.found,
                 "seconds": round(seconds, 1),
-                "left_to_do": model.load,
                 "idle_cpu_percent": round(_idle_cpu(), 2),
+                "left_to_do": model.load,  # cancelled jobs are let go of meanwhile
                 "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             }
         )
