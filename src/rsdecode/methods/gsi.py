@@ -7,12 +7,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rsdecode.core.errors import ConfigError, RequestError, RsdError
+from rsdecode.core.errors import ConfigError, RequestError
 from rsdecode.core.limits import Limits
 from rsdecode.core.protocols import LOGPROBS_HIDDEN, Models, ReadsDraft, TellsLogprobs
-from rsdecode.core.requests import Assess, Decoding, Generated, Sampling, assess, generate, tell
+from rsdecode.core.requests import Assess, Decoding, Generated, Sampling, assess, generate
 from rsdecode.core.segment import PARAGRAPH, Boundary
-from rsdecode.core.types import FinishReason, Problem, Role, Step, Usage
+from rsdecode.core.types import Problem, Role, Step, Usage
 from rsdecode.methods.answers import SAMPLED, check_samples
 from rsdecode.methods.scoring import Candidate, proposals, score_candidates
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
@@ -103,16 +103,7 @@ class GSI:
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
         trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
-        try:
-            while len(trajectory.steps) < self.limits.max_steps:
-                step = yield from self._next_step(trajectory)
-                trajectory.steps.append(step)
-                yield from tell(step)
-                if reason := trajectory.stop_after(step):
-                    return trajectory.end(reason)
-            return trajectory.end(FinishReason.MAX_STEPS)
-        except RsdError as error:
-            return trajectory.fail(error)
+        return (yield from trajectory.write(lambda: self._next_step(trajectory)))
 
     def _next_step(self, trajectory: TrajectoryBuilder) -> Deciding[Step]:
         """One round of the paper's Algorithm 1."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rsdecode.core.errors import RsdError
 from rsdecode.core.limits import Limits
-from rsdecode.core.requests import Decoding, Sampling, generate, tell
+from rsdecode.core.requests import Decoding, Sampling, generate
 from rsdecode.core.segment import PARAGRAPH, Boundary
-from rsdecode.core.types import FinishReason, Problem, Role, Step
+from rsdecode.core.types import Problem, Role, Step
 from rsdecode.methods.answers import SAMPLED, check_samples
 from rsdecode.methods.scoring import Candidate, highest, proposals, score_candidates
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
@@ -49,16 +48,7 @@ class ProcessBestOfN:
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
         trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
-        try:
-            while len(trajectory.steps) < self.limits.max_steps:
-                step = yield from self._next_step(trajectory)
-                trajectory.steps.append(step)
-                yield from tell(step)
-                if reason := trajectory.stop_after(step):
-                    return trajectory.end(reason)
-            return trajectory.end(FinishReason.MAX_STEPS)
-        except RsdError as error:
-            return trajectory.fail(error)
+        return (yield from trajectory.write(lambda: self._next_step(trajectory)))
 
     def _next_step(self, trajectory: TrajectoryBuilder) -> Deciding[Step]:
         """The best of the candidates."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -10,6 +10,7 @@ from rsdecode.core.errors import Cancelled, ContextFull, RsdError
 from rsdecode.core.limits import Limits
 from rsdecode.core.requests import (
     Assessed,
+    Decoding,
     Generate,
     Generated,
     Proposed,
@@ -19,6 +20,7 @@ from rsdecode.core.requests import (
     Scored,
     Verified,
     session_of,
+    tell,
 )
 from rsdecode.core.seeds import derive_seed
 from rsdecode.core.segment import Boundary
@@ -101,6 +103,23 @@ class TrajectoryBuilder:
             seed=self.seed_for(role.value, place),
             session=session or self.session,
         )
+
+    def write(self, next_step: Callable[[], Deciding[Step]]) -> Decoding:
+        """Write the whole answer, step by step (use with `return (yield from ...)`).
+
+        Args:
+            next_step: decides on the next step.
+        """
+        try:
+            while len(self.steps) < self.limits.max_steps:
+                step = yield from next_step()
+                self.steps.append(step)
+                yield from tell(step)
+                if reason := self.stop_after(step):
+                    return self.end(reason)
+            return self.end(FinishReason.MAX_STEPS)
+        except RsdError as error:
+            return self.fail(error)
 
     def charge(
         self, role: Role, *replies: Generated | Scored | Proposed | Verified | Assessed

@@ -54,6 +54,20 @@ async def test_greedy_equals_a_forward_pass_without_cache(model: Any) -> None:
     engine.close()
 
 
+async def test_the_end_of_a_session_leaves_nothing_to_do() -> None:
+    """Also in an engine that is asked nothing more."""
+    engine = make_engine(tiny.causal_model())
+    await decode(engine, [Decode("a", (1, 2, 3), 2)])
+    await asyncio.sleep(0.3)  # its thread sleeps now
+    for number in range(50):
+        engine.end(f"session {number}")
+    deadline = time.monotonic() + 10
+    while engine.load:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    engine.close()
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 async def test_batched_equals_sequential(temperature: float) -> None:
     """16 problems of different lengths, at once and one by one (also on a fresh engine)."""

@@ -172,6 +172,7 @@ class Engine:
     def end(self, session: str) -> None:
         """A session is over; may be called from any thread."""
         self._inbox.put(partial(self._table.end, session))
+        self._worker.notify()  # or notes would pile up in an engine that is asked nothing more
 
     def clear(self) -> None:
         """Forget what idle slots hold; call it while no request is under way."""

@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
@@ -68,7 +69,7 @@ class State(StrEnum):
     CLOSED = "closed"
 
 
-class ServerProcess:
+class ServerProcess(ABC):
     """A process that serves a model, and the thread that watches it.
 
     After a crash it is started once more at the same address; when that one ends too, it stays down
@@ -101,13 +102,13 @@ class ServerProcess:
         self._process: Process | None = None
         self._thread = threading.Thread(target=self._live, name=f"server-{name}", daemon=True)
 
+    @abstractmethod
     def command(self, port: int) -> list[str]:
         """What is run to serve at `port`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def environment(self) -> dict[str, str]:
         """Variables that are added to this process's."""
-        raise NotImplementedError
 
     def hint(self, told: str) -> str:
         """A remedy, in parentheses, for what the log says; empty for none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from rsdecode.core.cost import ModelShape
@@ -18,7 +19,7 @@ from rsdecode.core.requests import Assess, Failed, Likelihood, Sampling, Score, 
 from rsdecode.rewards.requests import nothing_to_score
 
 
-class ReadingReward:
+class ReadingReward(ABC):
     """A reward for which a language model, usually the target, reads the steps.
 
     It reads in the sessions of the run, so that what it has read for the reward is in its cache
@@ -63,9 +64,9 @@ class ReadingReward:
         if isinstance(self._model, Closeable):
             self._model.close()
 
+    @abstractmethod
     def reward(self, likelihood: Likelihood) -> float:
         """The reward of one step."""
-        raise NotImplementedError
 
     async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         """Score all requests in one batch; replies in their order."""
