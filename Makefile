@@ -52,7 +52,9 @@ test-page: install
 	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,page-tests]'
 	RSD_TEST_PAGE=1 $(BIN)/python -m pytest -n 0 tests/integration/page
 
+# Types of what tests and optional parts import are read from the packages themselves.
 lint: install
+	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,page-tests,ray]'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/typos
