@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 METHODS = ("draft", "target", "rsd")
 THRESHOLDS = tuple(tenth / 10 for tenth in range(11))
 PICTURE = Path("runs/demo/accuracy-over-flops.png")
-CONCURRENCY = 96
+CONCURRENCY = 192
 
 
 def command(

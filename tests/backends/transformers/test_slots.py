@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsdecode.backends.transformers.slots import SlotTable, common_prefix
+from rsdecode.backends.transformers.slots import SlotTable, common_prefix, exchanges
 
 IDS = st.lists(st.integers(0, 2), max_size=12)
 
@@ -31,6 +31,32 @@ def test_a_slot_holds_what_it_says(requests: list[tuple[str, list[int]]]) -> Non
         content[slot.index] = list(ids)
         slot.ids.extend(ids[reused:])
         table.release(slot)
+
+
+@given(st.data())
+def test_slots_brought_together_are_adjacent_and_keep_what_they_hold(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 9))
+    table = SlotTable(count)
+    content = {slot.index: [slot.index] for slot in table.slots}
+    for slot in table.slots:
+        slot.ids = [slot.index]
+    for _ in range(3):
+        chosen = data.draw(st.lists(st.sampled_from(table.slots), unique_by=id))
+        for a, b in table.bring_together(chosen):
+            content[a], content[b] = content[b], content[a]
+        places = sorted(slot.index for slot in chosen)
+        assert places == list(range(places[0], places[0] + len(places))) if places else True
+        for place, slot in enumerate(table.slots):
+            assert slot.index == place
+            assert content[place] == slot.ids
+
+
+@given(st.sets(st.integers(0, 7)))
+def test_no_fewer_exchanges_would_do(places: set[int]) -> None:
+    width = len(places)
+    windows = [set(range(start, start + width)) for start in range(8 - width + 1)]
+    least = min(len(places - window) for window in windows)
+    assert len(exchanges(sorted(places), 8)) == least
 
 
 def place(table: SlotTable, session: str, ids: list[int]) -> tuple[int, int]:

@@ -5,6 +5,7 @@ Axes: S slots, L positions, H key/value heads, D head size, B rows of a batch, T
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,6 +111,14 @@ class SlotCache:
         """Copy the first `length` positions of one slot to another."""
         for tensor in (*self._keys.values(), *self._values.values()):
             tensor[target, :length] = tensor[source, :length]
+
+    def exchange(self, pairs: Sequence[tuple[int, int]], length: int) -> None:
+        """Exchange the first `length` positions of pairs of slots; each slot is in one at most."""
+        first, second = torch.tensor(pairs).T
+        sources, targets = torch.cat((first, second)), torch.cat((second, first))
+        for tensor in (*self._keys.values(), *self._values.values()):
+            used, device = tensor[:, :length], tensor.device
+            used.index_copy_(0, targets.to(device), used.index_select(0, sources.to(device)))
 
     def get_conv_state(self, layer_idx: int, state_idx: int = 0) -> Tensor | None:
         """The last inputs of a layer's convolution, [B, C, size]; part of the models' interface."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from rsdecode.backends.transformers.batching import Row, Turns
+from rsdecode.backends.transformers.batching import Row, Turns, by_slot
 from rsdecode.backends.transformers.even_batching import EvenTurns
 from rsdecode.backends.transformers.failures import (
     check_job,
@@ -206,7 +206,9 @@ class Engine:
             self._drop_cancelled()
             self._admit()
             self._write_kept()
-            for result in self._passes.run(self._turns.select(self._rows)):
+            rows = self._turns.select(self._rows)
+            self._bring_together(rows)
+            for result in self._passes.run(by_slot(rows)):
                 if isinstance(result, Fault):
                     logger.error("a forward pass failed", exc_info=result.error)
                     self._fail([result.row], model_failed(result.error, self._network.device))
@@ -318,6 +320,24 @@ class Engine:
         if rows:
             states = self._passes.cache.states
             self._sample(rows, states.outputs([row.slot.index for row in rows]))
+
+    def _bring_together(self, rows: Sequence[Row]) -> None:
+        """Let rows that write be adjacent in the cache, where a pass needs no copy of their keys.
+
+        They stay together for as many tokens as they write, while one copy serves one token. States
+        are copied for each pass anyway.
+        """
+        if self._states is not None or len(rows) < 2 or any(len(row.pending) > 1 for row in rows):
+            return
+        pairs = self._table.bring_together([row.slot for row in rows])
+        if not pairs:
+            return
+        moved = (self._table.slots[place] for pair in pairs for place in pair)
+        try:
+            self._passes.cache.exchange(pairs, max(len(slot.ids) for slot in moved))
+        except Exception:
+            self._table.clear()  # what idle slots hold is not known any more; the rows fail
+            raise
 
     def _collect(self, computed: Computed) -> None:
         """Hand each row its outputs and answer what is done; a row's fault is its own."""

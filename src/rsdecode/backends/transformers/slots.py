@@ -8,6 +8,7 @@ slot has, say the system prompt, into a slot whose session is over, or the one i
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -111,6 +112,19 @@ class SlotTable:
         slot.session = ""
         slot.busy = False
 
+    def bring_together(self, slots: Sequence[Slot]) -> list[tuple[int, int]]:
+        """Let slots have adjacent rows of the cache.
+
+        Returns:
+            The rows of the cache that must be exchanged for it; each is in one pair at most.
+        """
+        pairs = exchanges([slot.index for slot in slots], len(self.slots))
+        for a, b in pairs:
+            at_a, at_b = self.slots[a], self.slots[b]
+            at_a.index, at_b.index = b, a
+            self.slots[a], self.slots[b] = at_b, at_a
+        return pairs
+
     def _take(self, slot: Slot, session: str, ids: list[int]) -> None:
         """Give a slot, which holds `ids`, to a session."""
         self._clock += 1
@@ -120,6 +134,22 @@ class SlotTable:
         lengths = [(common_prefix(slot.ids, wanted), -slot.index) for slot in self.slots]
         length, negative_index = max(lengths)
         return self.slots[-negative_index], length
+
+
+def exchanges(places: Sequence[int], count: int) -> list[tuple[int, int]]:
+    """The fewest exchanges after which `places`, of `count`, are adjacent: (taken, free)."""
+    ordered = sorted(places)
+    width = len(ordered)
+    if not width or ordered[-1] - ordered[0] == width - 1:
+        return []
+
+    def inside(start: int) -> int:
+        return bisect_left(ordered, start + width) - bisect_left(ordered, start)
+
+    start = max((min(place, count - width) for place in ordered), key=inside)
+    window = range(start, start + width)
+    free = sorted(set(window).difference(ordered))
+    return list(zip([place for place in ordered if place not in window], free, strict=True))
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:

@@ -1,7 +1,8 @@
 """One thread for each device: its models take turns, the one with most to do first, none starves.
 
 Several models on one device gain nothing from running at the same moment. Running the model for
-which most requests wait lets the requests of the others pile up into large batches meanwhile.
+which most requests wait, and going on with it while there is enough to do, lets the requests of the
+others pile up into large batches meanwhile.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
-PATIENCE = 4
+PATIENCE = 16
 """Steps of other engines that an engine with something to do waits for at most."""
+ENOUGH = 0.5
+"""An engine goes on while it has this share of what the one with most to do has."""
 
 
 class Stepper(Protocol):
@@ -36,6 +39,7 @@ class Worker:
         self._name = name
         self._engines: list[Stepper] = []
         self._stepping: Stepper | None = None
+        self._last: Stepper | None = None
         self._passed_over: dict[int, int] = {}
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -54,6 +58,8 @@ class Worker:
         with self._wake:
             if engine in self._engines:
                 self._engines.remove(engine)
+            if self._last is engine:
+                self._last = None
             self._wake.wait_for(lambda: self._stepping is not engine)
             thread = self._thread if not self._engines else None
             if thread is not None:
@@ -68,20 +74,23 @@ class Worker:
             self._wake.notify_all()
 
     def _next(self) -> Stepper | None:
-        """The engine with most to do; but none waits for more than `PATIENCE` steps of others."""
-        loads = [(engine, load) for engine in self._engines if (load := engine.load)]
-        if not loads:
+        """The last engine while it has enough to do, else the one with most; none starves."""
+        loads = {id(engine): load for engine in self._engines if (load := engine.load)}
+        busy = [engine for engine in self._engines if id(engine) in loads]
+        if not busy:
             self._passed_over.clear()
             return None
-        passed_over = self._passed_over
-        chosen, _ = max(loads, key=lambda pair: (passed_over.get(id(pair[0]), 0), pair[1]))
-        if passed_over.get(id(chosen), 0) < PATIENCE:
-            chosen, _ = max(loads, key=lambda pair: pair[1])
-        self._passed_over = {
-            id(engine): passed_over.get(id(engine), 0) + 1
-            for engine, _ in loads
-            if engine is not chosen
-        }
+        waited = {id(engine): self._passed_over.get(id(engine), 0) for engine in busy}
+        chosen = max(busy, key=lambda engine: loads[id(engine)])
+        enough = ENOUGH * loads[id(chosen)]
+        if self._last is not None and loads.get(id(self._last), 0) >= enough:
+            chosen = self._last
+        starving = max(busy, key=lambda engine: waited[id(engine)])
+        if waited[id(starving)] >= PATIENCE:
+            chosen = starving
+        self._last = chosen
+        self._passed_over = {id(engine): waited[id(engine)] + 1 for engine in busy}
+        self._passed_over[id(chosen)] = 0
         return chosen
 
     def _run(self) -> None:
