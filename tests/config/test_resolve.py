@@ -50,6 +50,7 @@ def test_what_decides_an_answer_changes_the_hash(change: dict[str, Any]) -> None
         {"run__samples": 3},
         {"engine__slots": 2, "engine__threads": 3},
         {"lookahead": 1},
+        {"fallback": "verify"},
         {"weighting__threshold": 0.7},
         {"draft": " abacus:draft "},
     ],

@@ -79,3 +79,26 @@ async def test_cancelling_during_a_step_ends_the_work_within_a_decode_step(
         await asyncio.sleep(0.01)
     assert target._engine.load == 0
     assert passes <= at + 2  # the pass under way, and one that began before the news came
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+async def test_a_target_that_verifies_writes_what_it_writes_alone(
+    family: Models, temperature: float
+) -> None:
+    some = [Problem.ask(p.question, id=p.id) for p in problems("test", limit=12)]
+    sampling = {role: {"temperature": temperature} for role in ("draft", "target")}
+    answers = dict[str, list[Any]]()
+    for fallback in ("decode", "verify"):
+        config = {"fallback": fallback, "sampling": sampling, "weighting": {"threshold": 0.9}}
+        method = build_method(RunConfig.model_validate(config))
+        async with Session(family) as session:
+            handles = [session.submit(problem, method) for problem in some]
+            answers[fallback] = [await handle.result() for handle in handles]
+    pairs = list(zip(answers["decode"], answers["verify"], strict=True))
+    assert all(a.text == b.text and len(a.steps) == len(b.steps) for a, b in pairs)
+    verified = [b.ledger.target for _, b in pairs]
+    read = sum(usage.verified_tokens for usage in verified)
+    kept = sum(usage.accepted_tokens for usage in verified)
+    assert read > kept > 0
+    alone = sum(a.ledger.target.decoded_tokens for a, _ in pairs)
+    assert sum(usage.decoded_tokens for usage in verified) + kept == alone

@@ -191,6 +191,13 @@ RUN_OPTIONS = (
         _METHOD,
     ),
     RunOption(
+        "--fallback",
+        str,
+        ("fallback",),
+        "How the target writes a rejected step: decode, or verify the draft's; default decode.",
+        _METHOD,
+    ),
+    RunOption(
         "--boundary",
         str,
         ("boundary",),

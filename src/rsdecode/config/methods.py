@@ -113,6 +113,7 @@ def _build(name: MethodName, config: RunConfig) -> Method:
                 budget=None if config.budget is None else Budget(config.budget, threshold),
                 candidates=config.candidates,
                 lookahead=config.lookahead,
+                fallback=config.fallback,
                 boundary=boundary,
                 limits=limits,
                 draft_sampling=draft,

@@ -74,13 +74,14 @@ def config_hash(config: RunConfig) -> str:
     """Sixteen hex digits that name everything that decides an answer, except the seed.
 
     Left out is what changes the course of a run but no answer: the whole `run` section (the seed
-    is recorded beside the hash), the engine's slots and threads, the lookahead, patience with
-    servers, how `rsd serve` serves, where vLLM and llama.cpp do, and workers on Ray.
+    is recorded beside the hash), the engine's slots and threads, the lookahead, the fallback,
+    patience with servers, how `rsd serve` serves, where vLLM and llama.cpp do, and workers on Ray.
     """
     settings = resolved(config)
     if not settings["prompt"]["template"]:
         del settings["prompt"]["template"]  # as before there was such a key
-    del settings["run"], settings["lookahead"], settings["http"], settings["ray"]
+    for name in ("run", "lookahead", "fallback", "http", "ray"):
+        del settings[name]
     del settings["engine"]["slots"], settings["engine"]["threads"], settings["server"]
     for name in ("mark", "separator", "good", "bad", "bounds", "at", "calibration"):
         if settings["reward"][name] is None:  # as before there were these settings

@@ -441,6 +441,7 @@ class RunConfig(_Part):
     budget: Share | None = None
     candidates: Count = 1
     lookahead: Lookahead = 0
+    fallback: Literal["decode", "verify"] = "decode"
     boundary: str = "separator"
     limits: LimitsConfig = LimitsConfig()
     sampling: RolesSampling = RolesSampling()

@@ -233,6 +233,24 @@ class MayNotContinue(Protocol):
 
 
 @runtime_checkable
+class TakesGuesses(Protocol):
+    """A language model that reads in one pass what it may turn out to write (`Generate.guess`)."""
+
+    @property
+    def vocabulary(self) -> str:
+        """Fingerprint of its tokenizer; guesses are in its token ids."""
+        ...
+
+    def check_guesses(self) -> None:
+        """See that this one does.
+
+        Raises:
+            ConfigError: it does not; says why.
+        """
+        ...
+
+
+@runtime_checkable
 class MayNotAssess(Protocol):
     """A language model that perhaps does not tell how likely a text is."""
 

@@ -55,6 +55,9 @@ class Generate:
     Attributes:
         session: requests of one session share a growing prefix; backends keep its KV cache.
         seed: the only source of randomness, so a reply does not depend on its batch.
+        guess: what the reply may turn out to be. A model that can (`TakesGuesses`) reads its tokens
+            in one pass, and writes on where it would have written another one. The text of the
+            reply is the same with and without.
     """
 
     role: Role
@@ -64,6 +67,7 @@ class Generate:
     sampling: Sampling = Sampling()
     seed: int = 0
     session: str = ""
+    guess: Segment | None = None
 
 
 @dataclass(frozen=True, slots=True)

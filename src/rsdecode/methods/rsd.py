@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from rsdecode.core.acceptance import accept
 from rsdecode.core.budget import Budget
-from rsdecode.core.errors import RsdError
+from rsdecode.core.errors import ConfigError, RsdError
 from rsdecode.core.limits import Limits
+from rsdecode.core.protocols import Models, TakesGuesses
 from rsdecode.core.requests import (
     Decoding,
     Drop,
     Generate,
+    Generated,
     Sampling,
     Start,
     generate,
@@ -22,6 +25,8 @@ from rsdecode.core.types import FinishReason, Problem, Role, Step
 from rsdecode.core.weighting import BinaryStep, Weighting, weight_of
 from rsdecode.methods.scoring import Candidate, highest, proposals, score_candidates
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
+
+Fallback = Literal["decode", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +44,17 @@ class RSD:
     that is rejected, what was written ahead is dropped. A request depends on the steps before it
     and on its place alone, so the answers are the same with and without.
 
+    With `fallback` "verify" the target reads the rejected step in one pass, as a guess of what it
+    will write, and keeps what it would have written itself. The answers are the same too. (The
+    usual acceptance with min(1, p/q) is exact for a fresh proposal only: a rejected step is not a
+    fair sample of the draft any more, and would come back too often.)
+
     Attributes:
         weighting: reward to probability of acceptance.
         budget: if given, replaces `weighting` by a threshold that keeps to a share of target calls.
         candidates: draft proposals per step; the best one is held against the weighting.
         lookahead: draft steps that are begun before the present one is decided on: 0 or 1.
+        fallback: how the target writes what is rejected: "decode", or "verify" the draft's first.
         boundary: where a step ends.
         limits: of the step and the answer.
         draft_sampling: how the draft draws tokens.
@@ -58,6 +69,7 @@ class RSD:
     budget: Budget | None = None
     candidates: int = 1
     lookahead: int = 0
+    fallback: Fallback = "decode"
     boundary: Boundary = PARAGRAPH
     limits: Limits = Limits()
     draft_sampling: Sampling = Sampling()
@@ -71,6 +83,8 @@ class RSD:
                 f"candidates {self.candidates} of a greedy draft are all the same: "
                 "set the draft's temperature above 0"
             )
+        if self.fallback not in get_args(Fallback):
+            raise ValueError(f"fallback {self.fallback!r} must be decode or verify")
         if self.lookahead not in (0, 1):
             raise ValueError(f"lookahead {self.lookahead!r} must be 0 or 1")
         if self.lookahead and self.candidates > 1:
@@ -83,6 +97,30 @@ class RSD:
     def roles(self) -> frozenset[Role]:
         """All three models."""
         return frozenset(Role)
+
+    def check(self, models: Models) -> None:
+        """Check that the target can read the draft's tokens, where it is to.
+
+        Raises:
+            ConfigError: it writes elsewhere, cannot go back, or has another tokenizer.
+        """
+        if self.fallback != "verify":
+            return
+        draft, target = (models.language_model(role) for role in (Role.DRAFT, Role.TARGET))
+        if not isinstance(target, TakesGuesses):
+            raise ConfigError(
+                "fallback verify needs a target in this process (hf:, abacus:, or gguf: with "
+                "--dequantise): a server does not read what it may turn out to write; use fallback "
+                "decode"
+            )
+        target.check_guesses()
+        drafts_in = getattr(draft, "vocabulary", "one that is not known")
+        if drafts_in != target.vocabulary:
+            raise ConfigError(
+                "fallback verify has the target read the draft's tokens, but draft and target "
+                f"have different tokenizers ({drafts_in} and {target.vocabulary}): use "
+                "fallback decode, which needs only text"
+            )
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
@@ -119,7 +157,7 @@ class RSD:
             written = drafts[best]
         else:
             dropped = [Drop(next_) for next_ in ahead]
-            [written] = yield from generate([self._target(trajectory)], dropped)
+            [written] = yield from generate([self._target(trajectory, drafts[best])], dropped)
             trajectory.charge(Role.TARGET, written)
         return Step(
             segment=written.segment,
@@ -149,5 +187,6 @@ class RSD:
     def _draft(self, trajectory: TrajectoryBuilder, candidate: int) -> Generate:
         return trajectory.next_step(Role.DRAFT, self.boundary, self.draft_sampling, place=candidate)
 
-    def _target(self, trajectory: TrajectoryBuilder) -> Generate:
-        return trajectory.next_step(Role.TARGET, self.boundary, self.target_sampling)
+    def _target(self, trajectory: TrajectoryBuilder, rejected: Generated) -> Generate:
+        request = trajectory.next_step(Role.TARGET, self.boundary, self.target_sampling)
+        return replace(request, guess=rejected.segment) if self.fallback == "verify" else request

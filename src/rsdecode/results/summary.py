@@ -196,7 +196,8 @@ def read_shapes(shapes: Mapping[str, Record | None]) -> dict[Role, ModelShape | 
 
 
 def _token_acceptance(usage: Ledger, decided: Sequence[Record]) -> float | None:
-    if verified := usage.target.verified_tokens:
+    """The accepted share of the tokens of decided steps, or else of verified tokens."""
+    if not decided and (verified := usage.target.verified_tokens):
         return usage.target.accepted_tokens / verified
     return _share(decided, [int(step["tokens"]) for step in decided])
 

@@ -33,10 +33,11 @@ from rsdecode.backends.transformers.failures import (
 )
 from rsdecode.backends.transformers.families import Reading
 from rsdecode.backends.transformers.footprint import footprint
+from rsdecode.backends.transformers.guesses import Guess
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.network import Network
 from rsdecode.backends.transformers.passes import Computed, Fault, ForwardPasses
-from rsdecode.backends.transformers.sampling import INVALID, sample_apart
+from rsdecode.backends.transformers.sampling import INVALID, sample, sample_apart
 from rsdecode.backends.transformers.serving import DecodeRow, PrefillRow
 from rsdecode.backends.transformers.slots import Placement, Slot, SlotTable
 from rsdecode.backends.transformers.snapshots import SnapshotTable
@@ -106,6 +107,11 @@ class Engine:
     def cache_bytes(self) -> int:
         """Memory of the keys, values and states."""
         return self._passes.cache.nbytes
+
+    @property
+    def has_states(self) -> bool:
+        """Whether the model has layers with a recurrent or convolution state."""
+        return self._states is not None
 
     def describe_cache(self) -> str:
         """How much memory the cache may take, for people; computes one token."""
@@ -278,7 +284,11 @@ class Engine:
             return PrefillRow(ticket, slot, reused, job=job)
         assert self._tokenizer is not None, "an engine that writes has a tokenizer"
         step = StepText(job.boundary, Detokenizer(self._tokenizer, job.ids))
-        return DecodeRow(ticket, slot, reused, job=job, step=step, max_context=self.max_context)
+        # going back within a step takes a snapshot for each token, of a model with states
+        guess = Guess(job.guess if self._states is None else ())
+        return DecodeRow(
+            ticket, slot, reused, job=job, step=step, max_context=self.max_context, guess=guess
+        )
 
     def _begin(self, row: Row, placed: Placement, table: SnapshotTable) -> None:
         """Put the state that a row begins from in its slot, and choose what will be kept."""
@@ -354,24 +364,48 @@ class Engine:
                         self._finish(row, read)
             elif not row.pending:
                 writing.append((place, row))
-        if writing:
+        if any(row.guessed for _, row in writing):
+            for place, row in writing:
+                with self._failing_alone(row):
+                    self._write_guessed(row, outputs[place, -1 - row.guessed :])
+        elif writing:
             self._sample([r for _, r in writing], outputs[[place for place, _ in writing], -1])
 
     def _sample(self, rows: Sequence[DecodeRow], logits: Tensor) -> None:
         """Give rows their next tokens, drawn from `logits` [B, V]."""
-        sampling, uniforms = [row.job.sampling for row in rows], [row.uniform() for row in rows]
-        tokens = sample_apart(logits, sampling, uniforms)
+        sampling = [row.job.sampling for row in rows]
+        tokens = sample_apart(logits, sampling, [row.uniforms(1)[0] for row in rows])
         for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
             with self._failing_alone(row):
                 if isinstance(token, Exception):
                     raise token
-                self._write(row, token, logits[place])
+                if not self._write(row, token, logits[place]):
+                    row.guess_again(0, 0)
 
-    def _write(self, row: DecodeRow, token: int, logits: Tensor) -> None:
-        """Give a row its new token, drawn from `logits` [V]."""
+    def _write_guessed(self, row: DecodeRow, logits: Tensor) -> None:
+        """Give a row the guessed tokens that it draws itself, and the one after them.
+
+        Args:
+            row: whose guessed tokens were read.
+            logits: [guessed + 1, V], before each of them and after the last.
+        """
+        guessed = row.take_guessed()
+        tokens = sample(logits, [row.job.sampling] * len(logits), row.uniforms(len(logits)))
+        for right, token in enumerate(tokens):
+            known = right < len(guessed) and token == guessed[right]
+            row.guess.right += known
+            if self._write(row, token, logits[right]):
+                return
+            if not known:
+                row.guess_again(len(guessed), right)
+                return
+            row.confirm(token)
+
+    def _write(self, row: DecodeRow, token: int, logits: Tensor) -> bool:
+        """Give a row its new token, drawn from `logits` [V]; whether that ended it."""
         if token == INVALID:
             self._fail([row], not_a_number())
-            return
+            return True
         row.explain(logits, token, self._eos)
         written = row.add(token, self._eos)
         if row.ticket.on_text is not None and (text := row.new_text()):
@@ -380,6 +414,7 @@ class Engine:
             if self._states is not None:
                 self._leave_written(row.slot, logits, self._states)
             self._finish(row, written)
+        return written is not None
 
     def _leave_read(self, slot: Slot, outputs: Tensor) -> None:
         """Keep the outputs [W] after the last token of a slot, for a model with states."""

@@ -21,6 +21,7 @@ class Decode:
     Attributes:
         explained: give the distribution that each token was drawn from.
         logprobs: give each token's log-probability (see `core.types.Segment`).
+        guess: what the new tokens may be (see `core.requests.Generate`).
     """
 
     session: str
@@ -31,6 +32,7 @@ class Decode:
     seed: int = 0
     explained: bool = False
     logprobs: bool = False
+    guess: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from rsdecode.backends.transformers.measuring import PIECE, Measuring
 from rsdecode.backends.transformers.network import CausalNetwork
 from rsdecode.backends.transformers.speculator import Speculator
 from rsdecode.core.cost import ModelShape
-from rsdecode.core.errors import ModelLoadError, PromptTooLong, RequestError
+from rsdecode.core.errors import ConfigError, ModelLoadError, PromptTooLong, RequestError
 from rsdecode.core.protocols import Choose, Chosen, Measure, Measured, Show
 from rsdecode.core.requests import (
     Assess,
@@ -194,6 +194,14 @@ class LocalModel:
         assessed = iter(await self._engine.conclude(prefills, read))
         return [next(assessed) if isinstance(job, Prefill) else job for job in jobs]
 
+    def check_guesses(self) -> None:
+        """See that it reads guesses (see `TakesGuesses`)."""
+        if self._engine.has_states:
+            raise ConfigError(
+                f"{self._name} has layers with a state, which cannot go back within a step: its "
+                "guesses are not read; use fallback decode"
+            )
+
     def tell_logprobs(self) -> None:
         """From now on, segments carry the log-probabilities of their tokens."""
         self._tells_logprobs = True
@@ -275,6 +283,7 @@ class LocalModel:
             sampling=request.sampling,
             seed=request.seed,
             logprobs=self._tells_logprobs,
+            guess=(request.guess and request.guess.ids_in(self.vocabulary)) or (),
         )
 
     def _length(self, request: Generate | Propose | Verify | Assess) -> int:

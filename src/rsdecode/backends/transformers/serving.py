@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from rsdecode.backends.transformers.guesses import Guess
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
 from rsdecode.backends.transformers.sampling import distribution, log_probabilities
 from rsdecode.backends.transformers.slots import Slot
@@ -70,14 +72,22 @@ class EngineRow:
 
 @dataclass(slots=True, eq=False)
 class DecodeRow(EngineRow):
-    """A `Decode` job."""
+    """A `Decode` job.
+
+    Attributes:
+        guess: what it may write.
+        guessed: how many of the pending tokens, the last ones, are guessed.
+    """
 
     job: Decode = field(kw_only=True)
     step: StepText = field(kw_only=True)
     max_context: int = field(kw_only=True)
+    guess: Guess = field(kw_only=True)
+    guessed: int = 0
     decoded: int = 0
     shown: int = 0
-    last_only: bool = True
+    _drawn_ahead: deque[float] = field(default_factory=deque[float])
+    _wrong_attended: int = 0
     _distributions: list[Tensor] = field(default_factory=list[Tensor])
     _logprobs: list[float] = field(default_factory=list[float])
     _random: random.Random = field(init=False)
@@ -86,9 +96,42 @@ class DecodeRow(EngineRow):
         super(DecodeRow, self).__post_init__()
         self._random = random.Random(self.job.seed)
 
-    def uniform(self) -> float:
-        """The number that decides the next token."""
-        return self._random.random() if self.job.sampling.temperature > 0 else 0.0
+    @property
+    def last_only(self) -> bool:
+        """Whether only the output after the last token is wanted."""
+        return not self.guessed
+
+    def uniforms(self, count: int) -> list[float]:
+        """The numbers that decide the next tokens, the first `count` of them."""
+        if self.job.sampling.temperature == 0:
+            return [0.0] * count
+        while len(self._drawn_ahead) < count:
+            self._drawn_ahead.append(self._random.random())
+        return [self._drawn_ahead[place] for place in range(count)]
+
+    def take_guessed(self) -> list[int]:
+        """The guessed tokens of the last pass; what the slot holds ends before them now."""
+        count, self.guessed = self.guessed, 0
+        before = len(self.slot.ids) - count
+        ids = self.slot.ids[before:]
+        del self.slot.ids[before:]
+        self.guess.read += count
+        self._wrong_attended += attended_tokens(before, count)
+        return ids
+
+    def confirm(self, token: int) -> None:
+        """A token that was just written had been guessed, and is in the cache."""
+        self.slot.ids.append(token)
+        self.pending.clear()
+        self._wrong_attended -= len(self.slot.ids)
+
+    def guess_again(self, read: int, right: int) -> None:
+        """Of `read` guessed tokens the first `right` were written; the next pass reads others."""
+        self.guess.go_on(read, right)
+        room = min(self.job.max_tokens - self.decoded, self.max_context - len(self.slot.ids) - 1)
+        window = self.guess.window(room)
+        self.guessed = len(window)
+        self.pending += window
 
     def explain(self, logits: Tensor, token: int, eos: frozenset[int]) -> None:
         """Keep what the job wants to know of `token`, drawn from the logits [V]."""
@@ -102,6 +145,8 @@ class DecodeRow(EngineRow):
     def add(self, token: int, eos: frozenset[int]) -> Decoded | None:
         """Take the sampled token; the reply if it ends the job."""
         self.decoded += 1
+        if self._drawn_ahead:
+            self._drawn_ahead.popleft()
         if token in eos:
             return self._reply(FinishReason.EOS, token)
         if self.step.add(token):
@@ -124,7 +169,19 @@ class DecodeRow(EngineRow):
         known: tuple[float, ...] | None = None
         if self.job.logprobs:
             known = tuple(self._logprobs[: len(ids) + (end is not None)])
-        return Decoded(ids, text, finish, self.usage(self.decoded), end, explained, known)
+        return Decoded(ids, text, finish, self._usage(), end, explained, known)
+
+    def _usage(self) -> Usage:
+        """What it cost; a guessed token was read, as part of the prompt, and not written."""
+        usage, guess = self.usage(self.decoded), self.guess
+        return replace(
+            usage,
+            prefill_tokens=usage.prefill_tokens + guess.read,
+            decoded_tokens=usage.decoded_tokens - guess.right,
+            attended_tokens=usage.attended_tokens + self._wrong_attended,
+            verified_tokens=guess.read,
+            accepted_tokens=guess.right,
+        )
 
 
 @dataclass(slots=True, eq=False)
