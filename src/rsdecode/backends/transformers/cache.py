@@ -156,7 +156,10 @@ class SlotCache:
         return 0
 
     def _store(self, stored: Tensor, new: Tensor, batch: Batch) -> Tensor:
-        stored[batch.slots, batch.columns] = new.transpose(1, 2)
+        if len(new) == 1 and isinstance(self._rows, slice):  # a row alone has no padding
+            stored[self._rows, batch.span - new.shape[2] : batch.span].copy_(new.transpose(1, 2))
+        else:
+            stored[batch.slots, batch.columns] = new.transpose(1, 2)
         used = stored[:, : batch.span]
         if isinstance(self._rows, slice):
             return used[self._rows].transpose(1, 2)
