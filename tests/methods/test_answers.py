@@ -8,7 +8,7 @@ from rsdecode.backends.scripted import ScriptedModel, ScriptedReward
 from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Sampling
 from rsdecode.core.segment import PARAGRAPH
-from rsdecode.core.types import FinishReason, Problem, Role
+from rsdecode.core.types import FinishReason, Problem, Role, ToldToken
 from rsdecode.methods import BestOfN, Majority, Method, Single
 from rsdecode.methods.answers import steps_of
 from rsdecode.session.job import Job
@@ -21,6 +21,22 @@ def test_the_steps_tokens_add_up(text: str, tokens: int) -> None:
     assert sum(step.token_count for step in steps) == tokens
     for step in steps:
         assert step.token_count == pytest.approx(tokens * len(step.text) / len(text), abs=1)
+
+
+@given(st.lists(st.sampled_from(["a", "", " b", ".\n", "\n\n", "\n\nc"]), min_size=1))
+def test_each_token_is_told_by_the_step_in_which_it_begins(texts: list[str]) -> None:
+    told = [ToldToken(text, -float(i)) for i, text in enumerate(texts)]
+    text = "".join(texts)
+    steps = steps_of(text, Role.DRAFT, PARAGRAPH, FinishReason.EOS, tokens=9, told=told)
+    found = [token for step in steps for token in step.segment.told or ()]
+    assert found == (told if text else [])
+    at = start = 0
+    for step in steps:
+        for token in step.segment.told or ():
+            assert start <= at or not token.text
+            assert at < start + len(step.text) or not token.text
+            at += len(token.text)
+        start += len(step.text)
 
 
 @pytest.mark.parametrize(

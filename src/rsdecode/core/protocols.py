@@ -170,7 +170,10 @@ class Assessor(Protocol):
 
 @runtime_checkable
 class TellsLogprobs(Protocol):
-    """A language model that knows the log-probabilities of the tokens that it writes."""
+    """A language model that knows the log-probabilities of the tokens that it writes.
+
+    It also tells them to a single request that asks for them (`Generate.told`).
+    """
 
     def tell_logprobs(self) -> None:
         """From now on, put them into what is written (`Segment.logprobs`)."""

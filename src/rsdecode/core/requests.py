@@ -58,6 +58,8 @@ class Generate:
         guess: what the reply may turn out to be. A model that can (`TakesGuesses`) reads its tokens
             in one pass, and writes on where it would have written another one. The text of the
             reply is the same with and without.
+        told: tell of each token how likely it was (`Segment.told`), and so many of the likeliest in
+            its place; None to tell nothing. Asked of models that are `protocols.TellsLogprobs`.
     """
 
     role: Role
@@ -68,6 +70,7 @@ class Generate:
     seed: int = 0
     session: str = ""
     guess: Segment | None = None
+    told: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

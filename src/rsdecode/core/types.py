@@ -107,6 +107,24 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class ToldToken:
+    """A token that was written, and how likely its writer found it.
+
+    Probabilities are the model's own, at temperature 1 and before top-k and top-p, whatever the
+    token was drawn with.
+
+    Attributes:
+        text: what it adds to the text; empty where a later token completes the character.
+        logprob: natural logarithm of its probability.
+        top: the likeliest tokens in its place and theirs, the likeliest first.
+    """
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of an answer: its text and, as its writer produced them, its token ids.
 
@@ -118,11 +136,14 @@ class Segment:
             they were drawn from (greedy ones: under the model's own, at temperature 1); where the
             model ended the answer, of that end too, as the last. None from models that were not
             told to keep them (`protocols.TellsLogprobs`), and for text that was cut elsewhere.
+        told: its tokens, where the request asked for them (`Generate.told`); joined, their texts
+            are the text. The end of the answer is not among them.
     """
 
     text: str
     tokens: Tokens | None = None
     logprobs: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
+    told: tuple[ToldToken, ...] | None = field(default=None, compare=False, repr=False)
 
     def ids_in(self, vocabulary: str) -> tuple[int, ...] | None:
         """The token ids, if they are in `vocabulary`."""

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 
 from rsdecode.core.requests import Generate, Generated, Sampling, generate
 from rsdecode.core.segment import WHOLE_ANSWER, Boundary
-from rsdecode.core.types import FinishReason, Role, Segment, Step
+from rsdecode.core.types import FinishReason, Role, Segment, Step, ToldToken
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 SAMPLED = Sampling(temperature=0.7)
@@ -69,6 +69,7 @@ def steps_of(
     rewards: Sequence[float] = (),
     *,
     tokens: int,
+    told: Sequence[ToldToken] | None = None,
 ) -> list[Step]:
     """The steps of a whole answer, cut from its text.
 
@@ -83,19 +84,23 @@ def steps_of(
         rewards: of each step, where they were scored.
         tokens: decoded for the answer, as the ledger counts them: the one that ended the sequence
             is among them, and so in the last step.
+        told: its tokens, where they are known; one that crosses from a step to the next is the
+            first one's.
     """
     texts = boundary.split(text)
     scored: Sequence[float | None] = rewards or [None] * len(texts)
     steps = [
         Step(
-            Segment(part),
+            Segment(part, told=of_part),
             role,
             FinishReason.STOP,
             reward,
             accepted=role is Role.DRAFT,
             token_count=count,
         )
-        for part, reward, count in zip(texts, scored, _shared_out(tokens, texts), strict=True)
+        for part, reward, count, of_part in zip(
+            texts, scored, _shared_out(tokens, texts), _parted(told, texts), strict=True
+        )
     ]
     if steps:
         steps[-1] = replace(steps[-1], finish_reason=finish_reason)
@@ -107,3 +112,20 @@ def _shared_out(tokens: int, texts: Sequence[str]) -> list[int]:
     length = sum(map(len, texts))
     ends = [tokens * end // length for end in accumulate(map(len, texts))]
     return [end - start for start, end in pairwise([0, *ends])]
+
+
+def _parted(
+    told: Sequence[ToldToken] | None, texts: Sequence[str]
+) -> list[tuple[ToldToken, ...] | None]:
+    """The tokens of each text, by where they begin; those without text belong to what follows."""
+    if told is None:
+        return [None] * len(texts)
+    parts: list[list[ToldToken]] = [[] for _ in texts]
+    ends, at, place = list(accumulate(map(len, texts))), 0, 0
+    for token in told:
+        while place < len(texts) - 1 and at >= ends[place]:
+            place += 1
+        if parts:
+            parts[place].append(token)
+        at += len(token.text)
+    return [tuple(part) for part in parts]

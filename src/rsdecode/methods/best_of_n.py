@@ -73,9 +73,16 @@ class BestOfN:
                 for i, (w, score_) in enumerate(zip(written, scores, strict=True))
                 if i != chosen
             )
-            text, finish = written[chosen].segment.text, written[chosen].finish_reason
-            count = written[chosen].usage.decoded_tokens
-            steps = steps_of(text, Role.DRAFT, self.boundary, finish, rewards[chosen], tokens=count)
+            best = written[chosen]
+            steps = steps_of(
+                best.segment.text,
+                Role.DRAFT,
+                self.boundary,
+                best.finish_reason,
+                rewards[chosen],
+                tokens=best.usage.decoded_tokens,
+                told=best.segment.told,
+            )
             trajectory.steps.extend(steps)
             for step in trajectory.steps:
                 yield from tell(step)

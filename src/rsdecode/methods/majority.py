@@ -75,7 +75,8 @@ class Majority:
             )
             text, finish = chosen.segment.text, chosen.finish_reason
             count = chosen.usage.decoded_tokens
-            steps = steps_of(text, Role.DRAFT, self.boundary, finish, tokens=count)
+            told = chosen.segment.told
+            steps = steps_of(text, Role.DRAFT, self.boundary, finish, tokens=count, told=told)
             trajectory.steps.extend(steps)
             for step in trajectory.steps:
                 yield from tell(step)

@@ -51,7 +51,8 @@ class Single:
             trajectory.charge(self.role, written)
             text, finish = written.segment.text, written.finish_reason
             count = written.usage.decoded_tokens
-            steps = steps_of(text, self.role, self.boundary, finish, tokens=count)
+            told = written.segment.told
+            steps = steps_of(text, self.role, self.boundary, finish, tokens=count, told=told)
             trajectory.steps.extend(steps)
             for step in trajectory.steps:
                 yield from tell(step)

@@ -13,6 +13,7 @@ from rsdecode.methods import RSD, Method, Single
 from rsdecode.server.accounts import Shapes, TokenCounts, count_tokens, flops_record
 from rsdecode.server.errors import failed, prompt_too_long, timed_out
 from rsdecode.server.final_text import FinalText, sure_writer
+from rsdecode.server.logprobs import AnswerToken, ContentTokens
 from rsdecode.server.stop_strings import StopStrings
 from rsdecode.server.thoughts import ThoughtsReader
 from rsdecode.server.trace_events import event_record
@@ -36,6 +37,7 @@ class AnswerForm:
         context: tokens of the smallest context, where it is known.
         shapes: of the models, for FLOPs.
         note: what a reader should know of the answer.
+        told: how many likely tokens are told beside each of the content's; None to tell of none.
     """
 
     method: Method
@@ -48,6 +50,7 @@ class AnswerForm:
     context: int | None = None
     shapes: Shapes = field(default_factory=dict[Role, Any])
     note: str | None = None
+    told: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,13 @@ class TextPart:
         choice: which of the answers.
         text: never empty.
         thought: whether it is a thought.
+        tokens: that wrote it, where they are asked for; thoughts have none.
     """
 
     choice: int
     text: str
     thought: bool = False
+    tokens: tuple[AnswerToken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +128,16 @@ class GrowingAnswer:
     _text: FinalText = field(init=False)
     _parting: ThoughtsReader = field(init=False)
     _stops: StopStrings = field(init=False)
+    _told: ContentTokens | None = field(init=False)
     _last_seconds: float = 0.0
     _steps: int = 0
     _tokens: int = 0
 
     def __post_init__(self) -> None:
         form = self.form
-        self._text = FinalText(sure_writer(form.method))
+        whole_steps = form.told is not None  # whose tokens are known once they are decided
+        self._text = FinalText(None if whole_steps else sure_writer(form.method))
+        self._told = ContentTokens() if whole_steps else None
         self._parting = ThoughtsReader(form.thoughts, form.inside, whole=not form.parted)
         self._stops = StopStrings(form.stops)
 
@@ -147,6 +155,8 @@ class GrowingAnswer:
             self._last_seconds = seconds
             self._tokens += 0 if self.enough else event.step.token_count
             self._steps += not self.enough
+            if self._told is not None:
+                self._told.write(event.step)
         if self.form.trace and (self.form.trace == "deltas" or not isinstance(event, Delta)):
             yield TracePart(self.choice, event_record(event, self.choice, seconds - since))
         if isinstance(event, Delta | Decided) and self._stops.found is None:
@@ -160,18 +170,26 @@ class GrowingAnswer:
             self.enough = isinstance(event, Decided) or isinstance(self.form.method, Single)
 
     def _give(self, new: str, *, last: bool = False) -> Iterator[TextPart]:
-        for text, thought in self._parting.add(new, last=last):
+        for text, thought, at in self._parting.add(new, last=last):
+            shown = not (thought and self.form.parted)
+            if self._told is not None and shown:
+                self._told.expect(at, len(text))
             if thought:
                 self.thoughts += text
-                yield TextPart(self.choice, text, thought=self.form.parted)
+                yield self._part(text) if shown else TextPart(self.choice, text, thought=True)
             elif given := self._stops.add(text):
                 self.content += given
-                yield TextPart(self.choice, given)
+                yield self._part(given)
             if self._stops.found is not None:
                 return
         if last and (given := self._stops.add("", last=True)):
             self.content += given
-            yield TextPart(self.choice, given)
+            yield self._part(given)
+
+    def _part(self, text: str) -> TextPart:
+        """Text of the content."""
+        tokens = () if self._told is None else self._told.give(len(text))
+        return TextPart(self.choice, text, tokens=tokens)
 
     def _end(self, trajectory: Trajectory, seconds: float) -> Iterator[Part]:
         stopped = self._stops.found is not None

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from rsdecode.server.accounts import usage_record
 from rsdecode.server.answers import EndPart, Part, StartPart, TextPart, TracePart
 from rsdecode.server.chat_request import ChatRequest, conversation
-from rsdecode.server.errors import unsupported
+from rsdecode.server.logprobs import AnswerToken, chat_logprobs
 from rsdecode.server.service import Ask, Service
 from rsdecode.server.sse import Begun, EventStream, data, while_connected
 
@@ -25,15 +25,15 @@ async def chat(body: ChatRequest, request: Request) -> Response:
     """Answer a conversation."""
     service: Service = request.app.state.service
     ignored = body.refuse_unsupported()
-    if body.logprobs or body.top_logprobs:
-        raise unsupported("logprobs", "the steps of an answer have several writers")
     ask = service.understand(
         body,
         conversation(body.messages),
         request.headers,
         max_tokens=body.limit,
         parted=body.parts_thoughts,
+        told=body.told,
     )
+    await service.check_told(ask)
     head = {
         "id": f"chatcmpl-{request.scope['state']['request_id']}",
         "created": int(time.time()),
@@ -57,7 +57,7 @@ async def _whole(
         {
             "index": place,
             "message": _message(whole.content[place], whole.thoughts[place]),
-            "logprobs": None,
+            "logprobs": None if ask.form.told is None else chat_logprobs(whole.tokens[place]),
             "finish_reason": whole.ends[place].finish_reason,
         }
         for place in range(ask.count)
@@ -95,12 +95,14 @@ class Collected:
     Attributes:
         content: of each answer.
         thoughts: of each answer.
+        tokens: of each answer's content, where they are asked for.
         ends: how each ended.
     """
 
     def __init__(self, count: int) -> None:
         self.content = [""] * count
         self.thoughts = [""] * count
+        self.tokens: list[list[AnswerToken]] = [[] for _ in range(count)]
         self.ends: dict[int, EndPart] = {}
         self._trace: list[list[dict[str, Any]]] = [[] for _ in range(count)]
 
@@ -111,6 +113,7 @@ class Collected:
                 pass
             case TextPart(choice=choice, text=text, thought=thought):
                 (self.thoughts if thought else self.content)[choice] += text
+                self.tokens[choice] += part.tokens
             case TracePart(choice=choice, record=record):
                 if record["event"] == "decided":
                     self._trace[choice].append(record)
@@ -133,8 +136,14 @@ async def _chunks(
     if include_usage:
         shared["usage"] = None
 
-    def chunk(choice: int, delta: dict[str, Any], reason: str | None = None, **more: Any) -> bytes:
-        of_choice = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def chunk(
+        choice: int,
+        delta: dict[str, Any],
+        reason: str | None = None,
+        logprobs: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> bytes:
+        of_choice = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         return data({**shared, "choices": [of_choice], **more})
 
     async with aclosing(service.answer(ask)) as parts:
@@ -145,13 +154,14 @@ async def _chunks(
                 case TextPart(thought=True, text=text):
                     yield chunk(part.choice, {"reasoning": text, "reasoning_content": text})
                 case TextPart(text=text):
-                    yield chunk(part.choice, {"content": text})
+                    told = None if ask.form.told is None else chat_logprobs(part.tokens)
+                    yield chunk(part.choice, {"content": text}, logprobs=told)
                 case TracePart(record=record):
                     yield data({**shared, "choices": [], "rsd": record})
                 case EndPart(finish_reason=reason, record=record):
                     ends.append(part)
-                    told = {**record, **extension(ask, [])}
-                    yield chunk(part.choice, {}, reason, rsd=told)
+                    summary = {**record, **extension(ask, [])}
+                    yield chunk(part.choice, {}, reason, rsd=summary)
     if include_usage:
         usage = usage_record([end.counts for end in ends])
         yield data({**shared, "choices": [], "usage": usage})

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rsdecode.core.types import Message, MessageRole
 from rsdecode.server.errors import invalid, unsupported
+from rsdecode.server.logprobs import MOST_TOP
 from rsdecode.server.requests import SamplingRequest, check_text
 
 ROLES: dict[str, MessageRole] = {
@@ -46,13 +47,26 @@ class ChatRequest(SamplingRequest):
     max_tokens: MaxTokens | None = None
     max_completion_tokens: MaxTokens | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MOST_TOP)] | None = None
     separate_reasoning: bool | Literal["auto"] | None = None
 
     @property
     def limit(self) -> int | None:
         """Tokens of the answer at most; the newer of the two names wins."""
         return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def told(self) -> int | None:
+        """How many likely tokens are told beside each of the answer's; None to tell of none.
+
+        Raises:
+            ApiError: some are asked for without those of the answer.
+        """
+        if self.logprobs:
+            return self.top_logprobs or 0
+        if self.top_logprobs:
+            raise invalid("top_logprobs needs logprobs set to true", "top_logprobs")
+        return None
 
     @property
     def parts_thoughts(self) -> bool:

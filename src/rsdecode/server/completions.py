@@ -18,6 +18,7 @@ from rsdecode.server.chat import Collected, extension
 from rsdecode.server.completion_request import CompletionRequest, raw_prompts
 from rsdecode.server.errors import invalid, unsupported
 from rsdecode.server.likelihood import measure
+from rsdecode.server.logprobs import completion_logprobs
 from rsdecode.server.service import Ask, Service
 from rsdecode.server.sse import Begun, EventStream, data, while_connected
 
@@ -43,14 +44,21 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
         "system_fingerprint": service.fingerprint,
         "object": "text_completion",
     }
-    if body.logprobs is not None or not limit:
+    if (body.echo and body.logprobs is not None) or not limit:
         return await while_connected(request, _measured(service, body, prompts, limit, head))
     asks = [
         service.understand(
-            body, [prompt], request.headers, max_tokens=limit, parted=False, param="prompt"
+            body,
+            [prompt],
+            request.headers,
+            max_tokens=limit,
+            parted=False,
+            param="prompt",
+            told=body.logprobs,
         )
         for prompt in prompts
     ]
+    await service.check_told(asks[0])
     if len(asks) * asks[0].count > service.settings.max_samples + service.settings.queue:
         raise invalid("more answers than this server's queue holds: send fewer prompts", "prompt")
     if body.stream:
@@ -75,7 +83,9 @@ async def _whole(
                 {
                     "index": len(choices),
                     "text": before + whole.content[place],
-                    "logprobs": None,
+                    "logprobs": None
+                    if (top := ask.form.told) is None
+                    else completion_logprobs(whole.tokens[place], len(before), top),
                     "finish_reason": whole.ends[place].finish_reason,
                 }
             )
@@ -113,9 +123,16 @@ async def _chunks(
     for number, ask in enumerate(asks):
         first = number * ask.count
         counts.append([])
+        offsets = [len(ask.messages[0].content) if body.echo else 0] * ask.count
 
-        def chunk(choice: int, text: str, reason: str | None = None, **more: Any) -> bytes:
-            told = {"index": choice, "text": text, "logprobs": None, "finish_reason": reason}
+        def chunk(
+            choice: int,
+            text: str,
+            reason: str | None = None,
+            logprobs: dict[str, Any] | None = None,
+            **more: Any,
+        ) -> bytes:
+            told = {"index": choice, "text": text, "logprobs": logprobs, "finish_reason": reason}
             return data({**head, "choices": [told], **more})
 
         if body.echo:
@@ -125,14 +142,18 @@ async def _chunks(
             async for part in parts:
                 match part:
                     case TextPart(choice=choice, text=text):
-                        yield chunk(first + choice, text)
+                        told = None
+                        if (top := ask.form.told) is not None:
+                            told = completion_logprobs(part.tokens, offsets[choice], top)
+                        offsets[choice] += len(text)
+                        yield chunk(first + choice, text, logprobs=told)
                     case TracePart(choice=choice, record=record):
-                        told = {**record, "choice": first + choice}
-                        yield data({**head, "choices": [], "rsd": told})
+                        event = {**record, "choice": first + choice}
+                        yield data({**head, "choices": [], "rsd": event})
                     case EndPart(choice=choice, finish_reason=reason, record=record):
                         counts[-1].append(part.counts)
-                        told = {**record, **extension(ask, []), "choice": first + choice}
-                        yield chunk(first + choice, "", reason, rsd=told)
+                        summary = {**record, **extension(ask, []), "choice": first + choice}
+                        yield chunk(first + choice, "", reason, rsd=summary)
                     case _:
                         pass
     if body.include_usage:
@@ -150,9 +171,9 @@ async def _measured(
     service.check_ready()
     if not body.echo:
         raise unsupported(
-            "logprobs",
-            "the steps of an answer have several writers; with echo, and max_tokens of at most 1, "
-            "the target tells how likely it finds the prompt",
+            "max_tokens",
+            "0 writes nothing; with echo and logprobs the target tells how likely it finds the "
+            "prompt",
         )
     if limit > 1 or body.stream or (body.n or 1) > 1:
         raise unsupported("logprobs", "of a prompt; set max_tokens to 1 or 0, n to 1, stream off")

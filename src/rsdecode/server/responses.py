@@ -18,12 +18,14 @@ from rsdecode.server.answers import EndPart, TextPart, TracePart
 from rsdecode.server.chat import extension
 from rsdecode.server.chat_request import ChatMessage, ContentPart, conversation
 from rsdecode.server.errors import ApiError, unsupported
+from rsdecode.server.logprobs import MOST_TOP, chat_tokens
 from rsdecode.server.requests import SamplingRequest, check_text
 from rsdecode.server.service import Ask, Service
 from rsdecode.server.sse import Begun, EventStream, while_connected
 
 router = APIRouter()
-ALLOWED = frozenset({"include", "truncation", "max_tool_calls"})
+ALLOWED = frozenset({"truncation", "max_tool_calls"})
+LOGPROBS = "message.output_text.logprobs"
 
 
 class InputItem(BaseModel):
@@ -47,6 +49,15 @@ class ResponsesRequest(SamplingRequest):
     background: bool | None = None
     text: Any = None
     reasoning: Any = None
+    include: list[str] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MOST_TOP)] | None = None
+
+    @property
+    def told(self) -> int | None:
+        """How many likely tokens are told beside each of the answer's; None to tell of none."""
+        if self.top_logprobs or LOGPROBS in (self.include or ()):
+            return self.top_logprobs or 0
+        return None
 
     def messages(self) -> tuple[Message, ...]:
         """The conversation.
@@ -96,8 +107,14 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
         raise unsupported("n" if (body.n or 1) > 1 else "stop", "the API of responses has no such")
     messages = body.messages()
     ask = service.understand(
-        body, messages, request.headers, max_tokens=body.max_output_tokens, param="input"
+        body,
+        messages,
+        request.headers,
+        max_tokens=body.max_output_tokens,
+        param="input",
+        told=body.told,
     )
+    await service.check_told(ask)
     growing = _Response(body, ask, request.scope["state"]["request_id"], ignored)
     if body.stream:
         return EventStream(await Begun.of(_events(service, growing)), last=b"")
@@ -119,6 +136,7 @@ class _Response:
         self._sequence = 0
         self._open = ""
         self._text = ""
+        self._tokens: list[dict[str, Any]] = []
         self._end: EndPart | None = None
 
     def event(self, kind: str, **fields: Any) -> bytes:
@@ -135,7 +153,9 @@ class _Response:
             events += self._begin(kind)
         self._text += part.text
         name = "reasoning_text" if part.thought else "output_text"
-        more: dict[str, Any] = {} if part.thought else {"logprobs": []}
+        tokens = chat_tokens(part.tokens)
+        self._tokens += tokens
+        more: dict[str, Any] = {} if part.thought else {"logprobs": tokens}
         events.append(self.event(f"response.{name}.delta", **self._place, delta=part.text, **more))
         return events
 
@@ -146,7 +166,7 @@ class _Response:
         thought, text = self._open == "reasoning", self._text
         item = self._item("completed")
         name = "reasoning_text" if thought else "output_text"
-        more: dict[str, Any] = {} if thought else {"logprobs": []}
+        more: dict[str, Any] = {} if thought else {"logprobs": self._tokens}
         events = [self.event(f"response.{name}.done", **self._place, text=text, **more)]
         part = item["content"][0]
         events.append(self.event("response.content_part.done", **self._place, part=part))
@@ -194,6 +214,7 @@ class _Response:
             "text": {"format": {"type": "text"}},
             "tool_choice": "none",
             "tools": [],
+            "top_logprobs": body.top_logprobs or 0,
             "top_p": body.top_p,
             "truncation": "disabled",
             "usage": None if end is None else _usage(end),
@@ -214,7 +235,7 @@ class _Response:
         return f"{prefix}_{self._id}_{len(self._items)}"
 
     def _begin(self, kind: str) -> list[bytes]:
-        self._open, self._text = kind, ""
+        self._open, self._text, self._tokens = kind, "", []
         item = self._item("in_progress")
         part: dict[str, Any] = item["content"][0]
         item["content"] = []
@@ -230,7 +251,7 @@ class _Response:
             content = [{"type": "reasoning_text", "text": self._text}]
             return {**shared, "summary": [], "content": content}
         part: dict[str, Any] = {"type": "output_text", "text": self._text}
-        part |= {"annotations": [], "logprobs": []}
+        part |= {"annotations": [], "logprobs": self._tokens}
         return {**shared, "role": "assistant", "content": [part]}
 
 

@@ -19,6 +19,7 @@ from rsdecode.core.types import Message, Problem, RawPrompt, Role
 from rsdecode.server.answers import AnswerForm, EndPart, GrowingAnswer, Part, StartPart, TextPart
 from rsdecode.server.errors import ApiError, invalid, overloaded, prompt_too_long, unavailable
 from rsdecode.server.health import Health
+from rsdecode.server.logprobs import check_method, check_writer
 from rsdecode.server.method_choice import Changes, Chosen, MethodChooser, header_options
 from rsdecode.server.metrics import Metrics
 from rsdecode.server.requests import RsdOptions, SamplingRequest, described
@@ -75,6 +76,7 @@ class Service:
         self.target_codec = self._codec_of(Role.TARGET)
         self.codec = self.target_codec or self._codec_of(Role.DRAFT)
         self._measures = 0
+        self._tell: set[Role] = set()
         self._contexts = [
             (codec, codec.max_context)
             for role in (Role.TARGET, Role.DRAFT)
@@ -90,7 +92,12 @@ class Service:
         if self._session is None:
             run = self.config.run
             queue = self.settings.queue
-            self._session = Session(self.models, concurrency=run.concurrency, queue_limit=queue)
+            self._session = Session(
+                self.models,
+                concurrency=run.concurrency,
+                queue_limit=queue,
+                thoughts=self.config.answer.marks,
+            )
         return self._session
 
     @property
@@ -107,6 +114,7 @@ class Service:
         max_tokens: int | None,
         parted: bool = True,
         param: str = "messages",
+        told: int | None = None,
     ) -> Ask:
         """Read what a request asks for.
 
@@ -117,6 +125,7 @@ class Service:
             max_tokens: of an answer; None for the configuration's.
             parted: whether thoughts have a field of their own.
             param: the field that holds the conversation.
+            told: how many likely tokens are told beside each of the answer's (see `check_told`).
 
         Raises:
             ApiError: it cannot be honoured.
@@ -143,9 +152,24 @@ class Service:
             context=self.max_context,
             shapes=self.shapes,
             note=self._note(read),
+            told=told,
         )
-        live = bool(request.stream or request.stops or options.trace == "deltas")
+        watched = told is None and bool(request.stream or request.stops)
+        live = watched or options.trace == "deltas"
         return Ask(read, chosen, form, self._seed(request, headers), count, live)
+
+    async def check_told(self, ask: Ask) -> None:
+        """See that the tokens of an answer can be told, where they are asked for.
+
+        Raises:
+            ApiError: the method has none, or a model that writes does not tell.
+        """
+        if ask.form.told is None:
+            return
+        check_method(ask.chosen)
+        for role in sorted(ask.chosen.method.roles - {Role.REWARD} - self._tell):
+            await asyncio.to_thread(check_writer, self.models, role)
+            self._tell.add(role)
 
     async def answer(self, ask: Ask) -> AsyncGenerator[Part]:
         """The parts of all answers, as they come; closing the iteration gives the answers up.
@@ -229,7 +253,8 @@ class Service:
         try:
             for sample in range(ask.count):
                 problem = Problem(PROBLEM, ask.messages)
-                job = Job(problem, ask.chosen.method, ask.seed, sample, self.settings.deadline_s)
+                deadline_s, told = self.settings.deadline_s, ask.form.told
+                job = Job(problem, ask.chosen.method, ask.seed, sample, deadline_s, told=told)
                 events = "all" if ask.live else "steps"
                 handles.append(self.session.submit_job(job, events=events))
         except Overloaded:

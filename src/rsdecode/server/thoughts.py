@@ -14,10 +14,12 @@ class Piece(NamedTuple):
     Attributes:
         text: that is new; never empty.
         thought: whether it is a thought, and no part of the answer.
+        at: where it begins in the text that was read.
     """
 
     text: str
     thought: bool
+    at: int = 0
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class ThoughtsReader:
     inside: bool = False
     whole: bool = False
     _held: str = ""
+    _read: int = 0
     _after_mark: bool = False
     _closing: str | None = field(default=None)
 
@@ -51,15 +54,19 @@ class ThoughtsReader:
         while (found := self._next_mark()) is not None:
             at, mark = found
             self._take(self._held[:at], pieces)
-            self._held = self._held[at + len(mark) :]
+            self._skip(at + len(mark))
             self._closing = None if self.inside else dict(self.thoughts.marks)[mark]
             if self.whole:
-                pieces.append(Piece(mark, thought=True))
+                pieces.append(Piece(mark, True, self._read - len(mark)))
             self.inside, self._after_mark = not self.inside, not self.whole
         size = len(self._held) if last else len(self._held) - partial(self._held, self._marks)
         self._take(self._held[:size], pieces)
-        self._held = self._held[size:]
+        self._skip(size)
         return pieces
+
+    def _skip(self, count: int) -> None:
+        self._held = self._held[count:]
+        self._read += count
 
     @property
     def _marks(self) -> list[str]:
@@ -75,11 +82,12 @@ class ThoughtsReader:
         return min(places, key=lambda place: (place[0], -len(place[1])), default=None)
 
     def _take(self, text: str, pieces: list[Piece]) -> None:
+        end = self._read + len(text)
         if self._after_mark:
             text = text.lstrip()
             self._after_mark = not text
         if text:
-            pieces.append(Piece(text, self.inside))
+            pieces.append(Piece(text, self.inside, end - len(text)))
 
 
 def partial(text: str, marks: list[str]) -> int:

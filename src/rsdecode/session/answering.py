@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Self, cast
 
@@ -56,12 +57,19 @@ class Answering:
         models: what answers.
         on_event: told of texts and scores as they come; None where nobody wants to know.
         deltas: whether `on_event` is told of text while it is written, by models that can.
+        told: what everything that is written says of its tokens (see `Generate.told`).
     """
 
     def __init__(
-        self, models: Models, on_event: OnEvent | None = None, *, deltas: bool = False
+        self,
+        models: Models,
+        on_event: OnEvent | None = None,
+        *,
+        deltas: bool = False,
+        told: int | None = None,
     ) -> None:
         self._models = models
+        self._told = told
         self._on_event = on_event
         self._deltas = deltas and on_event is not None
         self._ahead = Lookahead(lambda request: self._serve(request.role, [request]))
@@ -144,6 +152,8 @@ class Answering:
                 return await models.assessor().assess(cast(Sequence[Assess], batch))
             case _:
                 writes = cast(Sequence[Generate], batch)
+                if self._told is not None:
+                    writes = [replace(request, told=self._told) for request in writes]
                 model = models.language_model(role)
                 if self._deltas and isinstance(model, Streamer):
                     return await model.stream(writes, partial(self._show, writes))

@@ -24,6 +24,7 @@ class Job:
         deadline_s: seconds from submission after which the problem ends with `cancelled`, keeping
             its steps; None for no deadline.
         priority: of jobs that wait, those with the lowest number start first.
+        told: have each step say how likely its tokens were (see `core.requests.Generate`).
 
     Raises:
         ValueError: the deadline is not a positive number.
@@ -35,6 +36,7 @@ class Job:
     sample: int = 0
     deadline_s: float | None = None
     priority: int = 0
+    told: int | None = None
 
     def __post_init__(self) -> None:
         if self.deadline_s is not None and not self.deadline_s > 0:

@@ -267,7 +267,8 @@ class Session:
             steps.append(step)
 
         on_event = None if handle.events == "none" else handle.tell
-        answering = Answering(self.models, on_event, deltas=handle.events == "all")
+        deltas, told = handle.events == "all", handle.job.told
+        answering = Answering(self.models, on_event, deltas=deltas, told=told)
         name = self._claim(handle.job.cache_session)
         try:
             decoding = in_cache_session(name, handle.job)

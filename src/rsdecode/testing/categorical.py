@@ -27,7 +27,7 @@ from rsdecode.core.requests import (
 )
 from rsdecode.core.segment import WHOLE_ANSWER, Boundary
 from rsdecode.core.speculation import draw, judge, uniforms
-from rsdecode.core.types import Context, FinishReason, Segment, Tokens, Usage
+from rsdecode.core.types import Context, FinishReason, Segment, Tokens, ToldToken, Usage
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
@@ -98,7 +98,18 @@ class CategoricalModel:
             written = (*ids, 0) if ends else ids
             logprobs = self._likelihood(before, written, request.sampling).logprobs
             segment = replace(segment, logprobs=logprobs)
+        if request.told is not None:
+            segment = replace(segment, told=self._told(before, ids, request.told))
         return Generated(segment, finish, self._usage(before, len(ids) + ends))
+
+    def _told(self, before: Ids, ids: Ids, count: int) -> tuple[ToldToken, ...]:
+        found: list[ToldToken] = []
+        for place, token in enumerate(ids):
+            row = self._following((*before, *ids[:place]))
+            best = sorted(range(len(row)), key=lambda i: -row[i])[:count]
+            top = tuple((self._words[i], log(row[i]) if row[i] else -inf) for i in best)
+            found.append(ToldToken(self._words[token], log(row[token]), top))
+        return tuple(found)
 
     def _assess(self, request: Assess) -> Assessed:
         before, found = self._ids(request.context), list[Likelihood]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rsdecode.core.types import Message
@@ -28,6 +29,7 @@ class Codec:
         self._tokenizer: Any = tokenizer
         self._prompts = prompts
         self.max_context = max_context
+        self._pieces: dict[int, str] = {}
 
     @property
     def vocabulary(self) -> str:
@@ -94,6 +96,22 @@ class Codec:
     def spellings(self, ids: Sequence[int]) -> list[str]:
         """The text of each id by itself."""
         return [self.text([token]) for token in ids]
+
+    def piece(self, token: int) -> str:
+        """What a token adds to a text when it follows others: with the space that it begins with.
+
+        A part of a character is told as U+FFFD.
+        """
+        if token not in self._pieces:
+            before = self._anchor
+            both = self._tokenizer.decode([*before, token], clean_up_tokenization_spaces=False)
+            alone = self._tokenizer.decode(list(before), clean_up_tokenization_spaces=False)
+            self._pieces[token] = both[len(alone) :]
+        return self._pieces[token]
+
+    @cached_property
+    def _anchor(self) -> Ids:
+        return self.ids("a", special=False)
 
     def check(self, ids: Sequence[int]) -> None:
         """See that all ids are in the vocabulary.

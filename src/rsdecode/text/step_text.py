@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rsdecode.core.segment import Boundary, StepReader
@@ -77,6 +78,11 @@ class StepText:
 
     def __post_init__(self) -> None:
         self._reader = self.boundary.reader()
+
+    @property
+    def pieces(self) -> list[str]:
+        """The text that each of the tokens adds; joined, they are the text."""
+        return [self.text[start:end] for start, end in pairwise([0, *self._lengths])]
 
     def add(self, token: int) -> bool:
         """Append a token; True when the step is complete.

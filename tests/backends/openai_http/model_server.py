@@ -8,7 +8,13 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import Any
 
-from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
+from rsdecode.backends.transformers.jobs import (
+    Decode,
+    Decoded,
+    Prefill,
+    Prefilled,
+    WrittenToken,
+)
 from rsdecode.backends.transformers.model import LocalModel
 from rsdecode.core.types import Message
 from rsdecode.rewards.prefix_scorer import PrefixScorer
@@ -52,14 +58,17 @@ class Completions:
     async def _complete(self, prompt: tuple[int, ...], body: dict[str, Any]) -> dict[str, Any]:
         written: list[int] = []
         logprobs: list[float] = []
+        told: list[WrittenToken] = []
         cached: int | None = None
         reason, stop, text = "length", None, ""
         while len(written) < body["max_tokens"] and reason == "length":
             room = min(CHUNK, body["max_tokens"] - len(written))
-            job = Decode("", (*prompt, *written), room, logprobs="logprobs" in body)
+            top = body.get("logprobs")
+            job = Decode("", (*prompt, *written), room, logprobs=top is not None, told=top)
             [decoded] = await self.model._engine.decode([job])
             assert isinstance(decoded, Decoded)
             logprobs += decoded.logprobs or ()
+            told += decoded.told or ()
             cached = decoded.usage.cached_tokens if cached is None else cached
             for id in decoded.ids:
                 written.append(id)
@@ -79,10 +88,23 @@ class Completions:
             choice |= {"stop_reason": stop, "token_ids": written}
             usage["prompt_tokens_details"] = {"cached_tokens": cached}
             if "logprobs" in body:
-                choice["logprobs"] = {"token_logprobs": logprobs[: len(written)]}
+                choice["logprobs"] = self._logprobs(logprobs[: len(written)], told)
             if "prompt_logprobs" in body:
                 choice["prompt_logprobs"] = await self._told(prompt)
         return {"choices": [choice], "usage": usage}
+
+    def _logprobs(self, logprobs: list[float], told: list[WrittenToken]) -> dict[str, Any]:
+        """In the older API's form; of the end of the answer nothing else is told."""
+        spelled, tables = [token.text for token in told], [self._table(token) for token in told]
+        end = len(logprobs) - len(told)
+        return {
+            "tokens": [*spelled[: len(logprobs)], *["<end>"] * end],
+            "token_logprobs": logprobs,
+            "top_logprobs": [*tables[: len(logprobs)], *[{}] * end],
+        }
+
+    def _table(self, token: WrittenToken) -> dict[str, float]:
+        return {self.tokenizer.decode([id]): logprob for id, logprob in token.top}
 
     async def _told(self, prompt: tuple[int, ...]) -> list[dict[str, Any] | None]:
         """Of each token of the prompt but the first, as vLLM tells it."""

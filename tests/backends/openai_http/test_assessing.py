@@ -78,6 +78,28 @@ async def test_the_writer_tells_its_logprobs_over_several_requests(pair) -> None
     raise AssertionError("the draft did not end its answer")
 
 
+async def test_tokens_are_told_as_in_process_to_the_request_that_asks(pair) -> None:
+    """Their texts are made of ids here, and so are those of a step's own boundary."""
+    async with LocalServer(Completions(pair[1])) as server:
+        model = served(server, pair[1])
+        context = Context((Message("user", QUESTION),))
+        asked = Generate(Role.TARGET, context, 200, PARAGRAPH, told=3)
+        [ours], [theirs] = await model.generate([asked]), await pair[1].generate([asked])
+        [plain] = await model.generate([Generate(Role.TARGET, context, 200, PARAGRAPH)])
+    assert isinstance(ours, Generated)
+    assert isinstance(theirs, Generated)
+    assert isinstance(plain, Generated)
+    assert plain.segment == ours.segment == theirs.segment
+    assert plain.segment.told is None
+    assert ours.segment.told is not None
+    assert theirs.segment.told is not None
+    assert "".join(token.text for token in ours.segment.told) == ours.segment.text
+    for one, other in zip(ours.segment.told, theirs.segment.told, strict=True):
+        assert one.text == other.text
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+        assert [p for _, p in one.top] == pytest.approx([p for _, p in other.top], abs=1e-4)
+
+
 async def test_gates_decide_as_in_process(pair) -> None:
     draft, target = pair
     problem = Problem.ask(QUESTION, id="q")

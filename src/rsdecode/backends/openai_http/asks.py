@@ -8,7 +8,7 @@ from typing import Literal
 
 from rsdecode.core.cost import attended_tokens
 from rsdecode.core.requests import Sampling
-from rsdecode.core.types import Message, Usage
+from rsdecode.core.types import Message, ToldToken, Usage
 
 Ended = Literal["stop", "eos", "limit", "unknown"]
 """Why the server stopped: a stop string, the end of the answer, a limit; `unknown` is one of the
@@ -39,6 +39,7 @@ class Ask:
     Attributes:
         choices: how many of the likeliest first tokens are wanted with their probabilities.
         logprobs: whether the log-probabilities of the written tokens are wanted.
+        told: how many of the likeliest in the place of each are wanted too; None for nothing.
         assess: whether those of the prompt's tokens are wanted.
         salt: only what was read under the same salt may come from the server's prefix cache; None
             for no limit. Heeded by servers that know salts (`Dialect.salts`).
@@ -55,7 +56,18 @@ class Ask:
     salt: str | None = None
     end_id: int | None = None
     logprobs: bool = False
+    told: int | None = None
     assess: bool = False
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the written tokens are to be told of."""
+        return self.logprobs or self.told is not None
+
+    @property
+    def candidates(self) -> int:
+        """How many of the likeliest tokens are wanted at each place."""
+        return max(self.choices, self.told or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,7 @@ class Answered:
         decoded_tokens: tokens sampled.
         likeliest: log-probabilities of the first token's likeliest candidates, by their text.
         logprobs: of the sampled tokens; None where they were not asked for.
+        written: the sampled tokens, where that was asked for.
         prompt_told: of each token of the prompt, where that was asked for (see `assessing.Told`).
         thoughts: what the server's reasoning parser has taken out of the text; "" for nothing.
         thinks_on: whether the reply ended before the thoughts did.
@@ -89,6 +102,7 @@ class Answered:
     thoughts: str = ""
     thinks_on: bool = False
     logprobs: tuple[float, ...] | None = None
+    written: tuple[ToldToken, ...] | None = None
     prompt_told: tuple[tuple[float, bool] | None, ...] = ()
 
     def with_thoughts(self) -> Answered:

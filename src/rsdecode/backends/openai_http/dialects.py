@@ -29,6 +29,7 @@ from rsdecode.backends.openai_http.streams import (
     Stream,
     Tokenize,
 )
+from rsdecode.core.types import ToldToken
 
 SEED_BITS = 0x7FFFFFFF
 """What every server takes: llama.cpp has 32 bits, and reads all ones as "at random"."""
@@ -159,8 +160,8 @@ class OpenAI:
         if isinstance(ask.prompt, Conversation):
             return f"{url}/chat/completions", body | self._chat(ask.prompt, ask)
         body["prompt"] = ask.prompt if isinstance(ask.prompt, str) else list(ask.prompt)
-        if ask.choices or ask.logprobs:
-            body["logprobs"] = ask.choices
+        if ask.choices or ask.wants_logprobs:
+            body["logprobs"] = ask.candidates
         if ask.assess:
             body["prompt_logprobs"] = 0
         return f"{url}/completions", body
@@ -189,6 +190,7 @@ class OpenAI:
             decoded_tokens=count(reply, "usage", "completion_tokens"),
             likeliest=_likeliest(optional(choice, "logprobs")) if ask.choices else {},
             logprobs=_logprobs(optional(choice, "logprobs")) if ask.logprobs else None,
+            written=_written(ask, optional(choice, "logprobs")),
             prompt_told=read_prompt(ask, optional(choice, "prompt_logprobs")) if ask.assess else (),
             thoughts=thoughts if chat and isinstance(thoughts, str) else "",
             thinks_on=not text,
@@ -202,8 +204,8 @@ class OpenAI:
         if chat.reply:
             messages.append({"role": "assistant", "content": chat.reply})
             body |= {"add_generation_prompt": False, "continue_final_message": True}
-        if ask.choices or ask.logprobs:
-            body |= {"logprobs": True, "top_logprobs": ask.choices}
+        if ask.choices or ask.wants_logprobs:
+            body |= {"logprobs": True, "top_logprobs": ask.candidates}
         return body
 
     def _ended(self, ask: Ask, choice: object, matched: object) -> Ended:
@@ -301,8 +303,8 @@ class LlamaCpp:
             "cache_prompt": True,
             "return_tokens": True,
         }
-        if ask.choices or ask.logprobs:
-            body["n_probs"] = ask.choices or 1
+        if ask.choices or ask.wants_logprobs:
+            body["n_probs"] = ask.candidates or 1
         if stream:
             body["stream"] = True
         return f"{root_of(url)}/completion", body
@@ -332,6 +334,7 @@ class LlamaCpp:
             decoded_tokens=count(reply, "tokens_predicted"),
             likeliest=_likeliest({"content": probabilities}) if ask.choices else {},
             logprobs=_logprobs({"content": probabilities or []}) if ask.logprobs else None,
+            written=_written(ask, {"content": probabilities or []}),
         )
 
 
@@ -353,6 +356,35 @@ def _logprobs(logprobs: object) -> tuple[float, ...]:
     if not is_list(listed) or not all(isinstance(p, (int, float)) for p in listed):
         raise Fault(f"the reply has no log-probabilities: {str(logprobs)[:200]}")
     return tuple(float(cast("float", p)) for p in listed)
+
+
+def _written(ask: Ask, logprobs: object) -> tuple[ToldToken, ...] | None:
+    """The written tokens, in either form."""
+    if ask.told is None:
+        return None
+    if is_list(content := optional(logprobs, "content")):
+        return tuple(_newer_told(item, ask.told) for item in content)
+    texts, chances = entry(logprobs, "tokens"), _logprobs(logprobs)
+    tables = optional(logprobs, "top_logprobs") or [{}] * len(chances)
+    if not (is_list(texts) and is_list(tables) and len(texts) == len(tables) == len(chances)):
+        raise Fault(f"the reply has no list of tokens: {str(logprobs)[:200]}")
+    return tuple(
+        ToldToken(str(text), chance, _likeliest_of(table, ask.told))
+        for text, chance, table in zip(texts, chances, tables, strict=True)
+    )
+
+
+def _newer_told(item: object, count: int) -> ToldToken:
+    best: list[Any] = optional(item, "top_logprobs") or []
+    table = {str(entry(each, "token")): entry(each, "logprob") for each in best}
+    top = _likeliest_of(table, count)
+    return ToldToken(str(entry(item, "token")), float(entry(item, "logprob")), top)
+
+
+def _likeliest_of(table: object, count: int) -> tuple[tuple[str, float], ...]:
+    known = cast("Mapping[str, float]", table or {})
+    best = sorted(known.items(), key=lambda each: -float(each[1]))[:count]
+    return tuple((text, float(logprob)) for text, logprob in best)
 
 
 def _likeliest(logprobs: object) -> dict[str, float]:

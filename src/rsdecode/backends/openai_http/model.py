@@ -232,14 +232,14 @@ class ServedModel:
         end_id = self._renderer.turn_end
         ask = Ask(
             prompt, room, stops, sampling, writing.seed, salt=self._salt, end_id=end_id,
-            logprobs=self._tells_logprobs,
+            logprobs=self._tells_logprobs, told=request.told,
         )  # fmt: skip
-        if ask.logprobs and not abilities.dialect.tells_logprobs:
+        if ask.wants_logprobs and not abilities.dialect.tells_logprobs:
             raise RequestError(tells_no_logprobs(exchange.url, abilities.dialect.name))
         ids = prompt if isinstance(prompt, tuple) else None
         chunks = request.boundary.tokens > 0
         streams = abilities.dialect.streams(shown=shown is not None, chunks=chunks)
-        if streams and not ask.logprobs:
+        if streams and not ask.wants_logprobs:
             watch = None if shown is None else shown.watch(writing.preview(ids))
             answered, usage = await self._streamed(exchange, abilities, ask, watch)
         else:

@@ -16,7 +16,7 @@ from rsdecode.backends.openai_http.showing import Preview
 from rsdecode.core.errors import RequestError
 from rsdecode.core.requests import Generate, Generated
 from rsdecode.core.seeds import derive_seed
-from rsdecode.core.types import Context, FinishReason, Segment, Tokens, Usage
+from rsdecode.core.types import Context, FinishReason, Segment, Tokens, ToldToken, Usage
 from rsdecode.text.step_text import LONGEST_CHARACTER, Detokenizer, StepText
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class StepAssembly:
         self._decoded = 0
         self._usage = Usage()
         self._logprobs: list[float] | None = None
+        self._told: list[ToldToken] = []
 
     @property
     def context(self) -> Context:
@@ -98,6 +99,7 @@ class StepAssembly:
         self._decoded += answered.decoded_tokens
         if answered.logprobs is not None:
             self._logprobs = [*(self._logprobs or ()), *answered.logprobs]
+        self._told += answered.written or ()
         by_ids = answered.ids is not None and prompt is not None and self._tokenizer is not None
         answered = answered.ended_at(self._turn_end)
         _check_text(answered, by_ids=by_ids)
@@ -167,7 +169,21 @@ class StepAssembly:
         if segment.logprobs is not None and segment.tokens is not None:  # without what was cut off
             kept = len(segment.tokens.ids) + (finish is FinishReason.EOS)
             segment = replace(segment, logprobs=segment.logprobs[:kept])
+        if self.request.told is not None:
+            segment = replace(segment, told=self._kept())
         return Generated(segment, finish, self._usage)
+
+    def _kept(self) -> tuple[ToldToken, ...]:
+        """The tokens of the text, without those that were cut off."""
+        if self._step is not None:
+            pairs = zip(self._step.pieces, self._told, strict=False)
+            return tuple(replace(token, text=text) for text, token in pairs)
+        kept, at = list[ToldToken](), 0
+        for token in self._told:
+            if at < len(self._text):
+                kept.append(replace(token, text=token.text[: len(self._text) - at]))
+            at += len(token.text)
+        return tuple(kept)
 
 
 def _check_text(answered: Answered, *, by_ids: bool) -> None:

@@ -22,6 +22,7 @@ class Decode:
         explained: give the distribution that each token was drawn from.
         logprobs: give each token's log-probability (see `core.types.Segment`).
         guess: what the new tokens may be (see `core.requests.Generate`).
+        told: give each token's own log-probability, and so many of the likeliest in its place.
     """
 
     session: str
@@ -33,6 +34,16 @@ class Decode:
     explained: bool = False
     logprobs: bool = False
     guess: tuple[int, ...] = ()
+    told: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenToken:
+    """A token's text, its log-probability at temperature 1, and the likeliest ids in its place."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,7 @@ class Decoded:
         distributions: float64, on the CPU, [tokens, vocabulary], the end included; only where the
             job asked for an explanation.
         logprobs: of each id, and of the end; None where the job did not ask for them.
+        told: of each id; None where the job did not ask for it.
     """
 
     ids: tuple[int, ...]
@@ -53,6 +65,7 @@ class Decoded:
     end: int | None = None
     distributions: Tensor | None = field(default=None, repr=False)
     logprobs: tuple[float, ...] | None = None
+    told: tuple[WrittenToken, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsdecode.backends.transformers.assessor import Assessor
 from rsdecode.backends.transformers.engine import Engine
-from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
+from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled, WrittenToken
 from rsdecode.backends.transformers.load import LoadOptions, load_pretrained, model_shape
 from rsdecode.backends.transformers.measuring import PIECE, Measuring
 from rsdecode.backends.transformers.network import CausalNetwork
@@ -29,7 +29,7 @@ from rsdecode.core.requests import (
     Verified,
     Verify,
 )
-from rsdecode.core.types import FinishReason, Role, Segment, Tokens
+from rsdecode.core.types import FinishReason, Role, Segment, Tokens, ToldToken
 from rsdecode.text.codec import Codec
 from rsdecode.text.pretrained import context_length, load_tokenizer, read_config
 from rsdecode.text.prompt import Prompts
@@ -104,6 +104,7 @@ class LocalModel:
         self._speculator = Speculator(
             self._prompts, tokenizer, self._eos, self._engine.max_context, name
         )
+        self._codec = Codec(tokenizer, self._prompts, self._engine.max_context)
         self._assessor = Assessor(self._prompts, self._eos, self._engine.max_context, name)
         self._tells_logprobs = False
 
@@ -120,7 +121,7 @@ class LocalModel:
     @property
     def codec(self) -> Codec:
         """Its tokenizer."""
-        return Codec(self._tokenizer, self._prompts, self._engine.max_context)
+        return self._codec
 
     @property
     def load(self) -> int:
@@ -284,14 +285,20 @@ class LocalModel:
             seed=request.seed,
             logprobs=self._tells_logprobs,
             guess=(request.guess and request.guess.ids_in(self.vocabulary)) or (),
+            told=request.told,
         )
 
     def _length(self, request: Generate | Propose | Verify | Assess) -> int:
         return characters(request.context.messages, request.context.answer, self.vocabulary)
 
     def _generated(self, reply: Decoded) -> Generated:
-        segment = Segment(reply.text, Tokens(self.vocabulary, reply.ids), reply.logprobs)
+        told = None if reply.told is None else tuple(map(self._told, reply.told))
+        segment = Segment(reply.text, Tokens(self.vocabulary, reply.ids), reply.logprobs, told)
         return Generated(segment, reply.finish_reason, reply.usage)
+
+    def _told(self, token: WrittenToken) -> ToldToken:
+        top = tuple((self._codec.piece(id), logprob) for id, logprob in token.top)
+        return ToldToken(token.text, token.logprob, top)
 
     def _proposal(self, request: Propose) -> Decode | Proposed | Failed:
         job = self._job(

@@ -9,18 +9,28 @@ import random
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from rsdecode.backends.transformers.guesses import Guess
-from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
+from rsdecode.backends.transformers.jobs import (
+    Decode,
+    Decoded,
+    Prefill,
+    Prefilled,
+    WrittenToken,
+)
 from rsdecode.backends.transformers.sampling import distribution, log_probabilities
 from rsdecode.backends.transformers.slots import Slot
 from rsdecode.backends.transformers.tickets import Ticket
 from rsdecode.core.cost import attended_tokens
 from rsdecode.core.types import FinishReason, Usage
 from rsdecode.text.step_text import StepText
+
+Likeliest = tuple[tuple[int, float], ...]
+"""Token ids and their log-probabilities, the likeliest first."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +100,7 @@ class DecodeRow(EngineRow):
     _wrong_attended: int = 0
     _distributions: list[Tensor] = field(default_factory=list[Tensor])
     _logprobs: list[float] = field(default_factory=list[float])
+    _chances: list[tuple[float, Likeliest]] = field(default_factory=list[tuple[float, Likeliest]])
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -141,6 +152,11 @@ class DecodeRow(EngineRow):
             of = log_probabilities(logits, self.job.sampling)
             alike = sorted(eos) if token in eos else [token]
             self._logprobs.append(float(of[alike].logsumexp(-1)))
+        if (count := self.job.told) is not None:
+            own = logits.float().log_softmax(-1)
+            values, ids = own.topk(min(count, len(own)))
+            listed = cast("tuple[list[int], list[float]]", (ids.tolist(), values.tolist()))
+            self._chances.append((float(own[token]), tuple(zip(*listed, strict=True))))
 
     def add(self, token: int, eos: frozenset[int]) -> Decoded | None:
         """Take the sampled token; the reply if it ends the job."""
@@ -169,7 +185,8 @@ class DecodeRow(EngineRow):
         known: tuple[float, ...] | None = None
         if self.job.logprobs:
             known = tuple(self._logprobs[: len(ids) + (end is not None)])
-        return Decoded(ids, text, finish, self._usage(), end, explained, known)
+        told = self._told()
+        return Decoded(ids, text, finish, self._usage(), end, explained, known, told)
 
     def _usage(self) -> Usage:
         """What it cost; a guessed token was read, as part of the prompt, and not written."""
@@ -181,6 +198,14 @@ class DecodeRow(EngineRow):
             attended_tokens=usage.attended_tokens + self._wrong_attended,
             verified_tokens=guess.read,
             accepted_tokens=guess.right,
+        )
+
+    def _told(self) -> tuple[WrittenToken, ...] | None:
+        if self.job.told is None:
+            return None
+        return tuple(
+            WrittenToken(text, logprob, top)
+            for text, (logprob, top) in zip(self.step.pieces, self._chances, strict=False)
         )
 
 

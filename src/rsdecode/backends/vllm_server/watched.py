@@ -9,19 +9,24 @@ from typing import Any, TypeVar
 from rsdecode.backends.openai_http.showing import Shown
 from rsdecode.backends.vllm_server.server import ServerProcess
 from rsdecode.core.cost import ModelShape
-from rsdecode.core.errors import RequestError
+from rsdecode.core.errors import ConfigError, RequestError
 from rsdecode.core.protocols import (
+    LOGPROBS_HIDDEN,
+    NOT_ASSESSED,
+    Assessor,
     Caching,
     Choose,
     Chooser,
     Chosen,
     Closeable,
     LanguageModel,
+    MayNotAssess,
     Noted,
     RewardModel,
     Show,
     Sized,
     Streamer,
+    TellsLogprobs,
 )
 from rsdecode.core.requests import (
     Assess,
@@ -116,7 +121,30 @@ class _Chooser(_LanguageModel):
 
     def tell_logprobs(self) -> None:
         """From now on, segments carry log-probabilities."""
+        self.check_logprobs()
         self._inner.tell_logprobs()
+
+    def check_assesses(self) -> None:
+        """See that the model tells how likely a given text is.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        if not isinstance(self._inner, Assessor):
+            raise ConfigError(NOT_ASSESSED.format(role="model"))
+        if isinstance(self._inner, MayNotAssess):
+            self._inner.check_assesses()
+
+    def check_logprobs(self) -> None:
+        """See that the model tells how likely what it writes is.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        if not isinstance(self._inner, TellsLogprobs):
+            raise ConfigError(LOGPROBS_HIDDEN.format(role="model"))
+        if isinstance(self._inner, MayNotAssess):
+            self._inner.check_logprobs()
 
     async def choose(self, requests: Sequence[Choose]) -> list[Chosen | Failed]:
         """Serve each request; replies in the order of the requests."""
