@@ -253,6 +253,12 @@ async def test_the_page_comes_with_a_strict_policy(
     assert (await client.get("/page/vendor/a.woff2")).headers["content-type"] == "font/woff2"
     for name in ("secret.py", "out.js"):
         assert (await client.get(f"/page/{name}")).status_code == 404
+        assert (await client.head(f"/page/{name}")).status_code == 404
+    for path in ("/", "/page/vendor/a.woff2"):
+        whole, head = await client.get(path), await client.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        same = set(whole.headers) - {"x-request-id"}
+        assert {n: head.headers[n] for n in same} == {n: whole.headers[n] for n in same}
 
 
 async def test_other_origins_may_not_ask_unless_told(start: Start) -> None:

@@ -399,7 +399,8 @@ class ServerConfig(_Part):
         max_body_kib: size of a request.
         max_prompt_characters: of all messages of a request together.
         max_samples: answers that one request may have written (n, and the samples of its method).
-        deadline_s: seconds for an answer; null for no limit.
+        deadline_s: seconds for an answer; null for no limit. `run.timeout_s` holds where it is
+            shorter.
         drain_s: seconds that running answers are given when the server is told to end.
         ignore_seed: draw a new seed for every request, also where the client sends one.
         thoughts_open: whether prompts end with a mark that opens the thoughts; by default it is

@@ -132,6 +132,26 @@ class Measurer(Protocol):
 
 
 @runtime_checkable
+class Tokenizes(Protocol):
+    """A language model that tells token ids, by a tokenizer that is perhaps a server's.
+
+    All raise `RequestError` where the server does not tell.
+    """
+
+    async def tokenize(self, text: str, *, special: bool = True) -> tuple[int, ...]:
+        """The ids of a text; with `special`, after the tokens that begin a sequence."""
+        ...
+
+    async def tokenize_chat(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+        """The ids of a conversation, up to where its reply begins."""
+        ...
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of ids."""
+        ...
+
+
+@runtime_checkable
 class Proposer(Protocol):
     """A language model that tells from which distribution it drew each token."""
 

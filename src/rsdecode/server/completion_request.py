@@ -10,8 +10,8 @@ from pydantic import Field
 from rsdecode.core.types import RawPrompt, Tokens
 from rsdecode.server.errors import invalid
 from rsdecode.server.requests import SamplingRequest, check_text
+from rsdecode.server.service import Service
 from rsdecode.server.tokens import TokenId, TokenIds
-from rsdecode.text.codec import Codec
 
 MOST_PROMPTS = 256
 Texts = Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
@@ -42,34 +42,24 @@ class CompletionRequest(SamplingRequest):
         return list(prompt)  # type: ignore[arg-type]
 
 
-def raw_prompts(
-    prompts: Sequence[str | list[int]], codec: Codec | None, vocabulary: str | None
-) -> list[RawPrompt]:
+async def raw_prompts(prompts: Sequence[str | list[int]], service: Service) -> list[RawPrompt]:
     """The prompts as models read them.
 
     Args:
         prompts: texts, or ids of the target.
-        codec: of the target; None where its tokenizer is not known.
-        vocabulary: of the target.
+        service: knows their tokenizer, or the server that does.
 
     Raises:
         ApiError: a prompt is empty, or its ids cannot be read here.
     """
-    return [_raw(prompt, codec, vocabulary) for prompt in prompts]
+    return [await _raw(prompt, service) for prompt in prompts]
 
 
-def _raw(prompt: str | list[int], codec: Codec | None, vocabulary: str | None) -> RawPrompt:
+async def _raw(prompt: str | list[int], service: Service) -> RawPrompt:
     if not prompt:
         raise invalid("a prompt must not be empty", "prompt")
     if isinstance(prompt, str):
         return RawPrompt.of(check_text(prompt, "prompt"))
-    if codec is None:
-        raise invalid(
-            "token ids cannot be read here, as the target's tokenizer is not known: send text",
-            "prompt",
-        )
-    try:
-        text = codec.text(prompt)
-    except ValueError as error:
-        raise invalid(str(error), "prompt") from None
-    return RawPrompt.of(text, None if vocabulary is None else Tokens(vocabulary, tuple(prompt)))
+    text = await service.text_of(prompt, "prompt")
+    codec = service.codec
+    return RawPrompt.of(text, None if codec is None else Tokens(codec.vocabulary, tuple(prompt)))

@@ -34,8 +34,7 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
     ignored = body.refuse_unsupported()
     if body.suffix:
         raise unsupported("suffix", "texts are continued at their end")
-    codec = service.codec
-    prompts = raw_prompts(body.prompts, codec, None if codec is None else codec.vocabulary)
+    prompts = await raw_prompts(body.prompts, service)
     limit = DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
     head = {
         "id": f"cmpl-{request.scope['state']['request_id']}",

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rsdecode.core.protocols import Measure, Measured, Measurer
+from rsdecode.core.errors import ConfigError
+from rsdecode.core.protocols import MayNotAssess, Measure, Measured, Measurer
 from rsdecode.core.requests import Failed
 from rsdecode.core.types import RawPrompt
 from rsdecode.server.errors import failed, overloaded, prompt_too_long, unsupported
 from rsdecode.server.service import Service
 from rsdecode.text.codec import Codec
+
+NOT_MEASURED = (
+    "the target does not tell how likely it finds a prompt: load it in this process (hf:), or "
+    "serve it with vLLM and name its tokenizer (target_tokenizer)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,12 @@ async def measure(service: Service, prompts: Sequence[RawPrompt], top: int) -> l
     """
     target, codec = service.models.target, service.target_codec
     if not isinstance(target, Measurer) or codec is None:
-        raise unsupported("logprobs", "the target is no model in this process (hf:, gguf:)")
+        raise unsupported("logprobs", NOT_MEASURED)
+    if isinstance(target, MayNotAssess):
+        try:
+            await asyncio.to_thread(target.check_assesses)
+        except ConfigError as error:
+            raise unsupported("logprobs", str(error)) from None
     ids = [codec.chat_ids([prompt]) for prompt in prompts]
     for one in ids:
         if codec.max_context is not None and len(one) > codec.max_context:

@@ -36,12 +36,14 @@ TYPES = {
 """Only files of these kinds are given out."""
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/")
 async def index() -> Response:
     """The page."""
     return _file("index.html")
 
 
+@router.head("/page/{name:path}", include_in_schema=False)
 @router.get("/page/{name:path}")
 async def file(name: str) -> Response:
     """A file of the page."""

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.core.errors import Overloaded, RsdError, SessionClosed
-from rsdecode.core.protocols import Models
+from rsdecode.core.protocols import Models, Tokenizes
 from rsdecode.core.types import Message, Problem, RawPrompt, Role
 from rsdecode.server.answers import AnswerForm, EndPart, GrowingAnswer, Part, StartPart, TextPart
 from rsdecode.server.errors import ApiError, invalid, overloaded, prompt_too_long, unavailable
@@ -29,6 +29,9 @@ from rsdecode.session.session import Session
 from rsdecode.text.codec import Codec, HasCodec
 
 logger = logging.getLogger(__name__)
+NO_TOKENIZER = (
+    "the target's tokenizer is not known here: name it (--target-tokenizer, target_tokenizer)"
+)
 PROBLEM = "0"
 """The id that `rsd solve` gives to a question: equal seeds give equal draws."""
 
@@ -75,6 +78,7 @@ class Service:
         self.draining = False
         self.target_codec = self._codec_of(Role.TARGET)
         self.codec = self.target_codec or self._codec_of(Role.DRAFT)
+        self.tokenizer = self._tokenizer()
         self._measures = 0
         self._tell: set[Role] = set()
         self._contexts = [
@@ -99,6 +103,12 @@ class Service:
                 thoughts=self.config.answer.marks,
             )
         return self._session
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Seconds for an answer: the shorter of the server's and the run's limit."""
+        limits = (self.settings.deadline_s, self.config.run.timeout_s)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     @property
     def max_context(self) -> int | None:
@@ -157,6 +167,21 @@ class Service:
         watched = told is None and bool(request.stream or request.stops)
         live = watched or options.trace == "deltas"
         return Ask(read, chosen, form, self._seed(request, headers), count, live)
+
+    async def text_of(self, ids: Sequence[int], param: str) -> str:
+        """The text of the target's token ids.
+
+        Raises:
+            ApiError: they are not known, or there is no such token.
+        """
+        try:
+            if self.codec is not None:
+                return self.codec.text(ids)
+            if self.tokenizer is None:
+                raise invalid(NO_TOKENIZER, param)
+            return await self.tokenizer.detokenize(ids)
+        except (ValueError, RsdError) as error:
+            raise invalid(str(error), param) from None
 
     async def check_told(self, ask: Ask) -> None:
         """See that the tokens of an answer can be told, where they are asked for.
@@ -253,7 +278,7 @@ class Service:
         try:
             for sample in range(ask.count):
                 problem = Problem(PROBLEM, ask.messages)
-                deadline_s, told = self.settings.deadline_s, ask.form.told
+                deadline_s, told = self.deadline_s, ask.form.told
                 job = Job(problem, ask.chosen.method, ask.seed, sample, deadline_s, told=told)
                 events = "all" if ask.live else "steps"
                 handles.append(self.session.submit_job(job, events=events))
@@ -329,6 +354,11 @@ class Service:
     def _codec_of(self, role: Role) -> Codec | None:
         model = self.models.draft if role is Role.DRAFT else self.models.target
         return model.codec if isinstance(model, HasCodec) else None
+
+    def _tokenizer(self) -> Tokenizes | None:
+        """A model that tells token ids, by a tokenizer of its server; the target where it can."""
+        models = (self.models.target, self.models.draft)
+        return next((model for model in models if isinstance(model, Tokenizes)), None)
 
     def _opens_thoughts(self) -> bool:
         """Whether the prompt ends with a mark that opens the thoughts."""

@@ -47,6 +47,8 @@ class Completions:
             return Reply(200, {"data": [card | {"max_model_len": 2048}]})
         if path == "/tokenize" and not self.plain:
             return Reply(200, {"tokens": list(self._tokenized(body))})
+        if path == "/detokenize" and not self.plain:
+            return Reply(200, {"prompt": self.tokenizer.decode(body["tokens"])})
         assert path == "/v1/completions", path
         prompt = body["prompt"]
         if self.plain and not isinstance(prompt, str):
@@ -88,14 +90,18 @@ class Completions:
             choice |= {"stop_reason": stop, "token_ids": written}
             usage["prompt_tokens_details"] = {"cached_tokens": cached}
             if "logprobs" in body:
-                choice["logprobs"] = self._logprobs(logprobs[: len(written)], told)
+                choice["logprobs"] = self._logprobs(
+                    logprobs[: len(written)], told, ids="return_tokens_as_token_ids" in body
+                )
             if "prompt_logprobs" in body:
-                choice["prompt_logprobs"] = await self._told(prompt)
+                choice["prompt_logprobs"] = await self._told(prompt, body["prompt_logprobs"])
         return {"choices": [choice], "usage": usage}
 
-    def _logprobs(self, logprobs: list[float], told: list[WrittenToken]) -> dict[str, Any]:
+    def _logprobs(
+        self, logprobs: list[float], told: list[WrittenToken], *, ids: bool
+    ) -> dict[str, Any]:
         """In the older API's form; of the end of the answer nothing else is told."""
-        spelled, tables = [token.text for token in told], [self._table(token) for token in told]
+        spelled, tables = [token.text for token in told], [self._table(t, ids=ids) for t in told]
         end = len(logprobs) - len(told)
         return {
             "tokens": [*spelled[: len(logprobs)], *["<end>"] * end],
@@ -103,19 +109,24 @@ class Completions:
             "top_logprobs": [*tables[: len(logprobs)], *[{}] * end],
         }
 
-    def _table(self, token: WrittenToken) -> dict[str, float]:
+    def _table(self, token: WrittenToken, *, ids: bool) -> dict[str, float]:
+        if ids:
+            return {f"token_id:{id}": logprob for id, logprob in token.top}
         return {self.tokenizer.decode([id]): logprob for id, logprob in token.top}
 
-    async def _told(self, prompt: tuple[int, ...]) -> list[dict[str, Any] | None]:
+    async def _told(self, prompt: tuple[int, ...], top: int) -> list[dict[str, Any] | None]:
         """Of each token of the prompt but the first, as vLLM tells it."""
         [read] = await self.model._engine.prefill([Prefill("", prompt, tuple(range(len(prompt))))])
         assert isinstance(read, Prefilled)
         rows = read.outputs.log_softmax(-1)
         told: list[dict[str, Any] | None] = [None]
         for row, token in zip(rows, prompt[1:], strict=False):
-            rank = int((row > row[token]).sum()) + 1
-            word = self.tokenizer.decode([token])
-            told.append({str(token): {"logprob": float(row[token]), "rank": rank, "decoded": word}})
+            entries: dict[str, Any] = {}
+            for id in [token, *row.topk(top).indices.tolist()]:
+                rank = int((row > row[id]).sum()) + 1
+                word = self.tokenizer.decode([id])
+                entries[str(id)] = {"logprob": float(row[id]), "rank": rank, "decoded": word}
+            told.append(entries)
         return told
 
     def _events(self, reply: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from rsdecode.backends.openai_http import measuring, tokenizing
 from rsdecode.backends.openai_http.asks import Answered, Ask, Prompt
 from rsdecode.backends.openai_http.assessing import likelihoods, plan
 from rsdecode.backends.openai_http.faults import Refusal
@@ -32,9 +33,9 @@ from rsdecode.backends.openai_http.transport import Exchange, Transport
 from rsdecode.backends.openai_http.writing import StepAssembly
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ConfigError, PromptTooLong, RequestError, RsdError
-from rsdecode.core.protocols import Choose, Chosen, Show
+from rsdecode.core.protocols import Choose, Chosen, Measure, Measured, Show
 from rsdecode.core.requests import Assess, Assessed, Failed, Generate, Generated
-from rsdecode.core.types import Context, Segment, Usage
+from rsdecode.core.types import Context, Message, Segment, Usage
 from rsdecode.text.codec import Codec
 from rsdecode.text.pretrained import PLAIN_PROMPT
 
@@ -46,6 +47,7 @@ CHECK_S = 10.0
 """For a check before the first problem."""
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
+Told = TypeVar("Told")
 
 
 class _Piece(NamedTuple):
@@ -123,6 +125,36 @@ class ServedModel:
     async def assess(self, requests: Sequence[Assess]) -> list[Assessed | Failed]:
         """Serve each request; replies in the order of the requests."""
         return list(await asyncio.gather(*(_or_failed(self._assess, r) for r in requests)))
+
+    async def measure(self, requests: Sequence[Measure]) -> list[Measured | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        return list(await asyncio.gather(*(_or_failed(self._measure, r) for r in requests)))
+
+    async def tokenize(self, text: str, *, special: bool = True) -> tuple[int, ...]:
+        """The ids of a text, by the server's tokenizer (see `protocols.Tokenizes`)."""
+        name = self._transport.address.name
+
+        async def ask(exchange: Exchange, cpp: bool) -> tuple[int, ...]:
+            return await tokenizing.tokenize(exchange, name, text, special=special, cpp=cpp)
+
+        return await self._of_tokens(ask)
+
+    async def tokenize_chat(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+        """The ids of a conversation, as the server renders it."""
+
+        async def ask(exchange: Exchange, cpp: bool) -> tuple[int, ...]:
+            return await self._renderer.ids_there(exchange, messages, cpp=cpp)
+
+        return await self._of_tokens(ask)
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of ids, by the server's tokenizer."""
+        name = self._transport.address.name
+
+        async def ask(exchange: Exchange, cpp: bool) -> str:
+            return await tokenizing.detokenize(exchange, name, ids, cpp=cpp)
+
+        return await self._of_tokens(ask)
 
     def tell_logprobs(self) -> None:
         """From now on, segments carry log-probabilities: the model's own, at temperature 1."""
@@ -300,6 +332,32 @@ class ServedModel:
             return await self._transport.run(request.session, attempt)
         except Refusal as refusal:
             raise self._too_long(str(refusal)) from None
+
+    async def _measure(self, request: Measure) -> Measured:
+        async def attempt(exchange: Exchange) -> Measured:
+            abilities = await self._abilities(exchange)
+            if not (abilities.dialect.assesses and abilities.takes_ids):
+                raise RequestError(cannot_assess(exchange.url, abilities.dialect.name))
+            name = self._transport.address.name
+            return await measuring.measure(request, exchange, abilities, name, self._salt)
+
+        try:
+            return await self._transport.run(request.session, attempt)
+        except Refusal as refusal:
+            raise self._too_long(str(refusal)) from None
+
+    async def _of_tokens(self, ask: Callable[[Exchange, bool], Awaitable[Told]]) -> Told:
+        """What a server says of tokens."""
+
+        async def attempt(exchange: Exchange) -> Told:
+            abilities = await self._abilities(exchange)
+            tokenizing.check(exchange, abilities)
+            return await ask(exchange, abilities.dialect.name == "llama.cpp")
+
+        try:
+            return await self._transport.run("", attempt)
+        except Refusal as refusal:
+            raise RequestError(str(refusal)) from None
 
     async def _abilities(self, exchange: Exchange) -> Abilities:
         name, trial = self._transport.address.name, self._renderer.trial

@@ -60,6 +60,14 @@ def cannot_assess(address: str, kind: str) -> str:
     )
 
 
+def does_not_tokenize(address: str, kind: str) -> str:
+    """Why a server tells no token ids, and what to do."""
+    return (
+        f"{address} ({kind}) has no route that tells token ids: name the model's tokenizer "
+        "(--target-tokenizer)"
+    )
+
+
 def tells_no_logprobs(address: str, kind: str) -> str:
     """Why a server cannot say how sure it was, and what to do."""
     return (

@@ -10,6 +10,7 @@ from rsdecode.backends.openai_http.asks import Conversation, Prompt
 from rsdecode.backends.openai_http.faults import Fault
 from rsdecode.backends.openai_http.probe import TRIAL_TEXT, Abilities
 from rsdecode.backends.openai_http.reading import entry, token_ids
+from rsdecode.backends.openai_http.tokenizing import Ids, tokenize
 from rsdecode.backends.openai_http.transport import Exchange
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Context, Message, RawPrompt
@@ -144,6 +145,13 @@ class Renderer:
             return str(entry(reply, "prompt"))
 
         return await self._rendered.get(messages, ask)
+
+    async def ids_there(self, exchange: Exchange, messages: Messages, *, cpp: bool) -> Ids:
+        """The ids of a conversation, by the server's own template and tokenizer."""
+        if not cpp:
+            return await self._ids_there(exchange, Context(messages))
+        text = await self._rendered_there(exchange, messages)
+        return await tokenize(exchange, self._name, text, special=True, cpp=True)
 
     async def _ids_there(self, exchange: Exchange, context: Context) -> tuple[int, ...]:
         """The ids of a conversation, then those of the answer so far.

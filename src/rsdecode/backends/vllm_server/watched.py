@@ -21,12 +21,16 @@ from rsdecode.core.protocols import (
     Closeable,
     LanguageModel,
     MayNotAssess,
+    Measure,
+    Measured,
+    Measurer,
     Noted,
     RewardModel,
     Show,
     Sized,
     Streamer,
     TellsLogprobs,
+    Tokenizes,
 )
 from rsdecode.core.requests import (
     Assess,
@@ -37,6 +41,8 @@ from rsdecode.core.requests import (
     Score,
     Scored,
 )
+from rsdecode.core.types import Message
+from rsdecode.text.codec import Codec, HasCodec
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
@@ -123,6 +129,35 @@ class _Chooser(_LanguageModel):
         """From now on, segments carry log-probabilities."""
         self.check_logprobs()
         self._inner.tell_logprobs()
+
+    @property
+    def codec(self) -> Codec | None:
+        """The model's tokenizer, where it is known here."""
+        return self._inner.codec if isinstance(self._inner, HasCodec) else None
+
+    async def measure(self, requests: Sequence[Measure]) -> list[Measured | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        if not isinstance(self._inner, Measurer):
+            return [Failed(RequestError(NOT_ASSESSED.format(role="model")))] * len(requests)
+        return await self._ask(self._inner.measure, requests)
+
+    async def tokenize(self, text: str, *, special: bool = True) -> tuple[int, ...]:
+        """The ids of a text."""
+        return await self._tokenizes.tokenize(text, special=special)
+
+    async def tokenize_chat(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+        """The ids of a conversation."""
+        return await self._tokenizes.tokenize_chat(messages)
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of ids."""
+        return await self._tokenizes.detokenize(ids)
+
+    @property
+    def _tokenizes(self) -> Tokenizes:
+        if not isinstance(self._inner, Tokenizes):
+            raise RequestError("this model does not tell token ids")
+        return self._inner
 
     def check_assesses(self) -> None:
         """See that the model tells how likely a given text is.
