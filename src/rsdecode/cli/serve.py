@@ -78,8 +78,9 @@ def serve_models(config: RunConfig) -> int:
     from rsdecode.server.logs import start_logging
     from rsdecode.server.service import Service
     from rsdecode.server.serving import address_of, listen, read_keys, serve
+    from rsdecode.server.tracing import start_tracing
 
-    keys = read_keys(config.server)
+    keys, tracing = read_keys(config.server), start_tracing()
     if not keys and config.server.allow_public:
         print_warning("there is no API key: whoever reaches this address may ask")
     with listen(config.server) as listening, loaded(config) as runtime:
@@ -89,5 +90,5 @@ def serve_models(config: RunConfig) -> int:
         def tell() -> None:
             print_note(f"rsd serve: {address}/v1 (the page is at {address}/)")
 
-        serve(Service(config, runtime.models), keys, listening, tell)
+        serve(Service(config, runtime.models), keys, listening, tell, tracing)
     return 0

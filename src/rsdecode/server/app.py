@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -31,23 +32,27 @@ from rsdecode.server.keys import Keys
 from rsdecode.server.requests import described
 from rsdecode.server.service import Service
 from rsdecode.server.sse import ClientLeft
+from rsdecode.server.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 LEFT = 499
 
 
-def create_app(service: Service, keys: Keys) -> ASGIApp:
+def create_app(service: Service, keys: Keys, tracing: Tracing | None = None) -> ASGIApp:
     """An ASGI application that answers with the models of a service.
 
     Args:
         service: answers; its session is closed when the application ends.
         keys: that let clients in.
+        tracing: makes spans of requests; closed when the application ends. None for none.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         yield
         await service.close()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="rsdecode",
@@ -75,6 +80,7 @@ def create_app(service: Service, keys: Keys) -> ASGIApp:
         max_body=service.settings.max_body_kib * 1024,
         metrics=service.metrics,
         known=lambda path: path if path in paths else "other",
+        tracing=tracing,
     )
 
 

@@ -15,10 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rsdecode.server.errors import ApiError, invalid
 from rsdecode.server.keys import Keys
 from rsdecode.server.metrics import Metrics
+from rsdecode.server.tracing import Tracing
 
 logger = logging.getLogger("rsdecode.server.requests")
 OPEN = frozenset({"/", "/health", "/ready", "/favicon.ico", "/rsd/info"})
 """Paths that need no key, and the page's files."""
+UNTRACED = frozenset({"/health", "/ready", "/metrics"})
+"""Asked every few seconds by machines."""
 OPEN_BELOW = "/page/"
 _ID = re.compile(r"[\w.:-]{1,128}")
 
@@ -32,6 +35,7 @@ class Gate:
         max_body: bytes of a request's body.
         metrics: that count requests.
         known: whether a path is one of ours, for metrics.
+        tracing: makes a span for each request; None for none.
     """
 
     def __init__(
@@ -42,12 +46,14 @@ class Gate:
         max_body: int,
         metrics: Metrics,
         known: Callable[[str], str],
+        tracing: Tracing | None = None,
     ) -> None:
         self._app = app
         self._keys = keys
         self._max_body = max_body
         self._metrics = metrics
         self._known = known
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -55,6 +61,17 @@ class Gate:
             await self._app(scope, receive, send)
             return
         visit = _Visit(scope)
+        if self._tracing is None or visit.path in UNTRACED:
+            await self._visited(visit, scope, receive, send)
+            return
+        path = self._known(visit.path)
+        with self._tracing.request(visit.method, path, visit.id, visit.headers) as span:
+            try:
+                await self._visited(visit, scope, receive, send)
+            finally:
+                span.end(visit.status, visit.label)
+
+    async def _visited(self, visit: _Visit, scope: Scope, receive: Receive, send: Send) -> None:
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"] = visit.id
 

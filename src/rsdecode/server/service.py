@@ -23,6 +23,8 @@ from rsdecode.server.logprobs import check_method, check_writer
 from rsdecode.server.method_choice import Changes, Chosen, MethodChooser, header_options
 from rsdecode.server.metrics import Metrics
 from rsdecode.server.requests import RsdOptions, SamplingRequest, described
+from rsdecode.server.tracing import current_span
+from rsdecode.session.events import Decided
 from rsdecode.session.handle import Handle
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
@@ -47,6 +49,7 @@ class Ask:
         seed: of all random draws.
         count: answers.
         live: whether text is wanted while a step is being written.
+        model: the name that the request asked for.
     """
 
     messages: tuple[Message, ...]
@@ -55,6 +58,7 @@ class Ask:
     seed: int
     count: int
     live: bool
+    model: str = "rsd"
 
 
 class Service:
@@ -166,7 +170,7 @@ class Service:
         )
         watched = told is None and bool(request.stream or request.stops)
         live = watched or options.trace == "deltas"
-        return Ask(read, chosen, form, self._seed(request, headers), count, live)
+        return Ask(read, chosen, form, self._seed(request, headers), count, live, request.model)
 
     async def text_of(self, ids: Sequence[int], param: str) -> str:
         """The text of the target's token ids.
@@ -210,6 +214,7 @@ class Service:
             for i, handle in enumerate(handles)
         ]
         left, first = len(tasks), True
+        ended: list[EndPart] = []
         try:
             for choice in range(left):
                 yield StartPart(choice)
@@ -222,8 +227,11 @@ class Service:
                     first = False
                 if isinstance(part, EndPart):
                     self.metrics.ended(part, ask.chosen.kind, time.perf_counter() - started)
+                    ended.append(part)
                     left -= 1
                 yield part
+            if (span := current_span()) is not None:
+                span.answered([e.counts for e in ended], [e.finish_reason for e in ended])
         finally:
             for handle in handles:
                 handle.cancel("the client has left")
@@ -274,6 +282,11 @@ class Service:
 
     def _submit(self, ask: Ask) -> list[Handle]:
         self.check_ready()
+        if (span := current_span()) is not None:
+            span.asked(
+                **{"gen_ai.operation.name": "chat", "gen_ai.request.model": ask.model},
+                **{"rsd.method": ask.chosen.name, "rsd.seed": str(ask.seed)},
+            )
         handles: list[Handle] = []
         try:
             for sample in range(ask.count):
@@ -301,8 +314,11 @@ class Service:
         started: float,
     ) -> None:
         """Turn one session's events into parts."""
+        span = current_span()
         try:
             async for event in handle:
+                if span is not None and isinstance(event, Decided):
+                    span.step(answer.choice, event.index, event.step)
                 for part in answer.add(event, time.perf_counter() - started):
                     parts.put_nowait(part)
                 if answer.enough:

@@ -14,6 +14,7 @@ from rsdecode.core.errors import ConfigError
 from rsdecode.server.app import create_app
 from rsdecode.server.keys import Keys, load_keys
 from rsdecode.server.service import Service
+from rsdecode.server.tracing import Tracing
 
 BACKLOG = 2048
 LARGEST_HEADERS = 64 * 1024
@@ -68,7 +69,11 @@ def address_of(listening: socket.socket) -> str:
 
 
 def serve(
-    service: Service, keys: Keys, listening: socket.socket, started: Callable[[], object]
+    service: Service,
+    keys: Keys,
+    listening: socket.socket,
+    started: Callable[[], object],
+    tracing: Tracing | None = None,
 ) -> None:
     """Answer requests until SIGTERM or Ctrl-C; running answers are let end.
 
@@ -77,10 +82,11 @@ def serve(
         keys: that let clients in.
         listening: where.
         started: called once requests are taken.
+        tracing: makes spans of requests; None for none.
     """
     drain_s = service.settings.drain_s
     config = uvicorn.Config(
-        create_app(service, keys),
+        create_app(service, keys, tracing),
         backlog=BACKLOG,
         log_config=None,
         access_log=False,
