@@ -15,7 +15,7 @@ from rsdecode.config.build import EXTRAS
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OWN = {"rsdecode", "recipes", "benchmarks", "examples", "tests"}
-DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn", "opentelemetry": "opentelemetry-sdk"}
 """Modules that are not named like the package that brings them."""
 INSIDE_VLLM = {"vllm"}
 """What the plug-in imports: it only runs in a vLLM that is there."""
