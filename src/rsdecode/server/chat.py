@@ -25,6 +25,7 @@ async def chat(body: ChatRequest, request: Request) -> Response:
     """Answer a conversation."""
     service: Service = request.app.state.service
     ignored = body.refuse_unsupported()
+    service.check_room()
     ask = service.understand(
         body,
         conversation(body.messages),

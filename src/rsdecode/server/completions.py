@@ -45,6 +45,7 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
     }
     if (body.echo and body.logprobs is not None) or not limit:
         return await while_connected(request, _measured(service, body, prompts, limit, head))
+    service.check_room()
     asks = [
         service.understand(
             body,

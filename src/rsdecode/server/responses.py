@@ -106,6 +106,7 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
     if (body.n or 1) > 1 or body.stops:
         raise unsupported("n" if (body.n or 1) > 1 else "stop", "the API of responses has no such")
     messages = body.messages()
+    service.check_room()
     ask = service.understand(
         body,
         messages,

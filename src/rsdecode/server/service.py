@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -93,6 +93,7 @@ class Service:
         self._session: Session | None = None
         self._watch()
         self._inside = self._opens_thoughts()
+        self._family = list(config.family_writers)
 
     @property
     def session(self) -> Session:
@@ -246,6 +247,21 @@ class Service:
         if self.draining:
             raise unavailable("the server is about to end: try again, perhaps elsewhere")
 
+    def check_room(self) -> None:
+        """See that there is room for an answer, before anything is made of a request.
+
+        Raises:
+            ApiError: as many wait already as may.
+        """
+        self.check_ready()
+        if self.session.full:
+            self._refuse_for_queue()
+
+    def _refuse_for_queue(self) -> NoReturn:
+        self.metrics.refused.labels("queue").inc()
+        waiting = self.session.waiting
+        raise overloaded(f"{waiting} answers wait already: try again in a second") from None
+
     def take_measures(self, count: int) -> bool:
         """Whether there is room to tell how likely `count` more texts are; given back later."""
         room = self.config.run.concurrency + self.settings.queue
@@ -298,10 +314,7 @@ class Service:
         except Overloaded:
             for handle in handles:
                 handle.cancel()
-            self.metrics.refused.labels("queue").inc()
-            raise overloaded(
-                f"{self.session.waiting} answers wait already: try again in a second"
-            ) from None
+            self._refuse_for_queue()
         except SessionClosed:
             raise unavailable("the server is about to end: try again, perhaps elsewhere") from None
         return handles
@@ -387,12 +400,11 @@ class Service:
         return prompt.endswith(tuple(opening for opening, _ in self.config.answer.marks.marks))
 
     def _note(self, messages: tuple[Message, ...]) -> str | None:
-        specs = self.config.family_writers
-        if not specs:
+        if not self._family:
             return None
         from rsdecode.models.abacus.language import language_note
 
-        return language_note([Problem("", messages).question], list(specs))
+        return language_note([Problem("", messages).question], self._family)
 
 
 def _options(request: SamplingRequest, headers: Mapping[str, str]) -> RsdOptions:

@@ -95,6 +95,11 @@ class Session:
         """Problems that wait for others to end."""
         return len(self._waiting)
 
+    @property
+    def full(self) -> bool:
+        """Whether the next problem would be refused (`Overloaded`)."""
+        return not (self._can_start or self._can_wait)
+
     def submit(
         self,
         problem: Problem,
