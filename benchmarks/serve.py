@@ -5,6 +5,10 @@
 Each round asks the same problems; every whole answer is compared with what the server says when it
 is asked alone. Prints requests, answers that differ (there must be none), times to the first byte
 and to the first text, tokens a second, and the server's memory after each round.
+
+Then the same problems by the server and by `rsd solve --input`, side by side: answers (equal),
+seconds and CPU seconds without start-up, and their ratios (above 1 where the server is faster). And
+a flood: thousands of requests at once, most of which are refused with 429; memory before and after.
 """
 
 from __future__ import annotations
@@ -12,12 +16,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import re
+import resource
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,6 +170,113 @@ def memory_mib(process: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
+def cpu_seconds(process: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def by_server(address: str, process: int, questions: list[str]) -> dict[str, Any]:
+    """All questions at once, streamed."""
+    told = Round()
+    async with httpx2.AsyncClient(
+        base_url=address, timeout=600, limits=httpx2.Limits(max_connections=None)
+    ) as client:
+        bodies = [
+            {**body_of(i, questions), "seed": 0, "temperature": 0} for i in range(len(questions))
+        ]
+        started, spent = time.perf_counter(), cpu_seconds(process)
+        texts = await asyncio.gather(*(ask(client, body, told, None) for body in bodies))
+        seconds = time.perf_counter() - started
+        return {"texts": texts, "seconds": seconds, "cpu_s": cpu_seconds(process) - spent}
+
+
+def by_solve(questions: list[str], options: Any) -> dict[str, Any]:
+    """The same by `rsd solve --input`; a run of one question is taken off as the start-up."""
+    runs: list[dict[str, Any]] = []
+    for count in (1, len(questions)):
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "questions.jsonl")
+            lines = [json.dumps({"id": str(i), "question": q}) for i, q in enumerate(questions)]
+            source.write_text("\n".join(lines[:count]), encoding="utf-8")
+            command = [sys.executable, "-c", RSD, "solve", "--input", str(source), "--json"]
+            before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+            done = subprocess.run(
+                [*command, *_limits(options)], capture_output=True, text=True, check=True
+            )
+            after, seconds = (
+                resource.getrusage(resource.RUSAGE_CHILDREN),
+                time.perf_counter() - started,
+            )
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        records = sorted(map(json.loads, done.stdout.splitlines()), key=lambda r: int(r["id"]))
+        texts = ["".join(step["text"] for step in record["steps"]) for record in records]
+        runs.append({"texts": texts, "seconds": seconds, "cpu_s": spent})
+    start, whole = runs
+    return whole | {name: whole[name] - start[name] for name in ("seconds", "cpu_s")}
+
+
+def side_by_side(address: str, process: int, options: Any) -> dict[str, Any]:
+    """The server against `rsd solve --input`, one after the other."""
+    questions = [p.question for p in problems("test", limit=options.side)]
+    served = asyncio.run(by_server(address, process, questions))
+    solved = by_solve(questions, options)
+    pairs = zip(served.pop("texts"), solved.pop("texts"), strict=True)
+    return {
+        "problems": len(questions),
+        "different": sum(ours != theirs for ours, theirs in pairs),
+        "server": {name: round(value, 2) for name, value in served.items()},
+        "solve": {name: round(value, 2) for name, value in solved.items()},
+        "throughput_ratio": round(solved["seconds"] / served["seconds"], 3),
+        "cpu_ratio": round(solved["cpu_s"] / served["cpu_s"], 3),
+    }
+
+
+async def flood(address: str, process: int, options: Any) -> dict[str, Any]:
+    """So many requests at once, over 500 connections."""
+    question = [problems("test", limit=1)[0].question]
+    statuses: Counter[int] = Counter()
+    waits = asyncio.Semaphore(500)
+    before = memory_mib(process)
+    async with httpx2.AsyncClient(
+        base_url=address, timeout=600, limits=httpx2.Limits(max_connections=None)
+    ) as client:
+
+        async def one() -> None:
+            async with waits:
+                response = await client.post("/v1/chat/completions", json=body_of(0, question))
+                statuses[response.status_code] += 1
+                if response.status_code == 429:
+                    assert response.headers["retry-after"] == "1"
+
+        await asyncio.gather(*(one() for _ in range(options.flood)))
+    return {
+        "requests": options.flood,
+        "statuses": dict(sorted(statuses.items())),
+        "memory_mib": [round(before, 1), round(memory_mib(process), 1)],
+    }
+
+
+def _limits(options: Any) -> list[str]:
+    count = str(options.concurrency)
+    return ["--max-tokens", "256", "--concurrency", count, "--slots", count]
+
+
+@contextmanager
+def serving(options: Any) -> Generator[tuple[str, subprocess.Popen[str]]]:
+    """A server in a process of its own, ended by SIGTERM."""
+    command = [sys.executable, "-c", RSD, "serve", "--port", "0", *_limits(options)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            lines = (line for line in process.stderr if line.startswith("rsd serve: "))
+            address = next(lines).split()[2].removesuffix("/v1")
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            yield address, process
+        finally:
+            process.terminate()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--clients", type=int, default=200)
@@ -170,28 +287,23 @@ def main() -> int:
         "--leave", type=float, default=0.5, help="share of clients that leave midway"
     )
     parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--side", type=int, default=200, help="problems side by side; 0 for none")
+    parser.add_argument("--flood", type=int, default=10_000, help="requests at once; 0 for none")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    command = [sys.executable, "-c", RSD, "serve", "--port", "0", "--max-tokens", "256"]
-    command += ["--concurrency", str(options.concurrency), "--slots", str(options.concurrency)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        try:
-            address = next(
-                line.split()[2].removesuffix("/v1")
-                for line in process.stderr
-                if line.startswith("rsd serve: ")
-            )
-            drain = threading.Thread(target=process.stderr.read, daemon=True)
-            drain.start()
-            rounds = asyncio.run(run(address, process.pid, options))
-        finally:
-            process.terminate()
-        code = process.wait()
-    if options.json:
-        print(json.dumps({"rounds": rounds, "exit_code": code}))
-    faults = sum(r["different"] + r["broken"] for r in rounds)
-    return 1 if faults or code else 0
+    told: dict[str, Any] = {}
+    with serving(options) as (address, process):
+        told["rounds"] = asyncio.run(run(address, process.pid, options)) if options.rounds else []
+        if options.side:
+            told["side_by_side"] = side_by_side(address, process.pid, options)
+        if options.flood:
+            told["flood"] = asyncio.run(flood(address, process.pid, options))
+    told["exit_code"] = process.wait()
+    print(json.dumps(told if options.json else {k: v for k, v in told.items() if k != "rounds"}))
+    faults = sum(r["different"] + r["broken"] for r in told["rounds"])
+    faults += told.get("side_by_side", {}).get("different", 0)
+    unexpected = set(told.get("flood", {}).get("statuses", {})) - {200, 429}
+    return 1 if faults or unexpected or told["exit_code"] else 0
 
 
 if __name__ == "__main__":
