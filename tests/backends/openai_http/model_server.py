@@ -122,7 +122,8 @@ class Completions:
         told: list[dict[str, Any] | None] = [None]
         for row, token in zip(rows, prompt[1:], strict=False):
             entries: dict[str, Any] = {}
-            for id in [token, *row.topk(top).indices.tolist()]:
+            best: list[int] = row.topk(top).indices.tolist()
+            for id in [token, *best]:
                 rank = int((row > row[id]).sum()) + 1
                 word = self.tokenizer.decode([id])
                 entries[str(id)] = {"logprob": float(row[id]), "rank": rank, "decoded": word}

@@ -143,6 +143,26 @@ def test_a_draft_that_is_rejected_is_struck_out_while_the_target_writes(
     opened.get_by_role("button", name="Stop").click()
 
 
+def test_a_draft_that_is_cut_is_not_said_to_be_scored(opened: Page, server: FakeServer) -> None:
+    def reply(request: dict[str, Any]) -> Iterator[Event | float]:
+        for event in answer(request):
+            if event["rsd"]["event"] == "proposed":
+                event["rsd"]["finish_reason"] = "step_limit"
+            if event["rsd"]["event"] != "scored":
+                yield event
+            if event["rsd"].get("role") == "target":
+                yield 30.0
+
+    server.reply = reply
+    opened.locator("#threshold").fill("0.99")
+    opened.get_by_role("button", name="Solve").click()
+    opened.locator(".provisional.replaced").wait_for()
+    texts = opened.locator("li.writing .provisional").all_inner_texts()
+    assert "was cut at its limit" in texts[0]
+    assert "TARGET" in texts[1].upper()
+    opened.get_by_role("button", name="Stop").click()
+
+
 def test_provisional_text_is_gone_when_the_answer_has_ended(opened: Page) -> None:
     solve(opened)
     assert opened.locator("li.writing, .provisional").count() == 0

@@ -365,7 +365,7 @@ def _written(ask: Ask, logprobs: object) -> tuple[ToldToken, ...] | None:
     if is_list(content := optional(logprobs, "content")):
         return tuple(_newer_told(item, ask.told) for item in content)
     texts, chances = entry(logprobs, "tokens"), _logprobs(logprobs)
-    tables = optional(logprobs, "top_logprobs") or [{}] * len(chances)
+    tables: list[Any] = optional(logprobs, "top_logprobs") or [{}] * len(chances)
     if not (is_list(texts) and is_list(tables) and len(texts) == len(tables) == len(chances)):
         raise Fault(f"the reply has no list of tokens: {str(logprobs)[:200]}")
     return tuple(

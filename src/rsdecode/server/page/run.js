@@ -46,6 +46,9 @@
  * @property {string | null} [note]
  */
 
+/** Whether a text ended at a limit of its length. @param {string | undefined} reason */
+export const isCut = (reason) => ["step_limit", "length"].includes(reason ?? "");
+
 /**
  * @typedef {Object} Writing provisional text of a step.
  * @property {"draft" | "target"} role
@@ -53,6 +56,7 @@
  * @property {number} candidate
  * @property {string} text
  * @property {boolean} written whether it is complete.
+ * @property {boolean} cut whether it ended at a limit: a draft that is cut is rejected unscored.
  * @property {number | null} reward
  */
 
@@ -84,7 +88,7 @@ export class Run {
     if (event.choice) return;
     this.state = "running";
     if (event.event === "delta") this.#writing(event.role, event).text += event.text;
-    else if (event.event === "proposed") Object.assign(this.#writing("draft", event), { text: event.text, written: true });
+    else if (event.event === "proposed") Object.assign(this.#writing("draft", event), { text: event.text, written: true, cut: isCut(event.finish_reason) });
     else if (event.event === "scored") this.#writing("draft", event).reward = event.rewards?.at(-1) ?? null;
     else if (event.event === "decided") this.#decide(event);
     else if (event.event === "content") this.text += event.text;
@@ -125,7 +129,7 @@ export class Run {
     const known = this.writings.get(key);
     if (known) return known;
     /** @type {Writing} */
-    const writing = { role, step, candidate, text: "", written: false, reward: null };
+    const writing = { role, step, candidate, text: "", written: false, cut: false, reward: null };
     this.writings.set(key, writing);
     return writing;
   }

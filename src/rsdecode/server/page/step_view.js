@@ -2,6 +2,7 @@
 import { el } from "./element.js";
 import * as format from "./format.js";
 import { labelledGauge } from "./gauge.js";
+import { isCut } from "./run.js";
 
 /** @typedef {import("./run.js").Step} Step */
 /** @typedef {import("./run.js").Writing} Writing */
@@ -49,7 +50,7 @@ const rejectedDraft = (draft, typeset) =>
 /** A draft that is cut is rejected without being scored. @param {import("./run.js").RejectedDraft} draft */
 function verdict({ reward, finish_reason }) {
   if (reward !== null) return `reward ${format.reward(reward)}`;
-  return ["step_limit", "length"].includes(finish_reason ?? "") ? "cut at its limit" : "not scored";
+  return isCut(finish_reason) ? "cut at its limit" : "not scored";
 }
 
 /**
@@ -73,9 +74,10 @@ export function writingItem(writings, threshold, typeset) {
  * @param {number | null} threshold
  * @param {Typeset} typeset
  */
-function provisional({ role, step, text, written, reward }, beside, last, threshold, typeset) {
-  const replaced = role === "draft" && !last && reward !== null;
-  const doing = reward !== null ? "" : written ? "is being scored" : "is writing";
+function provisional({ role, step, text, written, cut, reward }, beside, last, threshold, typeset) {
+  const replaced = role === "draft" && !last && (cut || reward !== null);
+  const waiting = cut ? "was cut at its limit" : "is being scored";
+  const doing = reward !== null ? "" : written ? waiting : "is writing";
   return el(
     "div",
     { className: `provisional ${role}${replaced ? " replaced" : ""}` },
