@@ -83,6 +83,17 @@ def write(
     return path
 
 
+def network(path: Path) -> Any:
+    """The same model in transformers, in float32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    )
+    return loaded.eval()
+
+
 def weights(
     random: Any, tokens: list[str], spelled: Sequence[int] | None, ends: float
 ) -> dict[str, Any]:
@@ -120,4 +131,4 @@ def weights(
     return found
 
 
-__all__ = ["CHATML", "CONTEXT", "vocabulary", "write"]
+__all__ = ["CHATML", "CONTEXT", "network", "vocabulary", "write"]

@@ -43,6 +43,7 @@ class Step:
         self._text = StepText(request.boundary, PieceDetokenizer(pieces, self._prompt))
         self._decoded = 0
         self._usage = Usage()
+        self._logprobs: list[float] | None = None
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -73,7 +74,12 @@ class Step:
         return PieceDetokenizer(self._pieces, self.ids)
 
     def take(
-        self, ids: Sequence[int], ended: Ended, decoded: int, usage: Usage
+        self,
+        ids: Sequence[int],
+        ended: Ended,
+        decoded: int,
+        usage: Usage,
+        logprobs: Sequence[float] | None = None,
     ) -> Generated | None:
         """Add what a request wrote; the whole step if it is done.
 
@@ -82,8 +88,11 @@ class Step:
             ended: why it stopped.
             decoded: tokens sampled.
             usage: what it cost.
+            logprobs: of the tokens, and of the one that ended the answer; None where not wanted.
         """
         self._usage += usage
+        if logprobs is not None:
+            self._logprobs = [*(self._logprobs or ()), *logprobs]
         self._decoded += decoded
         if any(self._text.add(token) for token in ids):
             return self.done(FinishReason.STOP)
@@ -97,5 +106,7 @@ class Step:
 
     def done(self, finish: FinishReason) -> Generated:
         """The step as it is."""
-        tokens = Tokens(self._vocabulary, tuple(self._text.ids))
-        return Generated(Segment(self._text.text, tokens), finish, self._usage)
+        ids, told = tuple(self._text.ids), self._logprobs
+        kept = None if told is None else tuple(told[: len(ids) + (finish is FinishReason.EOS)])
+        segment = Segment(self._text.text, Tokens(self._vocabulary, ids), kept)
+        return Generated(segment, finish, self._usage)

@@ -79,6 +79,17 @@ class Pieces:
         """Whether it structures a conversation, and is no text."""
         return 0 <= token < len(self._kinds) and self._kinds[token] == CONTROL
 
+    def ends_within_character(self, token: int) -> bool:
+        """Whether more bytes must follow a token's own."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder.decode(self.of(token))
+        return bool(decoder.getstate()[0])
+
+    @cached_property
+    def plain_token(self) -> int:
+        """A token that is whole characters."""
+        return next(t for t in range(len(self)) if self.of(t).isascii() and self.of(t).strip())
+
     def special(self) -> Iterator[tuple[int, str, int]]:
         """The control tokens and those that were added by name: id, spelling and kind of each."""
         for token, kind in enumerate(self._kinds):
