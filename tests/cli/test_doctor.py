@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.backends.llama_cpp import tiny_gguf
+from tests.rewards import test_checkpoints as checkpoints
+from tests.rewards import tiny_gguf as tiny_gguf_reward
 
 from .conftest import Rsd
 
@@ -101,10 +103,31 @@ def test_gguf_files_are_tried_on_llama_cpp(rsd: Rsd, tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     pytest.importorskip("xllamacpp")
     spec = f"gguf:{tiny_gguf.write(tmp_path / 'tiny.gguf')}"
-    found = record(rsd, "--draft", spec, "--target", spec, "--max-tokens", 64, code=0)
+    gate = ("--reward", "cascade:confidence:draft,likelihood:target", "--reward-bounds", "0.1,0.9")
+    found = record(rsd, "--draft", spec, "--target", spec, *gate, "--max-tokens", 64, code=0)
+    assert found["roles"]["reward"]["trial"].startswith("reward ")
     draft = found["roles"]["draft"]
     assert draft["model"].startswith("llama, ")
     assert draft["model"].endswith("on llama.cpp")
     assert draft["context"].endswith("slots")
     assert found["same_vocabulary"] is True
     assert "trial" in draft
+
+
+def test_a_reward_model_on_llama_cpp_says_what_it_reads(
+    rsd: Rsd, models: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("gguf")
+    pytest.importorskip("xllamacpp")
+    folder, _ = checkpoints.qwen_prm(tmp_path / "prm")
+    file = tiny_gguf_reward.write(folder, tmp_path / "prm.gguf")
+    reward = ("--reward", f"gguf:{file}", "--reward-tokenizer", folder)
+    result = rsd("doctor", "--json", *models, *reward)
+    told = json.loads(result.out)["roles"]["reward"]  # random weights: perhaps upside down
+    assert told["kind"] == "qwen-prm, its network on llama.cpp"
+    assert told["network"] == str(file)
+    assert told["head"] == str(folder / "head.safetensors")
+    assert told["label of right steps"] == "LABEL_1 (id 1 of 2 labels)"
+    assert told["step mark"].startswith("<extra_0> (id ")
+    found = record(rsd, *models, *reward[:2], code=1)
+    assert "--reward-tokenizer" in found["failures"][0]

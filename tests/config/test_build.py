@@ -210,7 +210,7 @@ def test_gguf_without_llama_cpp_names_the_extra_and_the_other_way(
 ) -> None:
     gguf = tmp_path / "m.gguf"
     gguf.touch()
-    monkeypatch.setattr("rsdecode.backends.llama_cpp.server.BINDING", "no_such_binding")
+    monkeypatch.setattr("rsdecode.backends.llama_cpp.serve.BINDING", "no_such_binding")
     with pytest.raises(ConfigError, match=r"rsdecode\[llamacpp\].*--dequantise"):
         build_models(config(method="draft", draft=f"gguf:{gguf}"))
 

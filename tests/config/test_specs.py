@@ -97,7 +97,7 @@ def test_a_reward_is_no_language_model(text: str) -> None:
         parse_model_spec(text)
 
 
-@pytest.mark.parametrize("text", ["gguf:x.gguf", "abacus:target", "judge:abacus:prm"])
+@pytest.mark.parametrize("text", ["abacus:target", "judge:abacus:prm"])
 def test_a_language_model_is_no_reward(text: str) -> None:
     with pytest.raises(ConfigError, match=r"judge:|as the reward"):
         parse_reward_spec(text)

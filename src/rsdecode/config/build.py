@@ -229,6 +229,11 @@ class ModelBuilder:
                 return served_reward_model(spec, self._config)
             case SpecKind.VLLM:
                 return self._servers.reward_model(spec)
+            case SpecKind.GGUF:
+                from rsdecode.config.llama_cpp import reward_model
+
+                file = _existing(spec, Path(os.path.expanduser(spec.target)))
+                return reward_model(file, self._config, self._watcher)
             case _:
                 from rsdecode.rewards.load import load_reward_model
 

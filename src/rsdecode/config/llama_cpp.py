@@ -9,7 +9,9 @@ from pathlib import Path
 from rsdecode.backends.llama_cpp import LlamaCppOptions, load_llama_cpp
 from rsdecode.backends.vllm_server import Watcher
 from rsdecode.config.schema import RunConfig
-from rsdecode.core.protocols import LanguageModel
+from rsdecode.config.served import reward_settings
+from rsdecode.core.errors import ConfigError
+from rsdecode.core.protocols import LanguageModel, RewardModel
 
 
 def language_model(
@@ -29,6 +31,37 @@ def language_model(
         OutOfMemory: there is no memory for it.
     """
     return load_llama_cpp(file, options_of(config, uses), watcher)
+
+
+def reward_model(file: Path, config: RunConfig, watcher: Watcher | None = None) -> RewardModel:
+    """The reward model whose network a file is (see `rewards.gguf`).
+
+    Args:
+        file: that the network is in.
+        config: of the run; `reward.tokenizer` is where tokenizer, config.json and head are.
+        watcher: is told what happens to its process.
+
+    Raises:
+        ConfigError: llama.cpp is not installed, or a setting has no effect.
+        ModelLoadError: something is missing, or does not fit the file.
+        OutOfMemory: there is no memory for it.
+    """
+    from rsdecode.rewards.gguf import load_gguf_reward
+
+    if config.llamacpp.dequantise:
+        raise ConfigError(
+            f"gguf:{file} is a reward model, which the engine does not read from GGUF: leave "
+            "llamacpp.dequantise (--dequantise) out, or give the checkpoint itself (hf:FOLDER)"
+        )
+    place, reward = config.reward.tokenizer, config.reward
+    return load_gguf_reward(
+        file,
+        options_of(config),
+        place=None if place is None else os.path.expanduser(place),
+        kind=reward.kind,
+        settings=reward_settings(config),
+        watcher=watcher,
+    )
 
 
 def options_of(config: RunConfig, uses: int = 1) -> LlamaCppOptions:

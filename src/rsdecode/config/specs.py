@@ -56,6 +56,7 @@ MODEL_FORMS = (
 REWARD_FORMS = (
     "abacus:prm",
     "hf:ID_OR_PATH",
+    "gguf:FILE",
     "vllm:ID_OR_PATH",
     "http://HOST:PORT/v1#NAME",
     "scripted:FILE",
@@ -142,11 +143,6 @@ def parse_reward_spec(value: str) -> ModelSpec:
         ConfigError: it has none of the known forms.
     """
     spec = _parse(value, REWARD_FORMS)
-    if spec.kind is SpecKind.GGUF:
-        raise ConfigError(
-            f"{value!r}: a GGUF file holds a language model, no reward head; "
-            f"judge:{value} lets it grade the steps"
-        )
     _check_abacus(spec, ("prm",), f"judge:{value} lets a language model grade the steps")
     if spec.kind is SpecKind.JUDGE:
         return ModelSpec(SpecKind.JUDGE, str(parse_model_spec(spec.target)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,13 +21,21 @@ FILES = ("model.safetensors", "pytorch_model.bin")
 class Checkpoint:
     """The weights in a folder or on the Hugging Face hub.
 
+    Args:
+        path_or_id: the folder, or the id.
+        revision: of the model on the hub.
+        files: names that they may have, with `.index.json` for those in several parts.
+
     Raises:
         ModelLoadError: there are none, or they cannot be read.
     """
 
-    def __init__(self, path_or_id: str, revision: str | None = None) -> None:
+    def __init__(
+        self, path_or_id: str, revision: str | None = None, files: Sequence[str] = FILES
+    ) -> None:
         self._path_or_id = path_or_id
         self._revision = revision
+        self._names_of_files = files
         self._files = self._find()
 
     @property
@@ -49,6 +57,10 @@ class Checkpoint:
             )
         return named[0]
 
+    def place(self, suffix: str) -> Path:
+        """The file of the tensor that `find` names."""
+        return self._files[self.find(suffix)]
+
     def read(self, suffix: str) -> Tensor:
         """The tensor that `find` names."""
         name = self.find(suffix)
@@ -64,7 +76,7 @@ class Checkpoint:
 
     def _find(self) -> dict[str, Path]:
         """Each tensor's name, and the file that holds it."""
-        for name in FILES:
+        for name in self._names_of_files:
             if index := checkpoint_file(self._path_or_id, f"{name}.index.json", self._revision):
                 weight_map: dict[str, str] = json.loads(index.read_text())["weight_map"]
                 shards = {shard: self._shard(shard) for shard in set(weight_map.values())}
@@ -72,7 +84,8 @@ class Checkpoint:
             if path := checkpoint_file(self._path_or_id, name, self._revision):
                 return dict.fromkeys(self._names(path), path)
         raise ModelLoadError(
-            f"{self._path_or_id!r} has no weights ({' or '.join(FILES)}): download the whole model"
+            f"{self._path_or_id!r} has no weights ({' or '.join(self._names_of_files)}): download "
+            "the whole model"
         )
 
     def _names(self, path: Path) -> list[str]:

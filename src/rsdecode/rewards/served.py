@@ -46,13 +46,14 @@ from rsdecode.text.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-_FORMATS: dict[RewardKind, Callable[[Vocabulary, str], Format]] = {
+FORMATS: dict[RewardKind, Callable[[Vocabulary, str], Format]] = {
     RewardKind.VALUE_HEAD: ValueHeadFormat,
     RewardKind.QWEN_PRM: QwenPrmFormat,
     RewardKind.TOKEN_CLASSIFIER: SeparatorFormat,
     RewardKind.PURE: SeparatorFormat,
     RewardKind.OUTCOME: lambda vocabulary, _: ChatAnswerFormat(vocabulary),
 }
+"""Of the kinds whose network has a head, by the mark or separator that was settled."""
 
 
 class PoolingReader:
@@ -216,18 +217,18 @@ def load_served_reward(
         chosen = parse_kind(kind)
     else:
         chosen = detect_kind(tokenizer, config.architectures or (), lambda: False)
-    if chosen not in _FORMATS:
+    if chosen not in FORMATS:
         raise ConfigError(
             f"a {chosen} reward model reads next-token probabilities at marks, which servers do "
             f"not give: load it in this process with hf:{tokenizer}"
         )
     trained = checkpoint_file(tokenizer, "training_args.bin")
     settled = settle(chosen, settings, config, trained, tokenizer)
-    label = _label(chosen, config, settled, tokenizer)
+    label = label_for(chosen, config, settled, tokenizer)
     column = label.column or 0 if label else 0
     reward = PrefixScorer(
         PoolingReader(transport, column, whole=chosen is RewardKind.OUTCOME),
-        _FORMATS[chosen](Vocabulary(words), settled.mark or settled.separator or ""),
+        FORMATS[chosen](Vocabulary(words), settled.mark or settled.separator or ""),
         max_context=context_length(config, words, max_context),
         kind=f"{chosen}, served at {', '.join(transport.address.urls)}",
         shape=_shape(chosen, config),
@@ -250,7 +251,7 @@ def _rows(data: object) -> list[list[float]]:
     return [numbers(row if is_list(row) else [row]) for row in data]
 
 
-def _label(
+def label_for(
     kind: RewardKind, config: PreTrainedConfig, settings: RewardSettings, name: str
 ) -> Label | None:
     """The label of right steps; None for a head without labels."""

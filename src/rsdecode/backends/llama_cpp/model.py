@@ -53,6 +53,16 @@ def load_llama_cpp(
         ModelLoadError: the file cannot be read, or llama.cpp does not take it.
         OutOfMemory: there is no memory for it.
     """
+    file, server = server_of(path, options, watcher)
+    model = LlamaCppModel(file, server, options)  # before the wait: what is refused is so at once
+    server.wait()
+    return watch_language_model(model, server, server.close)
+
+
+def server_of(
+    path: Path, options: LlamaCppOptions, watcher: Watcher | None = None
+) -> tuple[GgufFile, LlamaServer]:
+    """A GGUF file and its process, which has yet to be waited for (see `load_llama_cpp`)."""
     require_binding()
     file = GgufFile(path)
     server = LlamaServer(
@@ -61,9 +71,7 @@ def load_llama_cpp(
         logs=options.logs,
         ready_timeout_s=options.ready_timeout_s,
     )
-    model = LlamaCppModel(file, server, options)  # before the wait: what is refused is so at once
-    server.wait()
-    return watch_language_model(model, server, server.close)
+    return file, server
 
 
 class LlamaCppModel:

@@ -37,7 +37,7 @@ class PieceStream(LlamaCppStream):
     def reply(self) -> object:
         """See `Stream`."""
         reply: Any = super().reply()
-        return {**reply, TOLD: self._told} if isinstance(reply, dict) else reply
+        return {**cast("dict[str, Any]", reply), TOLD: self._told} if reply else reply
 
     def _whole(self, text: str, told: Ids, missing: int) -> Ids:
         if len(told) != 1:

@@ -14,7 +14,7 @@ import signal
 import sys
 from typing import Any
 
-KEY_VARIABLE = "RSD_LLAMA_CPP_KEY"
+BINDING, KEY_VARIABLE = "xllamacpp", "RSD_LLAMA_CPP_KEY"
 
 
 def parameters(params: Any, given: dict[str, Any]) -> Any:
@@ -30,6 +30,11 @@ def parameters(params: Any, given: dict[str, Any]) -> Any:
     for threads in (params.cpuparams, params.cpuparams_batch):
         threads.n_threads, threads.poll = given["threads"], given["poll"]
     params.n_gpu_layers = given["gpu_layers"]
+    if given["hidden_states"]:
+        params.embedding = True
+        none = importlib.import_module(BINDING).llama_pooling_type.LLAMA_POOLING_TYPE_NONE
+        params.pooling_type = none
+        params.n_batch = params.n_ubatch = given["context"]  # it reads a sequence in one piece then
     params.endpoint_slots = params.endpoint_props = True
     params.ui = False
     return params
@@ -37,7 +42,7 @@ def parameters(params: Any, given: dict[str, Any]) -> Any:
 
 def main(settings: str, port: str) -> None:
     """Serve until a signal ends the process."""
-    xllamacpp: Any = importlib.import_module("xllamacpp")
+    xllamacpp: Any = importlib.import_module(BINDING)
     params = parameters(xllamacpp.CommonParams(), json.loads(settings))
     params.hostnames, params.port = ["127.0.0.1"], int(port)
     params.api_keys = [os.environ[KEY_VARIABLE]]

@@ -18,7 +18,6 @@ from rsdecode.backends.llama_cpp.settings import ServeSettings
 from rsdecode.backends.vllm_server import ServerProcess, State, Watcher
 from rsdecode.core.errors import ConfigError, ModelLoadError
 
-BINDING = "xllamacpp"
 SLEEPS = {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "passive"}
 """How llama.cpp's threads wait for each other, several hundred times for each token. By themselves
 they spin; where another program has one of the cores, two of them then take 5 to 30 times as long
@@ -32,7 +31,7 @@ def require_binding() -> None:
     Raises:
         ConfigError: it is not.
     """
-    if importlib.util.find_spec(BINDING) is None:
+    if importlib.util.find_spec(serve.BINDING) is None:
         raise ConfigError(
             "gguf: models run on llama.cpp, which is not installed: pip install "
             "'rsdecode[llamacpp]', or set llamacpp.dequantise (--dequantise) to run them in the "

@@ -40,6 +40,7 @@ class LlamaCppOptions:
         template: arguments of the chat template, such as `enable_thinking`.
         ready_timeout_s: how long loading may take.
         logs: folder for the server's log; None for one of its own, kept after a failure.
+        hidden_states: whether the last hidden states of tokens are wanted, for a reward head.
     """
 
     slots: int | None = None
@@ -51,6 +52,7 @@ class LlamaCppOptions:
     template: Mapping[str, Any] = field(default_factory=dict[str, Any])
     ready_timeout_s: float = 1800.0
     logs: Path | None = None
+    hidden_states: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class ServeSettings:
     threads: int
     gpu_layers: int
     cache_mib: int
+    hidden_states: bool = False
     poll: int = 0
 
 
@@ -87,6 +90,7 @@ def plan(file: GgufFile, options: LlamaCppOptions) -> ServeSettings:
         threads=options.threads or usable_cores(),
         gpu_layers=-1 if options.gpu_layers is None else options.gpu_layers,
         cache_mib=options.cache_mib,
+        hidden_states=options.hidden_states,
     )
 
 
