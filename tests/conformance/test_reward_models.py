@@ -101,6 +101,7 @@ MODELS: dict[str, Callable[[Path], Any]] = {
     "qwen-prm": network(tiny.save_qwen_prm),
     "token-classifier": classifier("token", 2),
     "plus-minus": network(tiny.save_causal, "plus-minus"),
+    "plus-minus-raw": network(tiny.save_causal, "plus-minus-raw"),
     "plus-minus-chat": network(tiny.save_causal, "plus-minus-chat"),
     "outcome, one label": classifier("sequence", 1),
     "outcome, two labels": classifier("sequence", 2),

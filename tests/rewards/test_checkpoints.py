@@ -133,6 +133,24 @@ def plus_minus_chat(folder: Path) -> tuple[Path, Reference]:
     return path, reference
 
 
+def plus_minus_raw(
+    folder: Path, lead: str = " \n\n", mark: str = " \n\n\n\n", space: str = ""
+) -> tuple[Path, Reference]:
+    path, model = tiny.save_causal(folder)
+
+    def reference(score: Score) -> list[float]:
+        pieces = [encode(f"<bos>{score.context.question.strip()}{lead}")]
+        pieces += [[*encode(step.strip()), *encode(mark)] for step in steps_of(score)]
+        logits = read(pieces, lambda ids: model(ids).logits, len(score.steps))
+        return logits[:, encode(f"{space}+") + encode(f"{space}-")].softmax(-1)[:, 0].tolist()
+
+    return path, reference
+
+
+def math_psa(folder: Path) -> tuple[Path, Reference]:
+    return plus_minus_raw(folder / "Math-psa", " ", " \n\n\n\n\n", " ")
+
+
 def outcome(folder: Path, labels: int) -> tuple[Path, Reference]:
     path, model = tiny.save_classifier(folder, "sequence", num_labels=labels)
 
@@ -170,6 +188,9 @@ CASES: dict[str, tuple[Callable[[Path], tuple[Path, Reference]], str | None]] = 
     "pure": (pure, "pure"),
     "plus-minus": (plus_minus, "plus-minus"),
     "plus-minus-chat": (plus_minus_chat, "plus-minus-chat"),
+    "plus-minus-raw": (plus_minus_raw, "plus-minus-raw"),
+    "plus-minus-raw, by name": (lambda folder: plus_minus_raw(folder / "VersaPRM"), None),
+    "plus-minus-raw, Math-PSA": (math_psa, None),
     "outcome, one label": (lambda folder: outcome(folder, 1), None),
     "outcome, two labels": (lambda folder: outcome(folder, 2), None),
 }

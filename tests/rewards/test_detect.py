@@ -30,6 +30,23 @@ def test_the_architecture_gives_the_kind_away(architecture, kind):
     assert detect_kind("m", ["Other", architecture], never) is kind
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("peiyi9979/math-shepherd-mistral-7b-prm", RewardKind.PLUS_MINUS),
+        ("RLHFlow/Llama3.1-8B-PRM-Deepseek-Data", RewardKind.PLUS_MINUS_CHAT),
+        ("UW-Madison-Lee-Lab/VersaPRM", RewardKind.PLUS_MINUS_RAW),
+        ("/models/VersaPRM-Base-8B/", RewardKind.PLUS_MINUS_RAW),
+        ("openreasoner/Math-psa", RewardKind.PLUS_MINUS_RAW),
+        ("jinachris/PURE-PRM-7B", RewardKind.PURE),
+    ],
+)
+def test_published_models_are_known_by_name(name, kind):
+    architectures = ["LlamaForCausalLM", "Qwen2ForTokenClassification"]
+    assert detect_kind(name, architectures, lambda: False) is kind
+    assert detect_kind(f"{name.rstrip('/')}-mine", architectures, lambda: False) is not kind
+
+
 def test_a_language_model_with_a_value_head_is_one():
     assert detect_kind("m", ["LlamaForCausalLM"], lambda: True) is RewardKind.VALUE_HEAD
     assert detect_kind("m", ["GPT2LMHeadModel"], lambda: True) is RewardKind.VALUE_HEAD

@@ -236,7 +236,7 @@ def _served_kind(config: RunConfig, model: str, architecture: str) -> RewardKind
     """
     named = config.reward.kind
     kind = parse_kind(named) if named else detect_kind(model, [architecture], lambda: False)
-    if kind in (RewardKind.PLUS_MINUS, RewardKind.PLUS_MINUS_CHAT):
+    if kind in (RewardKind.PLUS_MINUS, RewardKind.PLUS_MINUS_CHAT, RewardKind.PLUS_MINUS_RAW):
         raise ConfigError(
             f"reward: a {kind} reward model is not served by vLLM: load it in this process with "
             f"hf:{model}"

@@ -31,7 +31,7 @@ from rsdecode.rewards.detect import RewardKind, detect_kind, parse_kind
 from rsdecode.rewards.format import Format, Ids
 from rsdecode.rewards.heads import Head, linear_head, probability, two_layer_head
 from rsdecode.rewards.labels import Label
-from rsdecode.rewards.plus_minus import ChatTurnsFormat, ShepherdFormat
+from rsdecode.rewards.plus_minus import ChatTurnsFormat, RawStepsFormat, ShepherdFormat, raw_lead
 from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.reader import Marked, Reader, Rewards
 from rsdecode.rewards.served import FORMATS, label_for
@@ -45,9 +45,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 HEAD_FILE = "head.safetensors"
-_SIGNS: dict[RewardKind, Callable[..., ShepherdFormat | ChatTurnsFormat]] = {
+_SIGNS: dict[RewardKind, Callable[..., ShepherdFormat | ChatTurnsFormat | RawStepsFormat]] = {
     RewardKind.PLUS_MINUS: ShepherdFormat,
     RewardKind.PLUS_MINUS_CHAT: ChatTurnsFormat,
+    RewardKind.PLUS_MINUS_RAW: RawStepsFormat,
 }
 
 
@@ -194,7 +195,7 @@ def _of_signs(
     kind: RewardKind, connection: Connection, vocabulary: Vocabulary, settings: RewardSettings
 ) -> _Parts:
     given = settings.given()
-    form = _SIGNS[kind](vocabulary, **given)
+    form = _SIGNS[kind](vocabulary, **given, **raw_lead(settings))
     names = {"good sign": given.get("good", PLUS), "bad sign": given.get("bad", MINUS)}
     reads = {
         what: f"{sign!r} (id {token})"

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 from rsdecode.rewards.detect import RewardKind, detect_kind, parse_kind
 from rsdecode.rewards.outcome import load_outcome
-from rsdecode.rewards.plus_minus import load_plus_minus, load_plus_minus_chat
+from rsdecode.rewards.plus_minus import (
+    load_plus_minus,
+    load_plus_minus_chat,
+    load_plus_minus_raw,
+)
 from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.settings import RewardSettings, settle
 from rsdecode.rewards.token_classifier import load_pure, load_qwen_prm, load_token_classifier
@@ -23,6 +27,7 @@ _LOADERS = {
     RewardKind.PURE: load_pure,
     RewardKind.PLUS_MINUS: load_plus_minus,
     RewardKind.PLUS_MINUS_CHAT: load_plus_minus_chat,
+    RewardKind.PLUS_MINUS_RAW: load_plus_minus_raw,
     RewardKind.OUTCOME: load_outcome,
 }
 

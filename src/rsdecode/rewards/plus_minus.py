@@ -1,4 +1,4 @@
-r"""Language models that say `+` or `-` after a step: Math-Shepherd, and RLHFlow's chat variant.
+r"""Language models that say `+` or `-` after a step: Math-Shepherd, RLHFlow, VersaPRM, Math-PSA.
 
 Math-Shepherd (model card of peiyi9979/math-shepherd-mistral-7b-prm): the network reads
 
@@ -11,6 +11,13 @@ beginning, as all training data had it.
 RLHFlow (RLHFlow/RLHF-Reward-Modeling, `math-rm`): each step is a user turn, the first one after the
 question, and each reply is `+`; the reward is the soft-max over `+` and `-` where the reply starts.
 Replies to earlier steps read `+` whatever their reward was.
+
+VersaPRM (UW-Madison-Lee-Lab/VersaPRM): the network reads
+
+    bos question \n\n step 1 \n\n\n\n step 2 \n\n\n\n ...
+
+with a space before the line breaks, and is read at the last token of the four. Math-PSA (OpenR) has
+five, `+` and `-` with a space, and one space after the question.
 """
 
 from __future__ import annotations
@@ -23,7 +30,14 @@ from rsdecode.core.types import Message
 from rsdecode.rewards.format import Format, Ids, question_of
 from rsdecode.rewards.heads import probability
 from rsdecode.rewards.prefix_scorer import PrefixScorer
-from rsdecode.rewards.settings import MINUS, PLUS, SHEPHERD_MARK, RewardSettings
+from rsdecode.rewards.settings import (
+    MINUS,
+    PLUS,
+    SHEPHERD_MARK,
+    VERSA_LEAD,
+    VERSA_MARK,
+    RewardSettings,
+)
 from rsdecode.rewards.weights import RewardCheckpoint
 from rsdecode.text.vocabulary import Vocabulary
 
@@ -71,6 +85,47 @@ class ShepherdFormat:
         numbered = text if _NUMBERED.match(text) else f"Step {index + 1}: {text}"
         lead = "\n" if index else " "
         return (*self._vocabulary.continuing_ids(lead + numbered), *self.mark_ids)
+
+
+class RawStepsFormat:
+    """Question and steps as they are, each step followed by a mark.
+
+    Args:
+        vocabulary: of the model.
+        mark: what follows each step.
+        good: sign of right steps.
+        bad: sign of wrong ones.
+        lead: what follows the question.
+
+    Raises:
+        ModelLoadError: the vocabulary does not spell the mark, or a sign is no single token.
+    """
+
+    closing_ids: Ids = ()
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        mark: str = VERSA_MARK,
+        good: str = PLUS,
+        bad: str = MINUS,
+        lead: str = VERSA_LEAD,
+    ) -> None:
+        self.mark = repr(mark)
+        self.mark_ids = vocabulary.spelling(mark)
+        self.candidates = _signs(vocabulary, good, bad)
+        self._vocabulary = vocabulary
+        self._lead = lead
+
+    def prompt_ids(self, messages: Sequence[Message]) -> Ids:
+        """The question (see `Format`)."""
+        question = question_of(messages).strip()
+        return self._vocabulary.enclosed_ids(self._vocabulary.bos, question, self._lead)
+
+    def step_ids(self, text: str, index: int) -> Ids:
+        """A step and its mark (see `Format`)."""
+        return (*self._vocabulary.continuing_ids(text.strip()), *self.mark_ids)
 
 
 class ChatTurnsFormat:
@@ -139,6 +194,23 @@ def load_plus_minus_chat(source: RewardCheckpoint, settings: RewardSettings) -> 
     parts = settings.given()
     form = ChatTurnsFormat(source.vocabulary, **parts)
     return _load(source, form, form.candidates, parts, "plus-minus-chat")
+
+
+def load_plus_minus_raw(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:
+    """Load a language model in VersaPRM's format.
+
+    Raises:
+        ModelLoadError: weights are missing, or the vocabulary lacks the mark or a sign.
+        ConfigError: both signs are the same token.
+    """
+    parts = settings.given()
+    form = RawStepsFormat(source.vocabulary, **parts, **raw_lead(settings))
+    return _load(source, form, form.candidates, parts, "plus-minus-raw")
+
+
+def raw_lead(settings: RewardSettings) -> dict[str, str]:
+    """What follows the question, where that is known to differ from VersaPRM's."""
+    return {} if settings.lead is None else {"lead": settings.lead}
 
 
 def _signs(vocabulary: Vocabulary, good: str, bad: str) -> Ids:

@@ -16,11 +16,12 @@ from typing import Any, cast
 from rsdecode.core.errors import ConfigError, ModelLoadError
 from rsdecode.rewards.calibration import Calibration
 from rsdecode.rewards.chunks import At, parse_at
-from rsdecode.rewards.detect import RewardKind
+from rsdecode.rewards.detect import RewardKind, last_part
 
 SKYWORK_MARK = "\n"
 QWEN_MARK = "<extra_0>"
 SHEPHERD_MARK = "ки"
+VERSA_MARK, VERSA_LEAD = " \n\n\n\n", " \n\n"
 PURE_SEPARATOR = "\n\n"
 PLUS, MINUS = "+", "-"
 SECTION = "rsd_reward"
@@ -38,6 +39,7 @@ class RewardSettings:
         bad: that of wrong ones.
         at: where a chunk of tokens is read (see `chunks.At`).
         calibration: of readings inside steps to probabilities, where the checkpoint has one.
+        lead: text between question and first step; None for what the format has.
         trl: whether TRL's PRMTrainer made the checkpoint, whose label 1 is the right step.
         warnings: settings that contradict the checkpoint.
     """
@@ -48,6 +50,7 @@ class RewardSettings:
     bad: str | None = None
     at: At | None = None
     calibration: Calibration | None = None
+    lead: str | None = None
     trl: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -71,6 +74,7 @@ USED: Mapping[RewardKind, tuple[str, ...]] = {
     RewardKind.PURE: ("separator", "good", "bad"),
     RewardKind.PLUS_MINUS: ("mark", "good", "bad"),
     RewardKind.PLUS_MINUS_CHAT: ("good", "bad"),
+    RewardKind.PLUS_MINUS_RAW: ("mark", "good", "bad"),
     RewardKind.OUTCOME: ("good", "bad"),
 }
 """The settings that each kind reads; any other is an error."""
@@ -79,7 +83,12 @@ _DEFAULTS: Mapping[RewardKind, RewardSettings] = {
     RewardKind.PURE: RewardSettings(separator=PURE_SEPARATOR),
     RewardKind.PLUS_MINUS: RewardSettings(good=PLUS, bad=MINUS),
     RewardKind.PLUS_MINUS_CHAT: RewardSettings(good=PLUS, bad=MINUS),
+    RewardKind.PLUS_MINUS_RAW: RewardSettings(mark=VERSA_MARK, good=PLUS, bad=MINUS),
 }
+_PUBLISHED: Mapping[str, RewardSettings] = {
+    "math-psa": RewardSettings(mark=" \n\n\n\n\n", good=" +", bad=" -", lead=" "),
+}
+"""What belongs to a published model, by the last part of its name in lower case."""
 _WANTED = {RewardKind.VALUE_HEAD: "mark", RewardKind.TOKEN_CLASSIFIER: "separator"}
 """What ends a step, of kinds whose checkpoints do not all agree on it."""
 _ALIASES = {
@@ -116,6 +125,8 @@ def settle(
     told = _of_config(config)
     separator = _of_trainer(trained)
     parts = _DEFAULTS.get(kind, RewardSettings()).given()
+    published = _PUBLISHED.get(last_part(name).lower(), RewardSettings())
+    parts |= {key: text for key, text in published.given().items() if key in USED[kind]}
     if kind is RewardKind.VALUE_HEAD and _is_skywork(config):
         parts["mark"] = SKYWORK_MARK
     if separator is not None:
@@ -130,7 +141,9 @@ def settle(
     )
     at, calibration = _chunks(kind, given, config, name)
     settled = replace(
-        RewardSettings(at=at, calibration=calibration, trl=separator is not None),
+        RewardSettings(
+            at=at, calibration=calibration, lead=published.lead, trl=separator is not None
+        ),
         warnings=overruled,
         **known,
     )
