@@ -100,7 +100,7 @@ async def test_only_new_tokens_are_computed(tmp_path: Path) -> None:
     assert reply.usage.prefill_tokens <= len(" and three")
 
 
-@pytest.mark.parametrize("kind", ["plus-minus", "plus-minus-chat"])
+@pytest.mark.parametrize("kind", ["plus-minus", "plus-minus-chat", "plus-minus-raw"])
 def test_kinds_without_a_reading_at_every_token_refuse(tmp_path: Path, kind: str) -> None:
     folder = str(tiny.save_causal(tmp_path)[0])
     with pytest.raises(ConfigError, match=r"--reward-at.*value-head, qwen-prm, token-classifier"):

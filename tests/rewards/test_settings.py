@@ -215,6 +215,7 @@ KINDS: dict[RewardKind, Any] = {
     RewardKind.OUTCOME: lambda folder: tiny.save_classifier(folder, "sequence"),
     RewardKind.PLUS_MINUS: tiny.save_causal,
     RewardKind.PLUS_MINUS_CHAT: tiny.save_causal,
+    RewardKind.PLUS_MINUS_RAW: tiny.save_causal,
 }
 
 

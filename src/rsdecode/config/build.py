@@ -209,6 +209,12 @@ class ModelBuilder:
         match spec.kind:
             case SpecKind.CASCADE:
                 return self._cascade(spec)
+            case SpecKind.IMPLICIT:
+                from rsdecode.rewards.implicit import ImplicitReward
+
+                model, reference, beta, whole = spec.implicit
+                pair = (self._language_model(part, Role.REWARD) for part in (model, reference))
+                return ImplicitReward(*pair, beta=beta, whole=whole)
             case SpecKind.SCRIPTED:
                 from rsdecode.backends.scripted import load_script
 
@@ -280,6 +286,7 @@ class ModelBuilder:
         specs = [parse_model_spec(config.draft), parse_model_spec(config.target)]
         parts = parse_reward_spec(config.reward.spec).parts
         specs += [part.judge for part in parts if part.kind is SpecKind.JUDGE]
+        specs += [m for p in parts if p.kind is SpecKind.IMPLICIT for m in p.implicit[:2]]
         return max(1, specs.count(spec))
 
     def _options(self, uses: int = 1) -> LoadOptions:

@@ -140,7 +140,7 @@ class RewardConfig(_Part):
         if given and all(part.kind in (*RULES, SpecKind.SCRIPTED) for part in spec.parts):
             raise ConfigError(
                 f"{' and '.join(given)} has no effect on a reward of kind {kind}: it belongs to "
-                "reward models that are loaded or served (hf:, vllm:, http:)"
+                "reward models that are loaded or served (hf:, gguf:, vllm:, http:)"
             )
         return self
 
@@ -510,6 +510,8 @@ class RunConfig(_Part):
     def has_gguf(self) -> bool:
         """Whether a model is a GGUF file, which llama.cpp or the engine can run."""
         specs = (self.draft, self.target, self.reward.spec)
+        if "gguf:" in self.reward.spec and self.reward.spec.startswith("implicit:"):
+            return True
         return any(spec.removeprefix("judge:").startswith("gguf:") for spec in specs)
 
     @property

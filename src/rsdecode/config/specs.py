@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from rsdecode.config.gates import Gate, read_gate, spelled
 from rsdecode.core.errors import ConfigError
@@ -40,6 +42,8 @@ class SpecKind(StrEnum):
     """How sure the draft was of its step."""
     AGREEMENT = "agreement"
     """How far the target's greedy step begins like the draft's."""
+    IMPLICIT = "implicit"
+    """Two language models: how much likelier the first finds a step than the second."""
     CASCADE = "cascade"
     """Two rewards: the first decides clear cases, the second the rest."""
 
@@ -66,17 +70,45 @@ REWARD_FORMS = (
     "likelihood:target",
     "confidence:draft",
     "agreement",
+    "implicit:MODEL,REFERENCE",
     "cascade:A,B",
 )
 GATES = (SpecKind.LIKELIHOOD, SpecKind.CONFIDENCE, SpecKind.AGREEMENT)
 """Rewards that draft or target give themselves."""
-RULES = (SpecKind.JUDGE, SpecKind.ARITHMETIC, SpecKind.PYTHON, *GATES, SpecKind.CASCADE)
+RULES = (
+    SpecKind.JUDGE,
+    SpecKind.ARITHMETIC,
+    SpecKind.PYTHON,
+    *GATES,
+    SpecKind.IMPLICIT,
+    SpecKind.CASCADE,
+)
 """Rewards that are no checkpoint with a reward head."""
 
 _FAMILY = Path(__file__).resolve().parents[1] / "models" / "abacus"
+_OPTION = re.compile(r"(?:beta=(?P<beta>[^:]*)|step):")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _URL = re.compile(r"https?://[^/\s#]+(/[^\s#]*)?#\S+")
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+class Implicit(NamedTuple):
+    """An implicit reward, read.
+
+    Attributes:
+        beta: what log-ratios are multiplied with.
+        whole: whether they are summed from the beginning of the answer, not of the step.
+    """
+
+    model: ModelSpec
+    reference: ModelSpec
+    beta: float = 0.05
+    whole: bool = True
+
+    def __str__(self) -> str:
+        beta = [] if self.beta == 0.05 else [f"beta={self.beta:g}"]
+        parts = [*beta, *([] if self.whole else ["step"]), f"{self.model},{self.reference}"]
+        return ":".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +138,11 @@ class ModelSpec:
     def judge(self) -> ModelSpec:
         """The language model behind a `judge:` spec."""
         return parse_model_spec(self.target)
+
+    @property
+    def implicit(self) -> Implicit:
+        """The two language models of an implicit reward, and its options."""
+        return _implicit(self.target)
 
     @property
     def gate(self) -> Gate:
@@ -150,9 +187,45 @@ def parse_reward_spec(value: str) -> ModelSpec:
         check_function(value, spec.target)
     if spec.kind in GATES:
         return ModelSpec(spec.kind, spelled(spec.kind.value, spec.gate))
+    if spec.kind is SpecKind.IMPLICIT:
+        return ModelSpec(spec.kind, str(spec.implicit))
     if spec.kind is SpecKind.CASCADE:
         return ModelSpec(spec.kind, ",".join(map(str, _cascade(spec.target))))
     return spec
+
+
+def _implicit(target: str) -> Implicit:
+    """What follows `implicit:`: options, and two language models; a path may hold commas."""
+    rest, beta, whole = target, 0.05, True
+    while found := _OPTION.match(rest):
+        rest = rest[found.end() :]
+        if found["beta"] is None:
+            whole = False
+            continue
+        try:
+            beta = float(found["beta"])
+        except ValueError:
+            beta = math.nan
+        if not 0.0 < beta < math.inf:
+            raise ConfigError(f"'implicit:{target}': beta {found['beta']!r} must be above 0")
+    error: ConfigError | None = None
+    for place in (place for place, letter in enumerate(rest) if letter == ","):
+        try:
+            pair = parse_model_spec(rest[:place]), parse_model_spec(rest[place + 1 :])
+        except ConfigError as wrong:
+            error = error or wrong
+            continue
+        if any(part.kind is SpecKind.VLLM for part in pair):
+            raise ConfigError(
+                f"'implicit:{target}': rsd starts no vLLM for an implicit reward: serve both "
+                "models and give their URLs (http://HOST:PORT/v1#NAME)"
+            )
+        return Implicit(*pair, beta, whole)
+    detail = f": {error}" if error is not None else ""
+    raise ConfigError(
+        f"'implicit:{target}' must be implicit:MODEL,REFERENCE with two language models, after "
+        f"beta=NUMBER: or step: where wanted{detail}"
+    )
 
 
 def _cascade(target: str) -> tuple[ModelSpec, ...]:
