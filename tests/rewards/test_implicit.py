@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -56,10 +57,7 @@ def ratios(score, folders):
         told.append(logprobs.gather(-1, ids[0, 1:, None])[:, 0])
     ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0).tolist()
     difference = told[0] - told[1]
-    return [
-        difference[start - 1 : end - 1].sum().item()
-        for start, end in zip(ends, ends[1:], strict=False)
-    ]
+    return [difference[start - 1 : end - 1].sum().item() for start, end in pairwise(ends)]
 
 
 def expected(score, folders, beta, *, whole):
