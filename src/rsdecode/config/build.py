@@ -209,6 +209,12 @@ class ModelBuilder:
         match spec.kind:
             case SpecKind.CASCADE:
                 return self._cascade(spec)
+            case SpecKind.VERIFIER:
+                from rsdecode.rewards.verifier import VerifierReward
+
+                asked = spec.verifier
+                given = {k: v for k, v in asked._asdict().items() if k != "model" and v is not None}
+                return VerifierReward(self._language_model(asked.model, Role.REWARD), **given)
             case SpecKind.IMPLICIT:
                 from rsdecode.rewards.implicit import ImplicitReward
 
@@ -286,6 +292,7 @@ class ModelBuilder:
         specs = [parse_model_spec(config.draft), parse_model_spec(config.target)]
         parts = parse_reward_spec(config.reward.spec).parts
         specs += [part.judge for part in parts if part.kind is SpecKind.JUDGE]
+        specs += [part.verifier.model for part in parts if part.kind is SpecKind.VERIFIER]
         specs += [m for p in parts if p.kind is SpecKind.IMPLICIT for m in p.implicit[:2]]
         return max(1, specs.count(spec))
 

@@ -510,7 +510,7 @@ class RunConfig(_Part):
     def has_gguf(self) -> bool:
         """Whether a model is a GGUF file, which llama.cpp or the engine can run."""
         specs = (self.draft, self.target, self.reward.spec)
-        if "gguf:" in self.reward.spec and self.reward.spec.startswith("implicit:"):
+        if "gguf:" in self.reward.spec and self.reward.spec.startswith(("implicit:", "verifier:")):
             return True
         return any(spec.removeprefix("judge:").startswith("gguf:") for spec in specs)
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rsdecode.config.gates import Gate, read_gate, spelled
 from rsdecode.core.errors import ConfigError
@@ -44,6 +44,8 @@ class SpecKind(StrEnum):
     """How far the target's greedy step begins like the draft's."""
     IMPLICIT = "implicit"
     """Two language models: how much likelier the first finds a step than the second."""
+    VERIFIER = "verifier"
+    """A language model that writes about the solution, and says whether it is correct."""
     CASCADE = "cascade"
     """Two rewards: the first decides clear cases, the second the rest."""
 
@@ -71,6 +73,7 @@ REWARD_FORMS = (
     "confidence:draft",
     "agreement",
     "implicit:MODEL,REFERENCE",
+    "verifier:MODEL",
     "cascade:A,B",
 )
 GATES = (SpecKind.LIKELIHOOD, SpecKind.CONFIDENCE, SpecKind.AGREEMENT)
@@ -81,12 +84,14 @@ RULES = (
     SpecKind.PYTHON,
     *GATES,
     SpecKind.IMPLICIT,
+    SpecKind.VERIFIER,
     SpecKind.CASCADE,
 )
 """Rewards that are no checkpoint with a reward head."""
 
 _FAMILY = Path(__file__).resolve().parents[1] / "models" / "abacus"
 _OPTION = re.compile(r"(?:beta=(?P<beta>[^:]*)|step):")
+_VERIFIER_OPTION = re.compile(r"(samples|temperature|tokens)=([^:]*):")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _URL = re.compile(r"https?://[^/\s#]+(/[^\s#]*)?#\S+")
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -109,6 +114,20 @@ class Implicit(NamedTuple):
         beta = [] if self.beta == 0.05 else [f"beta={self.beta:g}"]
         parts = [*beta, *([] if self.whole else ["step"]), f"{self.model},{self.reference}"]
         return ":".join(parts)
+
+
+class Verifier(NamedTuple):
+    """A generative verifier, read; None for what is left to it (see `rewards.verifier`)."""
+
+    model: ModelSpec
+    samples: int | None = None
+    temperature: float | None = None
+    tokens: int | None = None
+
+    def __str__(self) -> str:
+        given = {"samples": self.samples, "temperature": self.temperature, "tokens": self.tokens}
+        parts = [f"{name}={value:g}" for name, value in given.items() if value is not None]
+        return ":".join([*parts, str(self.model)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +162,11 @@ class ModelSpec:
     def implicit(self) -> Implicit:
         """The two language models of an implicit reward, and its options."""
         return _implicit(self.target)
+
+    @property
+    def verifier(self) -> Verifier:
+        """The language model of a generative verifier, and its options."""
+        return _verifier(self.target)
 
     @property
     def gate(self) -> Gate:
@@ -187,6 +211,8 @@ def parse_reward_spec(value: str) -> ModelSpec:
         check_function(value, spec.target)
     if spec.kind in GATES:
         return ModelSpec(spec.kind, spelled(spec.kind.value, spec.gate))
+    if spec.kind is SpecKind.VERIFIER:
+        return ModelSpec(spec.kind, str(spec.verifier))
     if spec.kind is SpecKind.IMPLICIT:
         return ModelSpec(spec.kind, str(spec.implicit))
     if spec.kind is SpecKind.CASCADE:
@@ -226,6 +252,32 @@ def _implicit(target: str) -> Implicit:
         f"'implicit:{target}' must be implicit:MODEL,REFERENCE with two language models, after "
         f"beta=NUMBER: or step: where wanted{detail}"
     )
+
+
+def _verifier(target: str) -> Verifier:
+    """What follows `verifier:`: options, and a language model."""
+    rest, given = target, dict[str, float]()
+    while found := _VERIFIER_OPTION.match(rest):
+        rest = rest[found.end() :]
+        name, text = found[1], found[2]
+        try:
+            value = float(text) if name == "temperature" else int(text)
+        except ValueError:
+            value = math.nan
+        least = 0 if name == "temperature" else 1
+        if not least <= value < math.inf:
+            raise ConfigError(
+                f"'verifier:{target}': {name} {text!r} must be a number of at least {least}"
+            )
+        given[name] = value
+    model = parse_model_spec(rest)
+    if model.kind is SpecKind.VLLM:
+        raise ConfigError(
+            f"'verifier:{target}': rsd starts no vLLM for a verifier: serve the model and give its "
+            "URL (http://HOST:PORT/v1#NAME)"
+        )
+    whole: dict[str, Any] = {n: v if n == "temperature" else int(v) for n, v in given.items()}
+    return Verifier(model, **whole)
 
 
 def _cascade(target: str) -> tuple[ModelSpec, ...]:
