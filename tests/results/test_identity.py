@@ -54,6 +54,36 @@ def test_what_changes_results_changes_the_key(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    "form", ["judge:gguf:{0}", "verifier:gguf:{0}", "implicit:gguf:{1},gguf:{0}", "gguf:{0}"]
+)
+def test_models_of_a_reward_are_known_by_their_content(form: str, tmp_path: Path) -> None:
+    def made(first: bytes, folder: str, config: str = "{}") -> str:
+        place = tmp_path / folder
+        place.mkdir(exist_ok=True)
+        (place / "a.gguf").write_bytes(first)
+        (place / "b.gguf").write_bytes(b"reference")
+        (place / "config.json").write_text(config)
+        return key({"reward": {"spec": form.format(place / "a.gguf", place / "b.gguf")}})
+
+    assert made(b"one", "here") == made(b"one", "there")
+    assert made(b"one", "here") != made(b"two", "here")
+    beside = made(b"two", "here") != made(b"two", "here", '{"architectures": []}')
+    assert beside == form.startswith("gguf:"), "tokenizer, config.json and head lie beside the file"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("implicit:hf:a/b,hf:c/d", "implicit:step:hf:a/b,hf:c/d"),
+        ("implicit:hf:a/b,hf:c/d", "implicit:hf:c/d,hf:a/b"),
+        ("verifier:hf:a/b", "verifier:samples=4:hf:a/b"),
+    ],
+)
+def test_options_of_a_reward_change_the_key(one: str, other: str) -> None:
+    assert key({"reward": {"spec": one}}) != key({"reward": {"spec": other}})
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         {"run": {"samples": 4, "concurrency": 3, "timeout_s": 9}},

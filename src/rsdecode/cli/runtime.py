@@ -15,7 +15,7 @@ from rich.markup import escape
 from rsdecode.cli.messages import print_note, print_warning
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.config.build import build_method, build_models, build_problem
-from rsdecode.config.specs import SpecKind, parse_reward_spec
+from rsdecode.config.specs import parse_reward_spec
 from rsdecode.core.types import Role
 from rsdecode.results.records import trajectory_to_record
 from rsdecode.session.job import Job
@@ -133,5 +133,5 @@ def _specs(config: RunConfig) -> list[str]:
     }
     specs = [spec for role, spec in places.items() if role in config.roles]
     if Role.REWARD in config.roles and (parts := parse_reward_spec(specs.pop()).parts):
-        specs += [str(part.judge if part.kind is SpecKind.JUDGE else part) for part in parts]
+        specs += [str(each) for part in parts for each in part.graders or (part,)]
     return list(dict.fromkeys(specs))

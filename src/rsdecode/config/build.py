@@ -291,9 +291,7 @@ class ModelBuilder:
         config = self._config
         specs = [parse_model_spec(config.draft), parse_model_spec(config.target)]
         parts = parse_reward_spec(config.reward.spec).parts
-        specs += [part.judge for part in parts if part.kind is SpecKind.JUDGE]
-        specs += [part.verifier.model for part in parts if part.kind is SpecKind.VERIFIER]
-        specs += [m for p in parts if p.kind is SpecKind.IMPLICIT for m in p.implicit[:2]]
+        specs += [grader for part in parts for grader in part.graders]
         return max(1, specs.count(spec))
 
     def _options(self, uses: int = 1) -> LoadOptions:

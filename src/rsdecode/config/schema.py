@@ -509,10 +509,10 @@ class RunConfig(_Part):
     @property
     def has_gguf(self) -> bool:
         """Whether a model is a GGUF file, which llama.cpp or the engine can run."""
-        specs = (self.draft, self.target, self.reward.spec)
-        if "gguf:" in self.reward.spec and self.reward.spec.startswith(("implicit:", "verifier:")):
-            return True
-        return any(spec.removeprefix("judge:").startswith("gguf:") for spec in specs)
+        reward = parse_reward_spec(self.reward.spec)
+        specs = [parse_model_spec(self.draft), parse_model_spec(self.target), *reward.parts]
+        specs += [grader for part in reward.parts for grader in part.graders]
+        return any(spec.kind is SpecKind.GGUF for spec in specs)
 
     @property
     def method_name(self) -> MethodName:

@@ -159,6 +159,19 @@ class ModelSpec:
         return parse_model_spec(self.target)
 
     @property
+    def graders(self) -> tuple[ModelSpec, ...]:
+        """The language models of a reward that is made of their words or probabilities."""
+        match self.kind:
+            case SpecKind.JUDGE:
+                return (self.judge,)
+            case SpecKind.VERIFIER:
+                return (self.verifier.model,)
+            case SpecKind.IMPLICIT:
+                return self.implicit[:2]
+            case _:
+                return ()
+
+    @property
     def implicit(self) -> Implicit:
         """The two language models of an implicit reward, and its options."""
         return _implicit(self.target)

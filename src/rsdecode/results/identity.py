@@ -114,8 +114,11 @@ def model_digest(spec: ModelSpec) -> str:
             if path.is_dir():
                 return _folder(path) + _base(path)
             return _file(path) if path.is_file() else str(spec)
-        case SpecKind.JUDGE:
-            return f"judge:{model_digest(spec.judge)}"
+        case SpecKind.JUDGE | SpecKind.IMPLICIT | SpecKind.VERIFIER:
+            told = str(spec)  # with its options; models by their content, wherever they lie
+            for grader in sorted(spec.graders, key=lambda each: -len(each.target)):
+                told = told.replace(str(grader), model_digest(grader))
+            return told
         case SpecKind.CASCADE:
             return f"cascade:{','.join(model_digest(part) for part in spec.parts)}"
         case SpecKind.PYTHON:
@@ -145,15 +148,15 @@ def _model(config: RunConfig, role: Role) -> dict[str, Any]:
                 config.reward.tokenizer,
             )
             parts["kind"] = config.reward.kind
+            if spec.kind is SpecKind.GGUF:
+                parts["beside"] = _beside(spec, config.reward.tokenizer)
             given = {name: getattr(config.reward, name) for name in _REWARD_SETTINGS}
             parts |= {name: text for name, text in given.items() if text is not None}
             if config.reward.calibration is not None:
                 parts["calibration"] = _content(config.reward.calibration)
             if spec.reads:
                 parts["reads"] = {str(r): _model(config, r) for r in sorted(spec.reads)}
-    if spec.kind is SpecKind.GGUF or (
-        spec.kind is SpecKind.JUDGE and spec.judge.kind is SpecKind.GGUF
-    ):
+    if any(each.kind is SpecKind.GGUF for each in (spec, *spec.graders)):
         parts["dequantised"] = config.llamacpp.dequantise
     return {"model": model_digest(spec), **parts}
 
@@ -165,10 +168,18 @@ def _abacus(spec: ModelSpec) -> str:
         return str(spec)
 
 
-def _folder(folder: Path) -> str:
+def _folder(folder: Path, without: str = "") -> str:
     """Of the files that loaders read, wherever the folder lies."""
-    paths = (path for path in folder.iterdir() if path.suffix in _READ_BY_LOADERS)
+    read = _READ_BY_LOADERS - {without}
+    paths = (path for path in folder.iterdir() if path.suffix in read)
     return digest({path.name: _file(path) for path in sorted(paths) if path.is_file()})
+
+
+def _beside(spec: ModelSpec, place: str | None) -> str:
+    """Of what a reward model's GGUF file does not hold: config.json, tokenizer, head."""
+    file = Path(os.path.expanduser(spec.target))
+    folder = file.parent if place is None else Path(os.path.expanduser(place))
+    return _folder(folder, without=".gguf") if folder.is_dir() else str(place)
 
 
 def _base(folder: Path) -> str:
