@@ -20,12 +20,15 @@ class LabelledStep:
         soft: how likely that is, in [0, 1]; None where only `right` is known.
         completions: how many completions from here ended right, and how many there were; None where
             none were written.
+        original: the right step that this one was made of by replacing digits (or by leaving it as
+            it was); None where somebody wrote it.
     """
 
     text: str
     right: bool
     soft: float | None = None
     completions: tuple[int, int] | None = None
+    original: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

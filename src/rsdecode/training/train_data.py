@@ -11,7 +11,7 @@ from rsdecode.core.types import Message
 from rsdecode.rewards.format import Format
 from rsdecode.rewards.token_classifier import SeparatorFormat
 from rsdecode.rewards.value_head import ValueHeadFormat
-from rsdecode.training.solutions import LabelledSolution
+from rsdecode.training.solutions import LabelledSolution, LabelledStep
 from rsdecode.training.train_settings import Layout, TrainSettings
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rsdecode.text.vocabulary import Vocabulary
 
 IGNORED = -100
+UNKNOWN = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Example:
         targets: how right everything is up to there, in [0, 1].
         right: whether it is.
         words: the tokens between which the language model learns: from, to.
+        spots: whether each token is right, 1 or 0; `UNKNOWN` where nobody knows.
         solution: where it comes from.
     """
 
@@ -40,6 +42,7 @@ class Example:
     targets: tuple[float, ...]
     right: tuple[bool, ...]
     words: tuple[int, int]
+    spots: tuple[int, ...]
     solution: LabelledSolution
 
 
@@ -87,7 +90,9 @@ def make_examples(
     limit = min(settings.max_tokens, context)
     examples, cut, too_long = list[Example](), 0, 0
     for solution in solutions:
-        used = solution if settings.after_error else solution.up_to_first_error()
+        corrupted = solution.steps[0].original is not None
+        whole_text = settings.after_error or corrupted
+        used = solution if whole_text else solution.up_to_first_error()
         example, whole = _example(used, form, settings, limit)
         too_long += example is None
         cut += example is not None and not whole
@@ -103,16 +108,20 @@ def _example(
     ids = list(form.prompt_ids([Message("user", solution.question)]))
     start = right_end = len(ids)
     marks, targets, right = list[int](), list[float](), list[bool]()
+    spots = [UNKNOWN] * start
+    first_wrong = solution.first_wrong
     fitted = 0
     for place, step in enumerate(solution.steps):
         more = form.step_ids(step.text, place)
         if len(ids) + len(more) > limit:
             break
         ids += more
+        spots += _spots(step, more, form.step_ids(step.original or step.text, place))
         fitted += 1
         if step.right:
             right_end = len(ids)
-        if place >= solution.given:
+        after = first_wrong is not None and place > first_wrong
+        if place >= solution.given and (settings.after_error or not after):
             soft = settings.soft and step.soft is not None
             marks.append(len(ids) - 1)
             targets.append(step.soft if soft and step.soft is not None else float(step.right))
@@ -120,9 +129,27 @@ def _example(
     if not fitted:
         return None, False
     example = Example(
-        tuple(ids), tuple(marks), tuple(targets), tuple(right), (start, right_end), solution
-    )
+        tuple(ids), tuple(marks), tuple(targets), tuple(right), (start, right_end), tuple(spots),
+        solution,
+    )  # fmt: skip
     return example, fitted == len(solution.steps)
+
+
+def _spots(step: LabelledStep, ids: Sequence[int], original: Sequence[int]) -> list[int]:
+    """Which tokens of a step are right: all of a right one, and where digits were replaced.
+
+    Of a wrong step that somebody wrote nobody knows. The last token is the mark, which has a loss
+    of its own.
+    """
+    if step.original is None:
+        found = [1 if step.right else UNKNOWN] * len(ids)
+    elif len(ids) == len(original):
+        found = [int(own == other) for own, other in zip(ids, original, strict=True)]
+    else:
+        pairs = enumerate(zip(ids, original, strict=False))
+        same = next((at for at, (own, other) in pairs if own != other), 0)
+        found = [*[1] * same, 0, *[UNKNOWN] * (len(ids) - same - 1)]
+    return [*found[:-1], UNKNOWN]
 
 
 def class_weights(examples: Sequence[Example], settings: TrainSettings) -> tuple[float, float]:
@@ -150,7 +177,9 @@ class Collator:
         self._pad = pad
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Tokens [B, T]; of all steps their row and place, target and weight [S]; words [B, 2]."""
+        """Tokens [B, T]; of all steps their row and place, target and weight [S]; words [B, 2];
+        spots [B, T].
+        """
         import torch
 
         examples: list[Example] = [row["example"] for row in rows]
@@ -165,6 +194,7 @@ class Collator:
             "targets": torch.tensor(targets),
             "weights": torch.tensor(weights),
             "words": torch.tensor([e.words for e in examples]),
+            "spots": torch.tensor([[*e.spots, *[UNKNOWN] * (width - len(e.ids))] for e in examples]),
         }
 
 

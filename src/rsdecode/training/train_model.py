@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsdecode.training.backbone import reward_logits
-from rsdecode.training.train_data import IGNORED
+from rsdecode.training.train_data import IGNORED, UNKNOWN
 
 
 class RewardModule(nn.Module):
@@ -23,6 +23,7 @@ class RewardModule(nn.Module):
         head: a linear layer on them.
         language_weight: of the language-model loss.
         words: weights of the output layer, for that loss.
+        token_weight: of the loss at single tokens.
     """
 
     def __init__(
@@ -31,27 +32,48 @@ class RewardModule(nn.Module):
         head: nn.Linear,
         language_weight: float = 0.0,
         words: nn.Parameter | None = None,
+        token_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.network = network
         self.head = head
         self._language_weight = language_weight
+        self._token_weight = token_weight
         self._words = [words]  # in a list: it is not saved a second time
 
     def forward(
-        self, input_ids: Tensor, places: Tensor, targets: Tensor, weights: Tensor, words: Tensor
+        self,
+        input_ids: Tensor,
+        places: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        words: Tensor,
+        spots: Tensor,
     ) -> dict[str, Tensor]:
-        """Tokens [B, T]; row and place [S, 2], target and weight [S] of steps; words [B, 2].
+        """Tokens and spots [B, T]; place [S, 2], target and weight [S] of steps; words [B, 2].
 
-        Rows are padded on the right, where a causal network does not look: no mask is needed.
+        The losses beside the reward's are only for training: held-out problems are measured by what
+        the model is for. Rows are padded on the right, where a causal network does not look: no mask is needed.
         """
         hidden: Tensor = self.network(input_ids=input_ids, use_cache=False).last_hidden_state
         picked = hidden[places[:, 0], places[:, 1]]
         logits = reward_logits(self.head(picked.float()))
         loss = reward_loss(logits, targets, weights)
+        if not self.training:
+            return {"loss": loss, "logits": logits}
+        if self._token_weight:
+            loss = loss + self._token_weight * self._token_loss(hidden, spots)
         if self._language_weight:
             loss = loss + self._language_weight * self._language_loss(hidden, input_ids, words)
         return {"loss": loss, "logits": logits}
+
+    def _token_loss(self, hidden: Tensor, spots: Tensor) -> Tensor:
+        """Binary cross-entropy at the tokens of which it is known whether they are right."""
+        known = spots != UNKNOWN
+        logits = reward_logits(self.head(hidden[known].float()))
+        wanted = spots[known].float()
+        losses = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+        return losses / known.sum().clamp(min=1)
 
     def _language_loss(self, hidden: Tensor, ids: Tensor, words: Tensor) -> Tensor:
         """Cross-entropy of the tokens of right steps."""

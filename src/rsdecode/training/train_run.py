@@ -11,6 +11,7 @@ from typing import Any, cast
 from rsdecode.core.errors import ConfigError
 from rsdecode.training.backbone import Backbone, load_backbone, scale_head, source_of
 from rsdecode.training.calibrate import fit_scale
+from rsdecode.training.corruption import corrupted_copies
 from rsdecode.training.features import features_of
 from rsdecode.training.measures import ScoredStep
 from rsdecode.training.train_data import (
@@ -72,7 +73,10 @@ def run_training(plan: TrainPlan, folder: Path, device: str, tell: Tell) -> Trai
     if backbone.continued:
         tell(f"{plan.backbone} is a reward model: its head is trained further")
     form = format_of(settings, backbone.vocabulary)
-    train = make_examples(plan.train, form, settings, backbone.context)
+    copies = corrupted_copies(plan.train, settings.corrupted, settings.seed)
+    if copies:
+        tell(f"{len(copies):,} copies of right solutions with replaced digits are learnt from as well")
+    train = make_examples([*plan.train, *copies], form, settings, backbone.context)
     held_out = make_examples(plan.held_out, form, settings, backbone.context)
     _tell_lengths(train, held_out, tell)
     if not train.examples:
@@ -132,7 +136,13 @@ class _Run:
         if settings.part is Part.LORA:
             network = _with_adapters(network, settings)
         log = run(
-            RewardModule(network, backbone.head, settings.language_weight, backbone.words),
+            RewardModule(
+                network,
+                backbone.head,
+                settings.language_weight,
+                backbone.words,
+                settings.token_weight,
+            ),
             as_rows(self.train),
             as_rows(self.held_out),
             Collator(class_weights(self.train, settings)),

@@ -44,6 +44,9 @@ class TrainSettings:
         soft: learn the share of completions that end right, where it is known, instead of 0 or 1.
         after_error: learn from the steps after a first wrong one as well.
         language_weight: of the language-model loss on right steps, beside the reward's.
+        corrupted: copies with replaced digits of each right solution, as further wrong steps.
+        token_weight: of the loss at single tokens: in a right step all are right, and of replaced
+            digits it is known that they are wrong.
         balance: wrong and right steps weigh the same.
         evaluations: on held-out problems, and checkpoints, in all.
         patience: evaluations without a better loss after which training ends; 0 for never.
@@ -65,6 +68,8 @@ class TrainSettings:
     soft: bool = False
     after_error: bool = False
     language_weight: float = 0.0
+    corrupted: float = 0.0
+    token_weight: float = 0.0
     balance: bool = False
     lora_rank: int = 16
     evaluations: int = 10
@@ -84,15 +89,22 @@ class TrainSettings:
                 raise ConfigError(f"{option} {getattr(self, name):g} must be above 0")
         if self.rate is not None and not self.rate > 0:
             raise ConfigError(f"--rate {self.rate:g} must be above 0")
-        if self.language_weight < 0 or self.patience < 0:
-            raise ConfigError("--language-weight and --patience must be at least 0")
+        for name, option in (
+            ("language_weight", "--language-weight"), ("token_weight", "--token-weight"),
+            ("corrupted", "--corrupted"), ("patience", "--patience"),
+        ):  # fmt: skip
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{option} {getattr(self, name):g} must be at least 0")
         if self.batch % self.accumulate:
             raise ConfigError(
                 f"--batch {self.batch} cannot be computed in {self.accumulate} equal parts "
                 "(--accumulate)"
             )
-        if self.part is Part.HEAD and self.language_weight:
-            raise ConfigError("--language-weight has no effect on the head alone: leave it out")
+        if self.part is Part.HEAD and (self.language_weight or self.token_weight):
+            raise ConfigError(
+                "--language-weight and --token-weight have no effect on the head alone: leave them "
+                "out"
+            )
         if not self.mark:
             raise ConfigError("--mark must be some text; the default is a line break")
 

@@ -56,6 +56,16 @@ def command(
     language_weight: Annotated[
         float, typer.Option("--language-weight", help="Of the language-model loss on right steps.")
     ] = 0.0,
+    corrupted: Annotated[
+        float,
+        typer.Option(
+            "--corrupted",
+            help="Copies with replaced digits of each right solution, as further wrong steps.",
+        ),
+    ] = 0.0,
+    token_weight: Annotated[
+        float, typer.Option("--token-weight", help="Of the loss at the single tokens of steps.")
+    ] = 0.0,
     balance: Annotated[
         bool, typer.Option("--balance", help="Wrong and right steps weigh the same.")
     ] = False,
@@ -106,7 +116,7 @@ def command(
         raise ConfigError(f"--part {part}: use one of {', '.join(Part)}")
     settings = TrainSettings(
         Layout(layout), Part(part), unescaped(mark), epochs, rate, batch, accumulate, max_length,
-        soft, after_error, language_weight, balance, lora_rank, evaluations, patience, low_memory,
+        soft, after_error, language_weight, corrupted, token_weight, balance, lora_rank, evaluations, patience, low_memory,
         calibrate, dtype, seed,
     )  # fmt: skip
     _require_libraries()
