@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.labels import write_folder
 
 from .conftest import read_lines, run, write_lines
 
@@ -19,9 +23,19 @@ COUNT = 40
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of two megabytes."""
-    folder = tmp_path / "disk"
+    yield from mounted(tmp_path / "disk", SIZE)
+
+
+@pytest.fixture
+def large_disk(tmp_path: Path) -> Iterator[Path]:
+    """One that holds what a training leaves."""
+    yield from mounted(tmp_path / "disk", 24 << 20)
+
+
+def mounted(folder: Path, size: int) -> Iterator[Path]:
+    """A file system in memory, until the test is over."""
     folder.mkdir()
-    options = f"size={SIZE}"
+    options = f"size={size}"
     made = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)],
         check=False,
@@ -106,3 +120,57 @@ def test_a_disk_that_is_full_before_the_run(
     assert result.code == 2
     assert str(output) in result.err
     assert "No space left on device" in result.err
+
+
+def test_labels_that_were_kept_are_not_made_again(
+    small_disk: Path, tmp_path: Path, models: list[str]
+) -> None:
+    (tmp_path / "checking.py").write_text("def score(question, steps): return 1.0\n")
+    words = "apple bread chair dance eagle fruit glass horse ivory jelly knife lemon".split()
+    lines = [{"id": f"{a}-{b}", "question": f"{a} {b}?", "answer": "4"}
+             for a in words for b in words[:3]]  # fmt: skip
+    write_lines(tmp_path / "q.jsonl", *lines)
+    out = small_disk / "labels"
+    command = ["prm", "label", "--data", "q.jsonl", "--out", out, "--by", "checker", *models,
+               "--reward", "python:checking:score", "--samples", "1", "--continued", "0",
+               "--keep-easy"]  # fmt: skip
+    ballast = fill(small_disk, leave=(1 << 17) + 50_000)
+    result = run(*command, cwd=tmp_path)
+    assert result.code == 2
+    assert "cannot be written: No space left on device" in result.err
+    [cell] = (out / "store" / "cells").glob("*.jsonl")
+    stored = {record["id"]: record for record in read_lines(cell)}
+    assert 0 < len(stored) < len(lines)
+    ballast.unlink()
+    again = run(*command, cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert f"{len(stored)} of them before" in again.err
+    kept = read_lines(cell)
+    assert sorted(record["id"] for record in kept) == sorted(line["id"] for line in lines)
+    assert [record for record in kept if record["id"] in stored] == list(stored.values())
+    written = [row for name in ("train", "validation") for row in read_lines(out / f"{name}.jsonl")]
+    assert sorted(row["problem"] for row in written) == sorted(line["id"] for line in lines)
+
+
+def test_a_training_goes_on_from_the_last_checkpoint_that_fitted(
+    large_disk: Path, tmp_path: Path
+) -> None:
+    labels = write_folder(tmp_path / "labels", train=40, held_out=10)
+    command = ["prm", "train", "--labels", labels, "--backbone", "abacus:draft", "--device", "cpu",
+               "--max-length", "64", "--epochs", "4", "--batch", "4"]  # fmt: skip
+    ballast = fill(large_disk, leave=3 << 20)  # of checkpoints with the optimiser's state two
+    out = large_disk / "prm"
+    result = run(*command, "--out", out, cwd=tmp_path)
+    assert result.code == 2
+    assert f"error: {out}: a checkpoint cannot be written: " in result.err
+    assert "the same command goes on from there" in result.err
+    assert "Traceback" not in result.err
+    ballast.unlink()
+    again = run(*command, "--out", out, cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert "goes on from checkpoint-" in again.err
+    alone = run(*command, "--out", tmp_path / "alone", cwd=tmp_path)
+    assert alone.code == 0
+    mine, other = (load_file(f / "model.safetensors") for f in (out, tmp_path / "alone"))
+    for name, weights in other.items():
+        torch.testing.assert_close(mine[name], weights, atol=1e-5, rtol=0)
