@@ -204,3 +204,46 @@ def _wait_for_lines(folder: Path, count: int, process: subprocess.Popen[bytes]) 
     while _lines(folder) < count and process.poll() is None:
         assert time.monotonic() < deadline, "timed out"
         time.sleep(0.002)
+
+
+def test_solutions_that_surprised_the_reward_model_are_labelled(
+    rsd: Rsd, models: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "checking.py").write_text(CHECKER.format(pause=0))
+    wrong = {"question": "Two and two, wrongly?", "answer": "5", "id": "wrong"}
+    right = {"question": "What is the sum of two and two?", "answer": "4", "id": "right"}
+    write_lines(tmp_path / "q.jsonl", right, wrong)
+    evaluated = rsd("eval", "--data", "q.jsonl", "--methods", "rsd,draft", "--out", "ev", *models)
+    assert evaluated.code == 0, evaluated.err
+    command = ["prm", "label", "--select", "uncertain", "--from", "ev", "--out", "more", *CHECKED,
+               "--held-out", "0", "--keep-easy"]  # fmt: skip
+    one = rsd(*command, *models[:4], "--count", "1")
+    assert one.code == 0, one.err
+    assert "1 of 4 solutions are to be labelled" in one.err
+    [row] = read_lines(tmp_path / "more/train.jsonl")
+    assert row["id"] == "wrong/0"
+    assert row["labels"] == [True, False, False]
+    assert row["answer_right"] is False
+    assert row["given"] == 0
+    again = rsd(*command, *models[:4], "--count", "1")
+    assert "1 of them before" in again.err
+    everything = rsd(*command, *models[:4], "--out", "all")
+    assert everything.code == 0
+    assert {tuple(row["completions"]) for row in read_lines(tmp_path / "all/train.jsonl")} == {
+        ("2 + 2 = 4.", "It is 4.", "The answer is \\boxed{4}."), ("2 + 2 = 4.", "So it is 5."),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--select", "uncertain"], "--select uncertain needs --from"),
+        (["--select", "all", "--from", "ev"], "--select all: must be uncertain"),
+        (["--from", "ev"], "--from is for --select uncertain"),
+        (["--select", "uncertain", "--from", "nowhere"], "holds no results of rsd eval"),
+    ],
+)
+def test_a_selection_needs_an_evaluation(rsd: Rsd, options: list[str], message: str) -> None:
+    result = rsd("prm", "label", *options)
+    assert result.code == 2
+    assert message in result.err

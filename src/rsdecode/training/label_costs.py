@@ -56,9 +56,8 @@ class LabelTally:
         return tally
 
 
-def most_completions(settings: LabelSettings, problems: int) -> str:
+def most_completions(settings: LabelSettings, problems: int, solutions: int) -> str:
     """The upper bound, in words."""
-    solutions = problems * settings.solutions
     text = f"{problems:,} problems, at most {solutions:,} solutions"
     if not settings.searches:
         return text

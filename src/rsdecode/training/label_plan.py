@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rsdecode import __version__
@@ -19,6 +20,7 @@ from rsdecode.results.code_version import code_version
 from rsdecode.results.identity import result_key
 from rsdecode.results.store import Meta, Shard
 from rsdecode.training.label_settings import LabelSettings
+from rsdecode.training.labeller import Sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class LabelPlan:
         kind: of their answers.
         unanswered: ids of problems that are left out because nothing says what is right.
         bad: lines of a file that hold no usable question.
+        written: solutions that are there and only want labels, by problem; empty where they are to
+            be sampled.
     """
 
     meta: Meta
@@ -39,6 +43,19 @@ class LabelPlan:
     kind: AnswerKind
     unanswered: tuple[str, ...] = ()
     bad: tuple[BadLine, ...] = ()
+    written: Mapping[str, tuple[Sampled, ...]] = field(
+        default_factory=dict[str, tuple[Sampled, ...]]
+    )
+
+    def places(self, problem: Problem) -> range:
+        """The numbers of a problem's solutions."""
+        own = self.written.get(problem.id)
+        return range(self.settings.solutions if own is None else len(own))
+
+    @property
+    def solutions(self) -> int:
+        """How many there are to be, at most."""
+        return sum(len(self.places(problem)) for problem in self.problems)
 
 
 def plan_labels(
@@ -47,8 +64,17 @@ def plan_labels(
     data: str,
     limit: int | None = None,
     shard: Shard | None = None,
+    written: Mapping[str, tuple[Sampled, ...]] | None = None,
 ) -> LabelPlan:
     """Read the problems.
+
+    Args:
+        config: of the run.
+        settings: how to label.
+        data: the problems.
+        limit: of problems.
+        shard: of them.
+        written: solutions to label in place of new ones; only their problems are taken.
 
     Raises:
         ConfigError: the data set is not known, holds nothing usable, or the boundary cannot be
@@ -61,9 +87,11 @@ def plan_labels(
         )
     config = settled(config)
     entry = dataset_named(data)
-    if limit is None and entry.name == "abacus":
+    if limit is None and written is None and entry.name == "abacus":
         limit = ABACUS_LIMIT
     found, bad = _read(config, entry, data, limit)
+    if written is not None:
+        found = [problem for problem in found if problem.id in written]
     usable = [p for p in found if p.answer or not settings.needs_answers]
     if not usable:
         nothing = "no question" if not found else "no question with an answer"
@@ -99,6 +127,7 @@ def plan_labels(
         kind=entry.answer_type,
         unanswered=tuple(p.id for p in found if not p.answer) if settings.needs_answers else (),
         bad=tuple(bad),
+        written=written or {},
     )
 
 

@@ -41,6 +41,7 @@ class LabelRun:
         concurrency: of the session; as many problems are open at once.
         timeout_s: seconds that one request for solutions or completions may take.
         thoughts: the marks that the models' thoughts end with.
+        written: solutions that are there and only want labels, by problem.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class LabelRun:
         concurrency: int,
         timeout_s: float | None = None,
         thoughts: Thoughts = THOUGHTS,
+        written: Mapping[str, Sequence[Sampled]] | None = None,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -63,6 +65,7 @@ class LabelRun:
         self._concurrency = concurrency
         self._timeout_s = timeout_s
         self._thoughts = thoughts
+        self._written = written or {}
         self._shapes = models.shapes()
 
     async def run(
@@ -108,7 +111,9 @@ class LabelRun:
             await session.close(cancel=True)
 
     def _is_done(self, problem: Problem, done: Mapping[Key, object]) -> bool:
-        return all((problem.id, place) in done for place in range(self._settings.solutions))
+        own = self._written.get(problem.id)
+        count = self._settings.solutions if own is None else len(own)
+        return all((problem.id, place) in done for place in range(count))
 
     async def _label(
         self,
@@ -123,9 +128,12 @@ class LabelRun:
             for place in range(self._settings.solutions)
             if (problem.id, place) in done
         }
-        first = len(self._settings.writers) * self._settings.samples
+        own = self._written.get(problem.id)
+        first = len(self._settings.writers) * self._settings.samples if own is None else len(own)
         missing = [place for place in range(first) if place not in known]
-        sampled = await labeller.whole(problem, missing) if missing else []
+        sampled: list[Labelled | Sampled] = [] if own is None else [own[at] for at in missing]
+        if missing and own is None:
+            sampled = await labeller.whole(problem, missing)
         everything = [*known.values(), *sampled]
         solved, spent, failure = await self._solved(labeller, problem, everything)
 
@@ -147,7 +155,7 @@ class LabelRun:
         await asyncio.gather(
             *(finish(one, spent if at == 0 else Ledger()) for at, one in enumerate(sampled))
         )
-        if any(place not in known for place in range(first)):
+        if own is not None or any(place not in known for place in range(first)):
             return  # beginnings are drawn from all of them: the next run does
         wanted = range(first, self._settings.solutions)
         left = [place for place in wanted if place not in known]

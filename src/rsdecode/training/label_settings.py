@@ -46,6 +46,7 @@ class LabelSettings:
         share: a step is right where more than this share of its completions end right.
         completion_temperature: of the completer.
         boundary: where a step ends.
+        selected: names the solutions that are labelled in place of new ones (see `selection`).
         layout: of the records.
 
     Raises:
@@ -64,6 +65,7 @@ class LabelSettings:
     completion_temperature: float = 0.7
     boundary: Boundary = PARAGRAPH
     limits: Limits = Limits()
+    selected: str = ""
     layout: int = LAYOUT
 
     def __post_init__(self) -> None:
@@ -106,7 +108,8 @@ class LabelSettings:
         """The models that are needed."""
         completer = {self.completer} if self.searches else set[Role]()
         checker = {Role.REWARD} if self.method is LabelMethod.CHECKER else set[Role]()
-        return frozenset({*self.writers, *completer, *checker})
+        writers = set[Role]() if self.selected else self.writers
+        return frozenset({*writers, *completer, *checker})
 
     @property
     def solutions(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rsdecode.training.label_files import FileOptions, Written
     from rsdecode.training.label_plan import LabelPlan
     from rsdecode.training.label_settings import LabelSettings
+    from rsdecode.training.selection import Selection
 
 _UNUSED = {
     "method": "--by rollouts|bisect|outcome|checker",
@@ -40,8 +41,11 @@ def command(
     options: RunOptions,
     *,
     data: Annotated[
-        str, typer.Option("--data", help="Questions with answers, as rsd eval takes them.")
-    ] = "abacus:train",
+        str | None,
+        typer.Option(
+            "--data", help="Questions with answers, as rsd eval takes them; default abacus:train."
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", help="Folder; what it holds is not labelled again.")
     ] = Path("runs/labels"),
@@ -96,6 +100,20 @@ def command(
     keep_easy: Annotated[
         bool, typer.Option("--keep-easy", help="Keep problems whose answers are all right.")
     ] = False,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            "--select",
+            help="uncertain: label the solutions of --from whose rewards were farthest from the "
+            "outcome, in place of new ones.",
+        ),
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder of rsd eval, for --select.")
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", min=1, help="Solutions that --select takes, at most.")
+    ] = 200,
     shard: Annotated[
         str | None,
         typer.Option("--shard", help="i/n: every n-th problem; shards may share --out."),
@@ -141,7 +159,20 @@ def command(
         rollout_temperature=rollout_temperature,
     )
     part = None if shard is None else Shard.parse(shard)
-    plan = plan_labels(_of_roles(config, settings), settings, data, limit, part)
+    chosen = _selected(select, source, count)
+    if chosen is not None:
+        if data not in (None, chosen.data):
+            raise ConfigError(f"--data {data}: the solutions of --from are of {chosen.data}")
+        data, settings = chosen.data, replace(settings, selected=chosen.key)
+    data = data or "abacus:train"
+    plan = plan_labels(
+        _of_roles(config, settings),
+        settings,
+        data,
+        limit,
+        part,
+        None if chosen is None else chosen.solutions,
+    )
     files = FileOptions(held_out, config.run.seed, keep_easy)
     if not 0 <= held_out < 1:
         raise ConfigError(f"--held-out {held_out:g} must be a share, from 0 to below 1")
@@ -201,6 +232,25 @@ def _settings(
     )
 
 
+def _selected(select: str | None, source: Path | None, count: int) -> Selection | None:
+    from rsdecode.training.selection import select_uncertain
+
+    if select is None:
+        if source is not None:
+            raise ConfigError("--from is for --select uncertain: give both, or neither")
+        return None
+    if select != "uncertain":
+        raise ConfigError(f"--select {select}: must be uncertain")
+    if source is None:
+        raise ConfigError("--select uncertain needs --from: the folder of an rsd eval with a reward")
+    chosen = select_uncertain(source, count)
+    print_note(
+        f"{source}: {chosen.count:,} of {chosen.seen:,} solutions are to be labelled, those whose "
+        "rewards were farthest from what came of them"
+    )
+    return chosen
+
+
 def _writer(name: str, option: str) -> Any:
     from rsdecode.core.types import Role
 
@@ -254,9 +304,9 @@ def _run(plan: LabelPlan, store: Store, only_estimate: bool) -> int:
     tell_damage(file.found, file.name)
     ids = {problem.id for problem in plan.problems}
     done = sum(key[0] in ids for key in file.done)
-    total = len(plan.problems) * plan.settings.solutions
+    total = plan.solutions
     before = f", {done:,} of them before" if done else ""
-    print_note(f"{plan.meta.data}: {most_completions(plan.settings, len(plan.problems))}{before}")
+    print_note(f"{plan.meta.data}: {most_completions(plan.settings, len(plan.problems), total)}{before}")
     if done >= total:
         return 0
     method: Any = plan.settings
@@ -303,7 +353,7 @@ async def _label(
     left = [
         problem
         for problem in plan.problems
-        if any((problem.id, place) not in done for place in range(plan.settings.solutions))
+        if any((problem.id, place) not in done for place in plan.places(problem))
     ]
     first = left[: max(4, run.concurrency)]
     with GradingPool() as pool:
@@ -316,6 +366,7 @@ async def _label(
             concurrency=run.concurrency,
             timeout_s=run.timeout_s,
             thoughts=plan.config.answer.marks,
+            written=plan.written,
         )
         await labelling.run(first, done, keep)
         rest = left[len(first) :]
