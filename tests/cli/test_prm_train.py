@@ -92,6 +92,9 @@ def test_a_reward_model_is_trained_further_from_its_own_head(rsd: Rsd, tmp_path:
         (["--layout", "pair"], "--layout pair: use value-head or token-classifier"),
         (["--part", "tail"], "--part tail: use one of full, lora, head"),
         (["--backbone", "http://localhost:1/v1#m"], "only weights in this process can be trained"),
+        (["--optimiser", "sgd"], "--optimiser sgd: use adamw or muon"),
+        (["--optimiser", "muon", "--part", "head"], "--optimiser muon is for --part full"),
+        (["--corrupted", "-1"], "--corrupted -1 must be at least 0"),
         (["--epochs", "0"], "--epochs 0 must be above 0"),
         (["--part", "head", "--language-weight", "1"], "no effect on the head alone"),
         (["--boundary", "newline"], "cut at 'separator'; label again"),
@@ -129,7 +132,8 @@ def test_labels_that_teach_nothing_are_refused(rsd: Rsd, tmp_path: Path) -> None
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     labels = write_folder(tmp_path / "labels")
     options = ["prm", "train", "--labels", labels, *FAST, "--epochs", "3", "--evaluations", "6",
-               "--patience", "0", "--rate", "2e-3", "--batch", "4"]  # fmt: skip
+               "--patience", "0", "--rate", "2e-3", "--batch", "4", "--optimiser", "muon",
+               "--token-weight", "0.5"]  # fmt: skip
     whole = run(*options, "--out", "whole", cwd=tmp_path, timeout_s=300)
     assert whole.code == 0, whole.err
     draw, checkpoints = random.Random(5), tmp_path / "prm/checkpoints"

@@ -27,6 +27,14 @@ class Part(StrEnum):
     """The head alone, on the backbone's outputs, which are computed once and kept on the disk."""
 
 
+class Optimiser(StrEnum):
+    """What makes updates of gradients."""
+
+    ADAMW = "adamw"
+    MUON = "muon"
+    """Muon for the matrices, AdamW for all else."""
+
+
 RATES = {Part.FULL: 2e-5, Part.LORA: 2e-4, Part.HEAD: 1e-2}
 """Learning rates where none is given."""
 
@@ -47,6 +55,7 @@ class TrainSettings:
         corrupted: copies with replaced digits of each right solution, as further wrong steps.
         token_weight: of the loss at single tokens: in a right step all are right, and of replaced
             digits it is known that they are wrong.
+        optimiser: of the updates.
         balance: wrong and right steps weigh the same.
         evaluations: on held-out problems, and checkpoints, in all.
         patience: evaluations without a better loss after which training ends; 0 for never.
@@ -70,6 +79,7 @@ class TrainSettings:
     language_weight: float = 0.0
     corrupted: float = 0.0
     token_weight: float = 0.0
+    optimiser: Optimiser = Optimiser.ADAMW
     balance: bool = False
     lora_rank: int = 16
     evaluations: int = 10
@@ -105,6 +115,8 @@ class TrainSettings:
                 "--language-weight and --token-weight have no effect on the head alone: leave them "
                 "out"
             )
+        if self.part is not Part.FULL and self.optimiser is Optimiser.MUON:
+            raise ConfigError(f"--optimiser muon is for --part full, not for {self.part}")
         if not self.mark:
             raise ConfigError("--mark must be some text; the default is a line break")
 

@@ -24,7 +24,8 @@ from transformers import (
 )
 
 from rsdecode.core.errors import OutOfMemory, StorageError
-from rsdecode.training.train_settings import TrainSettings
+from rsdecode.training.muon import MuonWithAdamW
+from rsdecode.training.train_settings import Optimiser, TrainSettings
 
 CHECKPOINTS, STATE = "checkpoints", "trainer_state.json"
 GROUPED = 16
@@ -176,6 +177,7 @@ def train(
         model=module,  # pyright: ignore[reportArgumentType] - any module with a loss will do
         args=arguments,
         data_collator=collate,
+        optimizers=(_optimiser(module, settings), None),
         train_dataset=list(rows),  # pyright: ignore[reportArgumentType]
         eval_dataset=list(held_out) or None,  # pyright: ignore[reportArgumentType]
         callbacks=callbacks,
@@ -200,6 +202,13 @@ def train(
     except OSError as error:
         raise _unwritten(folder, error.strerror or str(error)) from error
     return trainer.state.log_history
+
+
+def _optimiser(module: nn.Module, settings: TrainSettings) -> MuonWithAdamW | None:
+    """None for the trainer's own, which is AdamW."""
+    if settings.optimiser is Optimiser.ADAMW:
+        return None
+    return MuonWithAdamW(module, settings.learning_rate)
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:

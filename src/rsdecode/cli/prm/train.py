@@ -66,6 +66,9 @@ def command(
     token_weight: Annotated[
         float, typer.Option("--token-weight", help="Of the loss at the single tokens of steps.")
     ] = 0.0,
+    optimiser: Annotated[
+        str, typer.Option("--optimiser", help="adamw, or muon, which is for --part full.")
+    ] = "adamw",
     balance: Annotated[
         bool, typer.Option("--balance", help="Wrong and right steps weigh the same.")
     ] = False,
@@ -108,15 +111,18 @@ def command(
     SIGTERM).
     """
     from rsdecode.training.train_plan import DONE, claim, plan_training, read_training
-    from rsdecode.training.train_settings import Layout, Part, TrainSettings
+    from rsdecode.training.train_settings import Layout, Optimiser, Part, TrainSettings
 
     if layout not in list(Layout):
         raise ConfigError(f"--layout {layout}: use {' or '.join(Layout)}")
     if part not in list(Part):
         raise ConfigError(f"--part {part}: use one of {', '.join(Part)}")
+    if optimiser not in list(Optimiser):
+        raise ConfigError(f"--optimiser {optimiser}: use {' or '.join(Optimiser)}")
     settings = TrainSettings(
         Layout(layout), Part(part), unescaped(mark), epochs, rate, batch, accumulate, max_length,
-        soft, after_error, language_weight, corrupted, token_weight, balance, lora_rank, evaluations, patience, low_memory,
+        soft, after_error, language_weight, corrupted, token_weight,
+        Optimiser(optimiser), balance, lora_rank, evaluations, patience, low_memory,
         calibrate, dtype, seed,
     )  # fmt: skip
     _require_libraries()

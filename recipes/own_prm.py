@@ -1,0 +1,158 @@
+"""A reward model from a draft, a target and questions alone: label, train, test, tune, evaluate.
+
+    python -m recipes.own_prm --out runs/own --json                 # the embedded family
+    python -m recipes.own_prm --out runs/pair --json --small gguf:SMALL.gguf --large gguf:LARGE.gguf \
+        --questions gsm8k_train.jsonl --test gsm8k.jsonl --errors prmbench.jsonl
+
+Each stage is a command of `rsd` as anybody would type it, and goes on after a kill; a stage that has
+ended is not run again. OUT/figures.json holds the commands, what they printed, and how many seconds
+of processor time they took, those of attempts that were cut off left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RSD = [sys.executable, "-c", "from rsdecode.cli.main import main; raise SystemExit(main())"]
+MOST_TOKENS = ["--max-tokens", "300"]
+"""Of an answer of the embedded family: the longest right one has fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One command.
+
+    Attributes:
+        arguments: of `rsd`.
+        accepted: exit codes with which its result counts.
+    """
+
+    name: str
+    arguments: list[str]
+    accepted: tuple[int, ...] = (0,)
+
+
+def abacus(options: argparse.Namespace) -> list[Stage]:
+    """The loop on the embedded family, from its draft and its target; the shipped PRM is compared."""
+    out, many = options.out, ["--concurrency", "96", "--slots", "96"]
+    labels, prm, exact, tuned = out / "labels", out / "prm", out / "exact", out / "tuned.yaml"
+    reward = f"hf:{prm}"
+    return [
+        Stage("label", ["prm", "label", "--data", "abacus:train", "--limit", f"{options.problems}",
+                        "--by", "bisect", "--keep-easy", "--held-out", "0.05", *MOST_TOKENS, *many,
+                        "--out", f"{labels}"]),
+        Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", "abacus:target",
+                        "--mark", r"\n\n", "--epochs", f"{options.epochs:g}", "--rate", "1e-3",
+                        "--corrupted", "2", "--token-weight", "1", "--language-weight", "0.5",
+                        "--optimiser", "muon", "--device", "cpu", "--out", f"{prm}"]),
+        Stage("exact", ["prm", "label", "--data", "abacus:test", "--limit", "300", "--by", "checker",
+                        "--reward", "python:benchmarks.exact_steps:score", "--samples", "1",
+                        "--continued", "1", "--temperatures", "0.7", "--keep-easy", "--held-out",
+                        "0.99999", *MOST_TOKENS, *many, "--out", f"{exact}"]),
+        Stage("test", ["prm", "test", "--data", f"{exact}", "--reward", reward, "--against",
+                       "abacus:prm"]),
+        Stage("tune", ["tune", "--reward", reward, "--no-worse-than-target", "--limit", "300",
+                       "--concurrency", "96", "--out", f"{tuned}"], (0, 1)),
+        Stage("eval", ["eval", "--data", "abacus:test", "--limit", f"{options.tested}",
+                       "--methods", "draft,target,rsd", "--config", f"{tuned}", "--out",
+                       f"{out / 'eval'}"]),
+    ]  # fmt: skip
+
+
+def pair(options: argparse.Namespace) -> list[Stage]:
+    """The loop on two language models of one's own; only the head is trained, on the small one."""
+    out = options.out
+    models = ["--draft", options.small, "--target", options.large]
+    labels, prm = out / "labels", out / "prm"
+    reward, tokens = f"hf:{prm}", ["--max-tokens", f"{options.max_tokens}"]
+    test = ["prm", "test", "--reward", reward]
+    errors = [Stage("errors", [*test, "--data", options.errors])] if options.errors else []
+    return [
+        Stage("label", ["prm", "label", "--data", options.questions, "--limit",
+                        f"{options.problems}", "--by", "bisect", "--keep-easy", "--held-out",
+                        "0.25", *models, *tokens, "--out", f"{labels}"]),
+        Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", options.small,
+                        "--part", "head", "--max-length", "768", "--dtype", "bfloat16",
+                        "--out", f"{prm}"]),
+        Stage("test", [*test, "--data", f"{labels}"]),
+        *errors,
+        Stage("eval", ["eval", "--data", options.test, "--limit", f"{options.tested}", "--methods",
+                       "draft,target,rsd@0.5,rsd@0.7", "--reward", reward, *models, *tokens, "--out",
+                       f"{out / 'eval'}"]),
+    ]  # fmt: skip
+
+
+def run(stages: list[Stage], out: Path) -> dict[str, Any]:
+    """Run what is left of them.
+
+    Raises:
+        SystemExit: a command failed, with its code.
+    """
+    file = out / "figures.json"
+    figures: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    for stage in stages:
+        known = figures.get(stage.name)
+        if known is not None and known["arguments"] == stage.arguments:
+            continue
+        print(f"rsd {' '.join(stage.arguments)}", file=sys.stderr, flush=True)
+        start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [*RSD, *stage.arguments, "--json"], stdout=subprocess.PIPE, text=True, check=False
+        )
+        if done.returncode not in stage.accepted:
+            raise SystemExit(done.returncode)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        figures[stage.name] = {
+            "arguments": stage.arguments,
+            "code": done.returncode,
+            "user_s": round(after.ru_utime - before.ru_utime, 1),
+            "wall_s": round(time.monotonic() - start, 1),
+            "result": json.loads(done.stdout),
+        }
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(figures, indent=1) + "\n")
+        new.replace(file)
+    return figures
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m recipes.own_prm", description=__doc__)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="labels, reward model, results, figures.json")
+    add("--problems", type=int, help="to label; default 1,500 of the family, 400 of a file")
+    add("--epochs", type=float, default=3.0, help="of training, of the family")
+    add("--tested", type=int, help="problems of the evaluation; default 1,000, of a file 100")
+    add("--small", help="draft, whose outputs the trained head reads; default the family")
+    add("--large", help="target")
+    add("--questions", help="file of questions with answers to label")
+    add("--test", help="file of questions with answers to evaluate on")
+    add("--errors", help="file of labelled steps to test on as well, such as PRMBench")
+    add("--max-tokens", type=int, default=400, help="of an answer, for models of one's own")
+    add("--json", action="store_true", help="all figures on stdout")
+    options = parser.parse_args()
+    own = [options.small, options.large, options.questions, options.test]
+    if any(own) and not all(own):
+        parser.error("give all of --small, --large, --questions and --test, or none of them")
+    if options.problems is None:
+        options.problems = 400 if options.small else 1500
+    if options.tested is None:
+        options.tested = 100 if options.small else 1000
+    options.out.mkdir(parents=True, exist_ok=True)
+    figures = run((pair if options.small else abacus)(options), options.out)
+    if options.json:
+        print(json.dumps(figures), flush=True)
+    for name, figure in figures.items():
+        print(f"{name}: {figure['user_s']:,.0f} s of processor time", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
