@@ -168,3 +168,29 @@ def _wait_for(folder: Path, name: str, process: subprocess.Popen[bytes]) -> None
     while not (folder / name).exists() and process.poll() is None:
         assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
+
+
+def test_a_gguf_file_is_a_backbone_whose_weights_are_dequantised_once(
+    rsd: Rsd, tmp_path: Path
+) -> None:
+    pytest.importorskip("gguf")
+    from tests.backends.llama_cpp import tiny_gguf
+
+    file = tiny_gguf.write(tmp_path / "tiny.gguf")
+    labels = write_folder(tmp_path / "labels", train=30, held_out=10)
+    command = ["prm", "train", "--labels", labels, "--out", "prm", *FAST, "--max-length", "400",
+               "--part", "head", "--backbone", f"gguf:{file}"]  # fmt: skip
+    result = rsd(*command)
+    assert result.code == 0, result.err
+    assert "its weights are dequantised once" in result.err
+    settings = json.loads((tmp_path / "prm/config.json").read_text())
+    assert settings["architectures"] == ["LlamaForPrmModel"]
+    assert read_training(tmp_path / "prm")["difference_to_transformers"] < 1e-4
+    (tmp_path / "prm/training.json").write_text(
+        json.dumps(read_training(tmp_path / "prm") | {"done": False})
+    )
+    again = rsd(*command)
+    assert again.code == 0, again.err
+    assert "dequantised once" not in again.err
+    missing = rsd(*command[:-1], "gguf:none.gguf")
+    assert (missing.code, "there is no such file" in missing.err) == (2, True)

@@ -58,7 +58,7 @@ class Backbone:
 
 
 def place_of(spec: str) -> str:
-    """The folder or hub id that a backbone's spec means: `abacus:NAME`, `hf:ID_OR_PATH`.
+    """The folder, file or hub id of a backbone: `abacus:NAME`, `hf:ID_OR_PATH`, `gguf:FILE`.
 
     Raises:
         ConfigError: it is no model whose weights can be trained.
@@ -69,24 +69,41 @@ def place_of(spec: str) -> str:
         parsed = parse_model_spec(spec)
     if parsed.kind is SpecKind.ABACUS:
         return str(model_path(cast("ModelName", parsed.target)))
-    if parsed.kind is not SpecKind.HF:
+    if parsed.kind not in (SpecKind.HF, SpecKind.GGUF):
         raise ConfigError(
             f"--backbone {spec}: only weights in this process can be trained: give hf:ID_OR_PATH, "
-            "abacus:target or abacus:draft"
+            "gguf:FILE, abacus:target or abacus:draft"
         )
     path = Path(parsed.target).expanduser()
+    if parsed.kind is SpecKind.GGUF and not path.is_file():
+        raise ConfigError(f"--backbone {spec}: there is no such file")
     return str(path) if path.exists() else parsed.target
 
 
-def source_of(spec: str, device: str, dtype: str) -> RewardCheckpoint:
-    """The checkpoint of a backbone's spec; nothing is loaded yet.
+def source_of(
+    spec: str, device: str, dtype: str, folder: Path, tell: Callable[[str], None]
+) -> RewardCheckpoint:
+    """The checkpoint of a backbone's spec; only a GGUF file is read yet.
+
+    Args:
+        spec: of the backbone.
+        device: to load onto.
+        dtype: of the weights.
+        folder: of the training, where the weights of a GGUF file are kept dequantised.
+        tell: is told what takes long.
 
     Raises:
         ConfigError: it cannot be trained.
+        ModelLoadError: a GGUF file cannot be read.
+        StorageError: its weights cannot be written.
     """
     from rsdecode.backends.transformers.load import LoadOptions
+    from rsdecode.training.gguf_backbone import dequantised
 
-    return RewardCheckpoint(place_of(spec), LoadOptions(device=device, dtype=dtype))
+    place = place_of(spec)
+    if place.endswith(".gguf") and Path(place).is_file():
+        place = str(dequantised(Path(place), folder, device, dtype, tell))
+    return RewardCheckpoint(place, LoadOptions(device=device, dtype=dtype))
 
 
 def load_backbone(source: RewardCheckpoint, settings: TrainSettings) -> Backbone:

@@ -69,7 +69,9 @@ def run_training(plan: TrainPlan, folder: Path, device: str, tell: Tell) -> Trai
         StorageError: something cannot be written.
     """
     settings = plan.settings
-    backbone = load_backbone(source_of(plan.backbone, device, settings.dtype), settings)
+    backbone = load_backbone(
+        source_of(plan.backbone, device, settings.dtype, folder, tell), settings
+    )
     if backbone.continued:
         tell(f"{plan.backbone} is a reward model: its head is trained further")
     form = format_of(settings, backbone.vocabulary)
