@@ -1,12 +1,13 @@
 """A reward model from a draft, a target and questions alone: label, train, test, tune, evaluate.
 
     python -m recipes.own_prm --out runs/own --json                 # the embedded family
-    python -m recipes.own_prm --out runs/pair --json --small gguf:SMALL.gguf --large gguf:LARGE.gguf \
-        --questions gsm8k_train.jsonl --test gsm8k.jsonl --errors prmbench.jsonl
+    python -m recipes.own_prm --out runs/pair --json --small gguf:SMALL.gguf \
+        --large gguf:LARGE.gguf --questions gsm8k_train.jsonl --test gsm8k.jsonl \
+        --errors prmbench.jsonl
 
-Each stage is a command of `rsd` as anybody would type it, and goes on after a kill; a stage that has
-ended is not run again. OUT/figures.json holds the commands, what they printed, and how many seconds
-of processor time they took, those of attempts that were cut off left out.
+Each stage is a command of `rsd` as anybody would type it, and goes on after a kill; a stage that
+has ended is not run again. OUT/figures.json holds the commands, what they printed, and how many
+seconds of processor time they took, those of attempts that were cut off left out.
 """
 
 from __future__ import annotations
@@ -41,26 +42,37 @@ class Stage:
 
 
 def abacus(options: argparse.Namespace) -> list[Stage]:
-    """The loop on the embedded family, from its draft and its target; the shipped PRM is compared."""
+    """The loop on the embedded family, from its draft and its target; the shipped PRM is compared.
+
+    What the target finds likely is a reward already; the labels make it a probability. A network is
+    trained as well where --epochs of it are asked for.
+    """
     out, many = options.out, ["--concurrency", "96", "--slots", "96"]
     labels, prm, exact, tuned = out / "labels", out / "prm", out / "exact", out / "tuned.yaml"
-    reward = f"hf:{prm}"
+    own, network = out / "own.yaml", list[Stage]()
+    against = ["--against", "abacus:prm"]
+    if options.epochs:
+        network = [
+            Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", "abacus:target",
+                            "--mark", r"\n\n", "--epochs", f"{options.epochs:g}", "--rate", "1e-3",
+                            "--corrupted", "2", "--token-weight", "1", "--language-weight", "0.5",
+                            "--optimiser", "muon", "--device", "cpu", "--out", f"{prm}"]),
+        ]  # fmt: skip
+        against += ["--against", f"hf:{prm}"]
     return [
         Stage("label", ["prm", "label", "--data", "abacus:train", "--limit", f"{options.problems}",
-                        "--by", "bisect", "--keep-easy", "--held-out", "0.05", *MOST_TOKENS, *many,
+                        "--by", "bisect", "--keep-easy", *MOST_TOKENS, *many,
                         "--out", f"{labels}"]),
-        Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", "abacus:target",
-                        "--mark", r"\n\n", "--epochs", f"{options.epochs:g}", "--rate", "1e-3",
-                        "--corrupted", "2", "--token-weight", "1", "--language-weight", "0.5",
-                        "--optimiser", "muon", "--device", "cpu", "--out", f"{prm}"]),
-        Stage("exact", ["prm", "label", "--data", "abacus:test", "--limit", "300", "--by", "checker",
-                        "--reward", "python:benchmarks.exact_steps:score", "--samples", "1",
+        *network,
+        Stage("calibrate", ["calibrate", "--reward", "likelihood:target", "--data",
+                            f"{labels / 'train.jsonl'}", "--limit", "100000", "--out", f"{own}"]),
+        Stage("exact", ["prm", "label", "--data", "abacus:test", "--limit", "300", "--by",
+                        "checker", "--reward", "python:benchmarks.exact_steps:score", "--samples", "1",
                         "--continued", "1", "--temperatures", "0.7", "--keep-easy", "--held-out",
                         "0.99999", *MOST_TOKENS, *many, "--out", f"{exact}"]),
-        Stage("test", ["prm", "test", "--data", f"{exact}", "--reward", reward, "--against",
-                       "abacus:prm"]),
-        Stage("tune", ["tune", "--reward", reward, "--no-worse-than-target", "--limit", "300",
-                       "--concurrency", "96", "--out", f"{tuned}"], (0, 1)),
+        Stage("test", ["prm", "test", "--data", f"{exact}", "--config", f"{own}", *against]),
+        Stage("tune", ["tune", "--config", f"{own}", "--no-worse-than-target", "--limit",
+                       f"{options.tuned}", "--concurrency", "96", "--out", f"{tuned}"], (0, 1)),
         Stage("eval", ["eval", "--data", "abacus:test", "--limit", f"{options.tested}",
                        "--methods", "draft,target,rsd", "--config", f"{tuned}", "--out",
                        f"{out / 'eval'}"]),
@@ -85,8 +97,8 @@ def pair(options: argparse.Namespace) -> list[Stage]:
         Stage("test", [*test, "--data", f"{labels}"]),
         *errors,
         Stage("eval", ["eval", "--data", options.test, "--limit", f"{options.tested}", "--methods",
-                       "draft,target,rsd@0.5,rsd@0.7", "--reward", reward, *models, *tokens, "--out",
-                       f"{out / 'eval'}"]),
+                       "draft,target,rsd@0.5,rsd@0.7", "--reward", reward, *models, *tokens,
+                       "--out", f"{out / 'eval'}"]),
     ]  # fmt: skip
 
 
@@ -129,7 +141,8 @@ def main() -> None:
     add = parser.add_argument
     add("--out", type=Path, required=True, help="labels, reward model, results, figures.json")
     add("--problems", type=int, help="to label; default 1,500 of the family, 400 of a file")
-    add("--epochs", type=float, default=3.0, help="of training, of the family")
+    add("--epochs", type=float, default=0.0, help="train a network of the family as well")
+    add("--tuned", type=int, default=300, help="problems to tune on, of the family")
     add("--tested", type=int, help="problems of the evaluation; default 1,000, of a file 100")
     add("--small", help="draft, whose outputs the trained head reads; default the family")
     add("--large", help="target")

@@ -126,7 +126,18 @@ def test_labels_that_were_kept_are_not_made_again(
     small_disk: Path, tmp_path: Path, models: list[str]
 ) -> None:
     (tmp_path / "checking.py").write_text("def score(question, steps): return 1.0\n")
-    words = "apple bread chair dance eagle fruit glass horse ivory jelly knife lemon".split()
+    words = [
+        "apple",
+        "bread",
+        "chair",
+        "dance",
+        "eagle",
+        "fruit",
+        "glass",
+        "horse",
+        "ivory",
+        "jelly",
+    ]
     lines = [{"id": f"{a}-{b}", "question": f"{a} {b}?", "answer": "4"}
              for a in words for b in words[:3]]  # fmt: skip
     write_lines(tmp_path / "q.jsonl", *lines)

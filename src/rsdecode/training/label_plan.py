@@ -64,6 +64,7 @@ def plan_labels(
     data: str,
     limit: int | None = None,
     shard: Shard | None = None,
+    *,
     written: Mapping[str, tuple[Sampled, ...]] | None = None,
 ) -> LabelPlan:
     """Read the problems.

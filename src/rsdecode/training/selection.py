@@ -94,9 +94,7 @@ def select_uncertain(folder: Path, count: int) -> Selection:
     by_problem: defaultdict[str, list[Sampled]] = defaultdict(list)
     for one in chosen:
         own = by_problem[one.problem]
-        own.append(
-            Sampled(len(own), Role.DRAFT, 0.0, one.steps, 0, one.ended, one.right, Ledger())
-        )
+        own.append(Sampled(len(own), Role.DRAFT, 0.0, one.steps, 0, one.ended, one.right, Ledger()))
     solutions = {id: tuple(own) for id, own in by_problem.items()}
     key = digest([[one.problem, *one.steps] for one in chosen])
     return Selection(data[0], solutions, key, len(found))

@@ -177,9 +177,7 @@ class Collator:
         self._pad = pad
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Tokens [B, T]; of all steps their row and place, target and weight [S]; words [B, 2];
-        spots [B, T].
-        """
+        """Tokens and spots [B, T]; of all steps their row and place, target and weight [S]; words [B, 2]."""
         import torch
 
         examples: list[Example] = [row["example"] for row in rows]
@@ -194,7 +192,9 @@ class Collator:
             "targets": torch.tensor(targets),
             "weights": torch.tensor(weights),
             "words": torch.tensor([e.words for e in examples]),
-            "spots": torch.tensor([[*e.spots, *[UNKNOWN] * (width - len(e.ids))] for e in examples]),
+            "spots": torch.tensor(
+                [[*e.spots, *[UNKNOWN] * (width - len(e.ids))] for e in examples]
+            ),
         }
 
 

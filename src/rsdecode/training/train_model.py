@@ -41,7 +41,7 @@ class RewardModule(nn.Module):
         self._token_weight = token_weight
         self._words = [words]  # in a list: it is not saved a second time
 
-    def forward(
+    def forward(  # noqa: PLR0917 - named by the collator
         self,
         input_ids: Tensor,
         places: Tensor,
@@ -53,7 +53,8 @@ class RewardModule(nn.Module):
         """Tokens and spots [B, T]; place [S, 2], target and weight [S] of steps; words [B, 2].
 
         The losses beside the reward's are only for training: held-out problems are measured by what
-        the model is for. Rows are padded on the right, where a causal network does not look: no mask is needed.
+        the model is for. Rows are padded on the right, where a causal network does not look: no
+        mask is needed.
         """
         hidden: Tensor = self.network(input_ids=input_ids, use_cache=False).last_hidden_state
         picked = hidden[places[:, 0], places[:, 1]]

@@ -77,7 +77,7 @@ def run_training(plan: TrainPlan, folder: Path, device: str, tell: Tell) -> Trai
     form = format_of(settings, backbone.vocabulary)
     copies = corrupted_copies(plan.train, settings.corrupted, settings.seed)
     if copies:
-        tell(f"{len(copies):,} copies of right solutions with replaced digits are learnt from as well")
+        tell(f"{len(copies):,} copies of right solutions with replaced digits are learnt from too")
     train = make_examples([*plan.train, *copies], form, settings, backbone.context)
     held_out = make_examples(plan.held_out, form, settings, backbone.context)
     _tell_lengths(train, held_out, tell)

@@ -252,8 +252,8 @@ def _too_large(settings: TrainSettings) -> OutOfMemory:
 def _disk_failure(message: str) -> str | None:
     """What an error of the libraries says of the disk; None where it says nothing.
 
-    torch.save (2.13) tells of a full disk as "[enforce fail at inline_container.cc:672] . unexpected
-    pos 917312 vs 917200": fewer bytes came out than were written.
+    torch.save (2.13) tells of a full disk as "[enforce fail at inline_container.cc:672] .
+    unexpected pos 917312 vs 917200": fewer bytes came out than were written.
     """
     if "inline_container" in message:
         return "No space left on device, or another failure of its disk"

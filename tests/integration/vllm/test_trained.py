@@ -1,6 +1,6 @@
-"""Reward models that `rsd prm train` has trained, served by vLLM: the rewards of plain transformers.
+"""What `rsd prm train` has trained, served by vLLM: the rewards of plain transformers.
 
-The layout decides what vLLM needs: it reads token classifiers by itself, Skywork's with our plug-in.
+vLLM reads token classifiers by itself, and Skywork's layout with our plug-in.
 """
 
 from __future__ import annotations

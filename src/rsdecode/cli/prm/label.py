@@ -171,7 +171,7 @@ def command(
         data,
         limit,
         part,
-        None if chosen is None else chosen.solutions,
+        written=None if chosen is None else chosen.solutions,
     )
     files = FileOptions(held_out, config.run.seed, keep_easy)
     if not 0 <= held_out < 1:
@@ -242,7 +242,9 @@ def _selected(select: str | None, source: Path | None, count: int) -> Selection 
     if select != "uncertain":
         raise ConfigError(f"--select {select}: must be uncertain")
     if source is None:
-        raise ConfigError("--select uncertain needs --from: the folder of an rsd eval with a reward")
+        raise ConfigError(
+            "--select uncertain needs --from: the folder of an rsd eval with a reward"
+        )
     chosen = select_uncertain(source, count)
     print_note(
         f"{source}: {chosen.count:,} of {chosen.seen:,} solutions are to be labelled, those whose "
@@ -306,7 +308,9 @@ def _run(plan: LabelPlan, store: Store, only_estimate: bool) -> int:
     done = sum(key[0] in ids for key in file.done)
     total = plan.solutions
     before = f", {done:,} of them before" if done else ""
-    print_note(f"{plan.meta.data}: {most_completions(plan.settings, len(plan.problems), total)}{before}")
+    print_note(
+        f"{plan.meta.data}: {most_completions(plan.settings, len(plan.problems), total)}{before}"
+    )
     if done >= total:
         return 0
     method: Any = plan.settings
