@@ -177,7 +177,7 @@ class Collator:
         self._pad = pad
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Tokens and spots [B, T]; of all steps their row and place, target and weight [S]; words [B, 2]."""
+        """Tokens and spots [B, T]; place [S, 2], target and weight [S] of steps; words [B, 2]."""
         import torch
 
         examples: list[Example] = [row["example"] for row in rows]
