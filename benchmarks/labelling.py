@@ -109,7 +109,7 @@ def serving(file: Path, slots: int) -> Iterator[str]:
 
 async def requested(url: str, asked: Sequence[Problem], concurrency: int, tokens: int) -> int:
     """As many completions by bare requests; decoded tokens."""
-    httpx: Any = importlib.import_module("httpx")
+    httpx: Any = importlib.import_module("httpx2")
     free = asyncio.Semaphore(concurrency)
 
     async def one(client: Any, problem: Problem) -> int:

@@ -4,9 +4,11 @@ import math
 import random
 
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from rsdecode.backends.transformers.sampling import INVALID, sample
+from rsdecode.backends.transformers.sampling import INVALID, distribution, inverse, sample
 from rsdecode.core.requests import Sampling
 
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -3.0])
@@ -77,3 +79,23 @@ def test_the_ends_of_the_unit_interval_give_possible_tokens() -> None:
 def test_not_a_number() -> None:
     rows = torch.stack([LOGITS, torch.full_like(LOGITS, math.nan)])
     assert sample(rows, [Sampling(1.0), Sampling(1.0)], [0.0, 0.0]) == [0, INVALID]
+
+
+@given(st.integers(0, 10_000), st.sampled_from([3, 480, 2000]))
+def test_rows_drawn_together_draw_what_each_draws_alone(seed: int, vocabulary: int) -> None:
+    draw = random.Random(seed)
+    count = draw.randint(1, 40)
+    logits = torch.randn(count, vocabulary, generator=torch.Generator().manual_seed(seed)) * 9
+    if seed % 3 == 0:
+        logits[:, vocabulary // 2 :] = -torch.inf
+    temperatures = [draw.choice([0.0, 0.1, 0.7, 1.0, 1.3]) for _ in range(count)]
+    sampling = [Sampling(t, top_k=draw.choice([0, 0, 2])) for t in temperatures]
+    uniforms = [draw.choice([0.0, draw.random(), 1 - 2**-53]) for _ in range(count)]
+    alone = [
+        sample(logits[row : row + 1], sampling[row : row + 1], uniforms[row : row + 1])[0]
+        for row in range(count)
+    ]
+    assert sample(logits, sampling, uniforms) == alone
+    for row, options in enumerate(sampling):
+        if options.temperature and not options.top_k:
+            assert alone[row] == inverse(distribution(logits[row], options), uniforms[row])

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from rsdecode.core.requests import Sampling
 
+AT_ONCE = 1 << 20
+"""Numbers of a batch whose tokens are drawn together: in float64, eight megabytes."""
 INVALID = -1
 """Stands for a token when the logits are not numbers."""
 
@@ -30,10 +32,37 @@ def sample(logits: Tensor, sampling: Sequence[Sampling], uniforms: Sequence[floa
     logits = logits.float()
     highest, greedy = logits.max(dim=-1)
     tokens = [int(token) for token in greedy.masked_fill(highest.isnan(), INVALID).cpu()]
-    for row, options in enumerate(sampling):
-        if options.temperature > 0 and tokens[row] != INVALID:
-            tokens[row] = _draw(logits[row], options, uniforms[row])
+    drawn = [row for row, o in enumerate(sampling) if o.temperature > 0 and tokens[row] != INVALID]
+    whole = [row for row in drawn if sampling[row].top_k == 0 and sampling[row].top_p == 1.0]
+    at_once = max(1, AT_ONCE // logits.shape[-1])
+    for start in range(0, len(whole), at_once):
+        rows = whole[start : start + at_once]
+        chosen = _draw_together(logits[rows], sampling, uniforms, rows)
+        for row, token in zip(rows, chosen, strict=True):
+            tokens[row] = token
+    for row in set(drawn).difference(whole):
+        kept, ids = _likeliest(logits[row], sampling[row])
+        tokens[row] = int(ids[inverse(kept, uniforms[row])])
     return tokens
+
+
+def _draw_together(
+    logits: Tensor, sampling: Sequence[Sampling], uniforms: Sequence[float], rows: Sequence[int]
+) -> list[int]:
+    """One token for each of the rows [R], whose logits [R, V] these are, as each alone would draw.
+
+    All operations are along the vocabulary: a row's numbers do not depend on the others.
+    """
+    place = logits.device
+    temperatures = torch.tensor([sampling[row].temperature for row in rows], device=place)
+    numbers = torch.tensor([uniforms[row] for row in rows], dtype=torch.float64, device=place)
+    scaled = (logits - logits.max(-1, keepdim=True).values) / temperatures[:, None]
+    probabilities = scaled.double().softmax(-1)
+    cumulative = probabilities.cumsum(-1)
+    wanted = numbers[:, None] * cumulative[:, -1:]
+    found = torch.searchsorted(cumulative, wanted, right=True)[:, 0]
+    last = logits.shape[-1] - 1 - (probabilities > 0).flip(-1).to(torch.uint8).argmax(-1)
+    return [int(token) for token in torch.minimum(found, last).cpu()]
 
 
 def sample_apart(
@@ -47,14 +76,6 @@ def sample_apart(
             return [error]
     rows = [slice(row, row + 1) for row in range(len(sampling))]
     return [sample_apart(logits[row], sampling[row], uniforms[row])[0] for row in rows]
-
-
-def _draw(logits: Tensor, options: Sampling, uniform: float) -> int:
-    """One token from the logits [V] of one row."""
-    if options.top_k == 0 and options.top_p == 1.0:
-        return inverse(_probabilities(logits, options.temperature), uniform)
-    kept, ids = _likeliest(logits, options)
-    return int(ids[inverse(kept, uniform)])
 
 
 def distribution(logits: Tensor, options: Sampling) -> Tensor:
