@@ -15,12 +15,11 @@ import argparse
 import asyncio
 import contextlib
 import importlib
-import importlib.util
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +85,15 @@ def in_process(count: int, rounds: int) -> dict[str, Any]:
         written = sample.continue_texts(writer, texts, how, 0)
         return sum(len(encode(t, writer.tokenizer)) for t in written) / (user_s() - before)
 
-    ours(), theirs()
+    ours()
+    theirs()
     compared = alternate(ours, theirs, rounds)
     models.close()
     return {"name": f"in process, {count} at once, tokens per second of processor time", **compared}
 
 
 @contextlib.contextmanager
-def serving(file: Path, slots: int) -> Iterator[str]:
+def serving(file: Path, slots: int) -> Generator[str]:
     """A llama.cpp server; its base URL."""
     command = [sys.executable, str(SERVE), str(file), str(slots), "1024"]
     with subprocess.Popen(
@@ -146,7 +146,8 @@ def served(file: Path, count: int, slots: int, tokens: int, rounds: int) -> dict
         def theirs() -> float:
             return speed(lambda: requested(url, asked, slots, tokens))
 
-        ours(), theirs()
+        ours()
+        theirs()
         compared = alternate(ours, theirs, rounds)
         models.close()
     return {"name": f"llama.cpp, {slots} at once, tokens per second", **compared}

@@ -23,9 +23,10 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """
 
     def __init__(self, module: nn.Module, rate: float) -> None:
+        layers: list[tuple[str, nn.Module]] = list(module.named_modules())
         inner = {
             layer.weight
-            for name, layer in module.named_modules()
+            for name, layer in layers
             if isinstance(layer, nn.Linear) and name != "head"
         }
         trained = [weights for weights in module.parameters() if weights.requires_grad]
