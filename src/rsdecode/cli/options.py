@@ -85,7 +85,8 @@ RUN_OPTIONS = (
         str,
         ("reward.spec",),
         "Reward model; also judge:MODEL, arithmetic, python:MODULE:FUNCTION, likelihood:target, "
-        "confidence:draft, agreement, cascade:A,B; default abacus:prm.",
+        "confidence:draft, agreement, implicit:MODEL,REFERENCE, verifier:MODEL, cascade:A,B; "
+        "default abacus:prm.",
         _MODELS,
     ),
     RunOption(
