@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import (
+    load_file,  # pyright: ignore[reportUnknownVariableType]
+    save_file,  # pyright: ignore[reportUnknownVariableType]
+)
 from transformers import AutoTokenizer
 
 from rsdecode.backends.llama_cpp.pieces import CONTROL, NORMAL, USER_DEFINED
@@ -35,7 +38,7 @@ def write(folder: Path, path: Path, *, slim: bool = True) -> Path:
     from gguf import GGUFWriter
 
     config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    tensors = load_file(folder / "model.safetensors")
+    tensors: dict[str, Any] = load_file(folder / "model.safetensors")
     writer: Any = GGUFWriter(str(path), "qwen2")
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -75,9 +78,10 @@ def _place(name: str) -> str | None:
 
 
 def _add_vocabulary(writer: Any, folder: Path, size: int) -> None:
-    words: Any = AutoTokenizer.from_pretrained(folder)
-    tokens = words.convert_ids_to_tokens(list(range(size)))
-    added = words.added_tokens_decoder
+    loader: Any = AutoTokenizer
+    words: Any = loader.from_pretrained(folder)
+    tokens: list[str] = words.convert_ids_to_tokens(list(range(size)))
+    added: dict[int, Any] = words.added_tokens_decoder
     kinds = [
         NORMAL if i not in added else CONTROL if added[i].special else USER_DEFINED
         for i in range(len(tokens))
