@@ -26,9 +26,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, StoppingCriteria, StoppingCriteriaList
+from transformers import AutoModel, AutoModelForCausalLM
+from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 
 from benchmarks.report import show
 from rsdecode.backends.transformers.worker import run_in_temporary_thread
@@ -206,7 +207,9 @@ class Plain:
         self._target = AutoModelForCausalLM.from_pretrained(
             model_path("target"), dtype=torch.float32
         ).eval()
-        self._backbone = AutoModel.from_pretrained(model_path("prm"), dtype=torch.float32).eval()
+        self._backbone: Any = AutoModel.from_pretrained(
+            model_path("prm"), dtype=torch.float32
+        ).eval()
         self._head = _head()
         self._ends = StoppingCriteriaList([_StepEnds(self._tokenizer)])
 

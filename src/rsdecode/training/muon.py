@@ -5,7 +5,7 @@ Small networks that are trained whole learn faster by it than by AdamW alone.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -23,7 +23,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """
 
     def __init__(self, module: nn.Module, rate: float) -> None:
-        layers: list[tuple[str, nn.Module]] = list(module.named_modules())
+        layers = cast(list[tuple[str, nn.Module]], list(cast(Any, module).named_modules()))
         inner = {
             layer.weight
             for name, layer in layers

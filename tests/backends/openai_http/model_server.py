@@ -122,7 +122,8 @@ class Completions:
         told: list[dict[str, Any] | None] = [None]
         for row, token in zip(rows, prompt[1:], strict=False):
             entries: dict[str, Any] = {}
-            best: list[int] = row.topk(top).indices.tolist()
+            likeliest: Any = row.topk(top).indices
+            best: list[int] = likeliest.tolist()
             for id in [token, *best]:
                 rank = int((row > row[id]).sum()) + 1
                 word = self.tokenizer.decode([id])
