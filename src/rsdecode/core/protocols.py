@@ -190,13 +190,23 @@ class Assessor(Protocol):
 
 @runtime_checkable
 class TellsLogprobs(Protocol):
-    """A language model that knows the log-probabilities of the tokens that it writes.
-
-    It also tells them to a single request that asks for them (`Generate.told`).
-    """
+    """A language model that knows the log-probabilities of the tokens that it writes."""
 
     def tell_logprobs(self) -> None:
         """From now on, put them into what is written (`Segment.logprobs`)."""
+        ...
+
+
+@runtime_checkable
+class TellsTokens(Protocol):
+    """A language model that tells how likely its tokens were, to requests that ask (`told`)."""
+
+    def check_tokens(self) -> None:
+        """See that it does; one that is served asks its server.
+
+        Raises:
+            ConfigError: it does not; says what to do.
+        """
         ...
 
 

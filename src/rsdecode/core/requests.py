@@ -59,7 +59,7 @@ class Generate:
             in one pass, and writes on where it would have written another one. The text of the
             reply is the same with and without.
         told: tell of each token how likely it was (`Segment.told`), and so many of the likeliest in
-            its place; None to tell nothing. Asked of models that are `protocols.TellsLogprobs`.
+            its place; None to tell nothing. Asked of models that are `protocols.TellsTokens`.
     """
 
     role: Role

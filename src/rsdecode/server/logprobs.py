@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsdecode.core.errors import ConfigError
-from rsdecode.core.protocols import MayNotAssess, Models, TellsLogprobs
+from rsdecode.core.protocols import Models, TellsTokens
 from rsdecode.core.types import Role, Step, ToldToken
 from rsdecode.server.errors import ApiError, failed, unsupported
 from rsdecode.server.method_choice import Chosen
@@ -103,11 +103,10 @@ def check_writer(models: Models, role: Role) -> None:
         ApiError: it does not.
     """
     model = models.language_model(role)
-    if not isinstance(model, TellsLogprobs):
+    if not isinstance(model, TellsTokens):
         raise unsupported("logprobs", f"the {role} does not tell how likely its tokens are")
     try:
-        if isinstance(model, MayNotAssess):
-            model.check_logprobs()
+        model.check_tokens()
     except ConfigError as error:
         raise unsupported("logprobs", f"the {role}: {error}") from None
 

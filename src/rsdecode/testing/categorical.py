@@ -67,6 +67,9 @@ class CategoricalModel:
         """From now on, segments carry the log-probabilities of their tokens."""
         self._tells_logprobs = True
 
+    def check_tokens(self) -> None:
+        """It tells how likely its tokens were."""
+
     async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         """Draw tokens until the request's boundary, its limit or the end of the sequence."""
         return [_or_failed(self._write, request) for request in requests]

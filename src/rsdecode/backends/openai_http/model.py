@@ -191,6 +191,14 @@ class ServedModel:
         """
         self._check(self._check_logprobs)
 
+    def check_tokens(self) -> None:
+        """Ask the server whether it tells how likely its own tokens were (see `check_steps`).
+
+        Raises:
+            ConfigError: it does not.
+        """
+        self.check_logprobs()
+
     def _check(self, ask: Callable[[Exchange], Awaitable[None]]) -> None:
         async def check() -> None:
             transport = self._transport.impatient(CHECK_S)

@@ -207,6 +207,9 @@ class LocalModel:
         """From now on, segments carry the log-probabilities of their tokens."""
         self._tells_logprobs = True
 
+    def check_tokens(self) -> None:
+        """It tells how likely its tokens were (see `protocols.TellsTokens`)."""
+
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""
         model: Any = self._model

@@ -30,6 +30,7 @@ from rsdecode.core.protocols import (
     Sized,
     Streamer,
     TellsLogprobs,
+    TellsTokens,
     Tokenizes,
 )
 from rsdecode.core.requests import (
@@ -180,6 +181,16 @@ class _Chooser(_LanguageModel):
             raise ConfigError(LOGPROBS_HIDDEN.format(role="model"))
         if isinstance(self._inner, MayNotAssess):
             self._inner.check_logprobs()
+
+    def check_tokens(self) -> None:
+        """See that the model tells how likely its tokens were.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        if not isinstance(self._inner, TellsTokens):
+            raise ConfigError("it does not tell how likely its tokens are")
+        self._inner.check_tokens()
 
     async def choose(self, requests: Sequence[Choose]) -> list[Chosen | Failed]:
         """Serve each request; replies in the order of the requests."""
