@@ -76,8 +76,17 @@ def _solution(where: str, line: str) -> Labelled:
         ) from None
     right = [bool(label) for label in labels]
     end = right.index(False) + 1 if False in right else len(right)
-    texts = [step if step.endswith("\n") else f"{step}\n\n" for step in steps[:end]]
-    return Labelled(question, tuple(texts), tuple(right[:end]))
+    return Labelled(question, as_written(steps)[:end], tuple(right[:end]))
+
+
+def as_written(steps: Sequence[str]) -> tuple[str, ...]:
+    """Steps as a model writes them: with the break before the next one, which labels leave out.
+
+    The last one has none, as the answer ends there. What reads texts as they are, such as
+    `likelihood:target`, would find the next step, or the break, unlikely otherwise.
+    """
+    *before, last = steps
+    return (*(step if step.endswith("\n") else f"{step}\n\n" for step in before), last)
 
 
 async def score_labelled(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rsdecode.core.protocols import RewardModel
 from rsdecode.core.requests import Failed, Score
 from rsdecode.core.types import Context, Message, Segment
+from rsdecode.evals.labelled import as_written
 from rsdecode.training.measures import ScoredStep
 from rsdecode.training.solutions import LabelledSolution
 
@@ -65,7 +66,7 @@ async def score_solutions(
 
 def _request(solution: LabelledSolution) -> Score:
     context = Context((Message("user", solution.question),))
-    return Score(context, tuple(map(Segment, solution.texts)), f"test/{solution.id}")
+    return Score(context, tuple(map(Segment, as_written(solution.texts))), f"test/{solution.id}")
 
 
 def _add(scores: Scores, solution: LabelledSolution, rewards: Sequence[float]) -> None:
