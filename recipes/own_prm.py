@@ -73,7 +73,7 @@ def abacus(options: argparse.Namespace) -> list[Stage]:
                         "--out", f"{exact}"]),
         Stage("test", ["prm", "test", "--data", f"{exact}", "--config", f"{own}", *against]),
         Stage("tune", ["tune", "--config", f"{own}", "--no-worse-than-target", "--limit",
-                       f"{options.tuned}", "--concurrency", "96", "--out", f"{tuned}"], (0, 1)),
+                       f"{options.tuned}", *many, "--out", f"{tuned}"], (0, 1)),
         Stage("eval", ["eval", "--data", "abacus:test", "--limit", f"{options.tested}",
                        "--methods", "draft,target,rsd", "--config", f"{tuned}", "--out",
                        f"{out / 'eval'}"]),
