@@ -8,8 +8,9 @@ import pytest
 
 from rsdecode.cli.trials import RIGHT, SPELLED, THOUGHTS, try_reward, try_writer
 from rsdecode.config import load_config
+from rsdecode.config.thinking import ThinkingConfig
 from rsdecode.core.errors import RequestError, RsdError
-from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
+from rsdecode.core.requests import Begin, Begun, Failed, Generate, Generated, Score, Scored
 from rsdecode.core.types import FinishReason, Role, Segment, Usage
 
 CONFIG = load_config(overrides={"prompt.system": "Be brief.", "boundary": "newline"})
@@ -152,3 +153,18 @@ async def test_rewards_of_a_right_and_a_wrong_step(
     assert tried.facts["trial"].startswith(f"reward {right:.3f} for a right step")
     assert [part in w for w in tried.warnings if part] == ([True] if part else [])
     assert bool(tried.warnings) is bool(part)
+
+
+async def test_how_thoughts_begin_and_end() -> None:
+    class Thinker(Writer):
+        async def begin(self, requests: Sequence[Begin]) -> list[Begun]:
+            return [Begun("<think>", thinks=True, closing="\n</think>\n\n") for _ in requests]
+
+    tried = await try_writer(Role.DRAFT, Thinker(), CONFIG)
+    closing = "closed with '\\n</think>\\n\\n'"
+    assert tried.facts["thoughts"] == f"opened by the prompt with <think>, {closing}"
+    assert tried.facts["who thinks"] == "the draft, unjudged; the reward judges the answer alone"
+    gate = CONFIG.model_copy(update={"thinking": ThinkingConfig(gate="confidence:draft")})
+    tried = await try_writer(Role.DRAFT, Thinker(), gate)
+    assert tried.facts["who thinks"] == "the draft; judged by confidence:draft"
+    assert "thoughts" not in (await try_writer(Role.DRAFT, Writer(), CONFIG)).facts

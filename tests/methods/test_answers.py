@@ -11,13 +11,15 @@ from rsdecode.core.segment import PARAGRAPH
 from rsdecode.core.types import FinishReason, Problem, Role, ToldToken
 from rsdecode.methods import BestOfN, Majority, Method, Single
 from rsdecode.methods.answers import steps_of
+from rsdecode.methods.thinking import Part
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
 
 
 @given(st.text(alphabet="ab \n", min_size=1), st.integers(0, 300))
 def test_the_steps_tokens_add_up(text: str, tokens: int) -> None:
-    steps = steps_of(text, Role.DRAFT, PARAGRAPH, FinishReason.EOS, tokens=tokens)
+    parts = [Part(part) for part in PARAGRAPH.split(text)]
+    steps = steps_of(parts, Role.DRAFT, FinishReason.EOS, tokens=tokens)
     assert sum(step.token_count for step in steps) == tokens
     for step in steps:
         assert step.token_count == pytest.approx(tokens * len(step.text) / len(text), abs=1)
@@ -27,7 +29,8 @@ def test_the_steps_tokens_add_up(text: str, tokens: int) -> None:
 def test_each_token_is_told_by_the_step_in_which_it_begins(texts: list[str]) -> None:
     told = [ToldToken(text, -float(i)) for i, text in enumerate(texts)]
     text = "".join(texts)
-    steps = steps_of(text, Role.DRAFT, PARAGRAPH, FinishReason.EOS, tokens=9, told=told)
+    parts = [Part(part) for part in PARAGRAPH.split(text)]
+    steps = steps_of(parts, Role.DRAFT, FinishReason.EOS, tokens=9, told=told)
     found = [token for step in steps for token in step.segment.told or ()]
     assert found == (told if text else [])
     at = start = 0

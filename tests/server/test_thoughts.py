@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,3 +75,24 @@ def test_the_answer_is_the_one_that_grading_reads(text: str) -> None:
     text = f"<think>{text.replace('<', '')}</think>{text.replace('<', '').replace('[', '')}"
     answer = "".join(new.text for new in reader.add(text, last=True) if not new.thought)
     assert answer.strip() == (THOUGHTS.answer_part(text) or "").strip()
+
+
+HARMONY = (
+    "<|channel|>analysis<|message|>Let me see.<|end|><|start|>assistant"
+    "<|channel|>final<|message|>It is 4."
+)
+
+
+def harmony(text: str, size: int) -> tuple[str, str]:
+    reader = ThoughtsReader(THOUGHTS)
+    parts = ["", ""]
+    for start in range(0, len(text), size):
+        for new in reader.add(text[start : start + size], last=start + size >= len(text)):
+            parts[new.thought] += new.text
+    return parts[1], parts[0]
+
+
+@pytest.mark.parametrize("size", [1, 7, 500])
+def test_gpt_oss_has_its_structure_in_neither_part(size: int) -> None:
+    assert harmony(HARMONY, size) == ("Let me see.", "It is 4.")
+    assert harmony("<|channel|>final<|message|>It is 4.", size) == ("", "It is 4.")

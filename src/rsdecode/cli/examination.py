@@ -197,7 +197,18 @@ async def _try(
 
 
 def _compare(config: RunConfig, findings: Findings) -> None:
-    """Limits that a model's context cannot hold."""
+    """Limits that a model's context cannot hold, and thoughts that the models mark differently."""
+    marks = {
+        role: next((c for c in config.answer.marks.closings() if c in facts["thoughts"]), "")
+        for role, facts in findings.roles.items()
+        if "thoughts" in facts
+    }
+    if len(set(filter(None, marks.values()))) > 1:
+        listed = ", ".join(f"{mark} by the {role}" for role, mark in marks.items())
+        findings.warnings.append(
+            f"thoughts are closed with {listed}: neither model understands the other's thoughts; "
+            "take models of one family, or switch thoughts off (--thinking off)"
+        )
     stated = {role: facts.get("context", "").split() for role, facts in findings.roles.items()}
     contexts = {r: int(words[0]) for r, words in stated.items() if words and words[0].isdecimal()}
     longest = config.limits.max_tokens

@@ -74,7 +74,7 @@ def parse_template(values: Sequence[str]) -> dict[str, Any]:
 
 
 _MODELS, _METHOD, _LIMITS = "Models", "Method", "Limits"
-_SAMPLING, _ENGINE = "Sampling", "Engine and run"
+_SAMPLING, _THINKING, _ENGINE = "Sampling", "Thinking", "Engine and run"
 _BOTH = ("sampling.draft", "sampling.target")
 
 RUN_OPTIONS = (
@@ -256,6 +256,69 @@ RUN_OPTIONS = (
         "enable_thinking=false; may be given several times.",
         _SAMPLING,
         parse_template,
+    ),
+    RunOption(
+        "--thinking",
+        str,
+        ("thinking.mode",),
+        "on or off by the chat template's switch; default auto: as the models do it.",
+        _THINKING,
+    ),
+    RunOption(
+        "--thinking-effort",
+        str,
+        ("thinking.effort",),
+        "low, medium or high, of gpt-oss and the like.",
+        _THINKING,
+    ),
+    RunOption(
+        "--thinking-budget",
+        int,
+        ("thinking.budget",),
+        "Tokens of thoughts, which are then closed; default no limit.",
+        _THINKING,
+    ),
+    RunOption(
+        "--thinking-boundary",
+        str,
+        ("thinking.boundary",),
+        "Steps of thoughts: paragraphs:N, markers:N, or as --boundary; default paragraphs:50.",
+        _THINKING,
+    ),
+    RunOption(
+        "--thinking-score",
+        str,
+        ("thinking.score",),
+        "What the reward model judges: answer, steps or all; default answer.",
+        _THINKING,
+    ),
+    RunOption(
+        "--thinking-gate",
+        str,
+        ("thinking.gate",),
+        "Reward that judges thoughts instead, such as confidence:draft.",
+        _THINKING,
+    ),
+    RunOption(
+        "--thinking-threshold",
+        float,
+        ("thinking.threshold",),
+        "Of rsd for thoughts; default that of the answer.",
+        _THINKING,
+    ),
+    RunOption(
+        "--thoughts-by",
+        str,
+        ("thinking.thoughts_by",),
+        "Who writes thoughts: draft, target or rsd; default draft unless they are judged.",
+        _THINKING,
+    ),
+    RunOption(
+        "--first-steps",
+        int,
+        ("thinking.first_steps",),
+        "So many steps by the target; default 0.",
+        _THINKING,
     ),
     RunOption("--seed", int, ("run.seed",), "Of every random draw; default 0.", _SAMPLING),
     RunOption("--samples", int, ("run.samples",), "Answers per question; default 1.", _SAMPLING),

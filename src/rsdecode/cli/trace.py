@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from rsdecode.core.answer import extract_answer
@@ -17,6 +18,7 @@ Shapes = Mapping[Role, ModelShape | None]
 STOPPED = {
     FinishReason.LENGTH: "the answer reached the token limit or the end of the context",
     FinishReason.MAX_STEPS: "the answer reached the limit of steps",
+    FinishReason.REPEATED: "the answer repeats itself",
     FinishReason.CANCELLED: "cancelled",
     FinishReason.ERROR: "a request failed",
 }
@@ -44,7 +46,7 @@ def open_trace(thoughts: Thoughts = THOUGHTS) -> Trace:
 class PlainTrace:
     """Text without escape codes: who wrote it and its reward in the margin, rejected drafts first.
 
-    Rejected drafts have a "-" before their margin.
+    Rejected drafts have a "-" before their margin; the margin of thoughts is in parentheses.
     """
 
     def __init__(self, thoughts: Thoughts = THOUGHTS) -> None:
@@ -84,7 +86,7 @@ class TerminalTrace:
         for draft in step.rejected:
             label = Text(rejected_label(draft), style="dim")
             grid.add_row(Text(printable(draft.text), style="dim strike"), label)
-        style = STYLES[step.source]
+        style = STYLES[step.source] + (" italic dim" if step.thought else "")
         grid.add_row(Text(printable(step.text), style=style), Text(step_label(step), style=style))
         self._console.print(grid, "")
 
@@ -98,7 +100,13 @@ class TerminalTrace:
 
 
 def step_label(step: Step) -> str:
-    """`draft 0.91`, with the weight where it was a matter of chance."""
+    """`draft 0.91`, with the weight where it was a matter of chance; of a thought, that it is."""
+    if step.closes_thoughts:
+        return f"({step.finish_reason})"
+    return f"({_writer(step)})" if step.thought else _writer(step)
+
+
+def _writer(step: Step) -> str:
     if not step.accepted or step.reward is None:
         return step.source.value
     chance = step.weight is not None and 0.0 < step.weight < 1.0
@@ -116,7 +124,8 @@ def rejected_label(draft: Proposal) -> str:
 def answer_line(trajectory: Trajectory, thoughts: Thoughts = THOUGHTS) -> str:
     """The answer, or why there is none."""
     if trajectory.finished:
-        found = extract_answer(trajectory.text, thoughts)
+        marks = replace(thoughts, opened=trajectory.thoughts.opened)
+        found = extract_answer(trajectory.text, marks)
         return "answer: " + (printable(found) if found else "none found in the text")
     why = trajectory.error or STOPPED.get(trajectory.stop_reason, "")
     return f"no answer: {trajectory.stop_reason}: {printable(why)}"
@@ -126,8 +135,10 @@ def cost_line(trajectory: Trajectory, shapes: Shapes) -> str:
     """Tokens by model, acceptance, FLOPs by both counts and seconds."""
     parts = [tokens_by_model(trajectory.ledger)]
     rate = trajectory.acceptance_rate
+    if thoughts := sum(step.token_count for step in trajectory.steps if step.thought):
+        parts.append(f"thoughts {thoughts:,} tokens")
     if rate is not None and trajectory.ledger.reward.calls:
-        parts.append(f"accepted {rate:.0%} of {len(trajectory.steps)} steps")
+        parts.append(f"accepted {rate:.0%} of {len(trajectory.decided)} steps")
     cost = flops(trajectory.ledger, shapes)
     if cost.paper is not None and cost.exact is not None:
         share = share_of_target(trajectory, shapes)

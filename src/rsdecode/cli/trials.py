@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from rsdecode.config import RunConfig
 from rsdecode.config.build import build_problem
+from rsdecode.config.specs import parse_reward_spec
 from rsdecode.core.errors import RsdError
-from rsdecode.core.protocols import LanguageModel, RewardModel
-from rsdecode.core.requests import Failed, Generate, Generated, Sampling, Score
+from rsdecode.core.protocols import Begins, LanguageModel, RewardModel
+from rsdecode.core.requests import Begin, Failed, Generate, Generated, Sampling, Score
 from rsdecode.core.segment import parse_boundary
 from rsdecode.core.types import Context, FinishReason, Message, Role, Segment
 from rsdecode.methods.scoring import valid_reward
@@ -58,6 +59,7 @@ async def try_writer(role: Role, model: LanguageModel, config: RunConfig) -> Tri
     first = await trial.first_step()
     await trial.second_step(first)
     await trial.system_message()
+    await trial.beginning()
     await trial.thoughts()
     await trial.second_question()
     await trial.control_tokens()
@@ -130,6 +132,8 @@ class _WriterTrial:
         given = config.sampling.draft if role is Role.DRAFT else config.sampling.target
         self._sampling = Sampling(given.temperature, given.top_p, given.top_k)
         self._tokenizer = f"--{role}-tokenizer"
+        self._marks = config.answer.marks
+        self._who_thinks = _who_thinks(config)
 
     async def first_step(self) -> Generated:
         """The configured prompt, up to the configured end of a step."""
@@ -167,6 +171,23 @@ class _WriterTrial:
                 f"{self._tokenizer}, then it goes before the question, or write it into the "
                 "questions and set --system ''"
             )
+
+    async def beginning(self) -> None:
+        """How thoughts begin and end, as far as it is known before any are written."""
+        if not isinstance(self._model, Begins):
+            return
+        [begun] = await self._model.begin([Begin(self._role, self._messages, self._marks)])
+        if isinstance(begun, Failed) or not (begun.thinks or begun.opened or begun.opened is None):
+            return
+        if begun.opened is None:
+            opened = "not known whether the prompt opens them: thinking.opened says so"
+        else:
+            opened = f"opened by the prompt with {begun.opened}" if begun.opened else "by the model"
+        closed = f", closed with {begun.closing!r}" if begun.closing else ""
+        self.tried.facts["thoughts"] = opened + closed
+        self.tried.facts["who thinks"] = self._who_thinks
+        if not begun.continues:
+            self.tried.facts["budget of thoughts"] = "kept by the server, if it can"
 
     async def thoughts(self) -> None:
         """A template may cut a reply that holds the end of thoughts when it is continued."""
@@ -255,6 +276,17 @@ class _WriterTrial:
             f"reasoning parser, name the model's tokenizer with {self._tokenizer}, or switch "
             "thoughts off with --template enable_thinking=false"
         )
+
+
+def _who_thinks(config: RunConfig) -> str:
+    """Who writes thoughts and who judges them, in a method that has a judge."""
+    thinking = config.thinking
+    if Role.REWARD not in config.roles:
+        return "the model, by itself"
+    judged = thinking.judged_parts(parse_reward_spec(config.reward.spec)) != "answer"
+    if thinking.gate is not None or judged:
+        return f"the draft; judged by {thinking.gate or 'the reward'}"
+    return f"the {thinking.thoughts_by or 'draft'}, unjudged; the reward judges the answer alone"
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -143,8 +143,18 @@ class ModelBuilder:
         if self._reward is None:
             with _named(Role.REWARD, self._config.reward.spec):
                 spec = self._config.reward.spec
-                self._reward = self._calibrated(self._reward_model(parse_reward_spec(spec)))
+                reward = self._calibrated(self._reward_model(parse_reward_spec(spec)))
+                self._reward = self._with_gate_of_thoughts(reward)
         return self._reward
+
+    def _with_gate_of_thoughts(self, model: RewardModel) -> RewardModel:
+        """The reward model, and beside it the one that judges thoughts, if there is such."""
+        gate = self._config.thinking.gate
+        if gate is None:
+            return model
+        from rsdecode.rewards.parted import PartedReward
+
+        return PartedReward(model, self._reward_model(parse_reward_spec(gate)))
 
     def _calibrated(self, model: RewardModel) -> RewardModel:
         """The reward model, with its calibration if it has one."""
@@ -305,7 +315,7 @@ class ModelBuilder:
             slots=engine.slots * uses,
             max_context=engine.max_context,
             threads=engine.threads,
-            template=self._config.prompt.template,
+            template=self._config.template_arguments,
         )
         if plain is None:
             return options

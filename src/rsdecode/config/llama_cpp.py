@@ -73,7 +73,7 @@ def options_of(config: RunConfig, uses: int = 1) -> LlamaCppOptions:
         threads=settings.threads or engine.threads,
         gpu_layers=0 if engine.device == "cpu" else settings.gpu_layers,
         cache_mib=settings.cache_mib,
-        template=config.prompt.template,
+        template=config.template_arguments,
         ready_timeout_s=settings.ready_timeout_s,
         logs=None if settings.logs is None else Path(os.path.expanduser(settings.logs)),
     )

@@ -6,6 +6,7 @@ from rsdecode.config.method_names import MethodName
 from rsdecode.config.resolve import DEFAULT_ALPHA, settled
 from rsdecode.config.schema import RunConfig, SamplingConfig
 from rsdecode.config.specs import GATES, SpecKind, parse_reward_spec
+from rsdecode.config.thinking import ThinkingConfig
 from rsdecode.config.weighting import load_weighting
 from rsdecode.core.budget import Budget
 from rsdecode.core.errors import ConfigError, RsdError
@@ -27,6 +28,7 @@ from rsdecode.methods import (
     Speculative,
     require,
 )
+from rsdecode.methods.thinking import Thinking
 
 STEPWISE = (RSD, GSI, Beam, ProcessBestOfN)
 """Methods that have models continue answers."""
@@ -82,7 +84,8 @@ def _check_reward(config: RunConfig, method: Method, models: Models) -> None:
             f"{spec} knows only steps as the draft wrote them, but {type(method).__name__} has "
             "others scored: use rsd, process-best-of-N or beam@N, or another reward"
         )
-    for part in spec.parts:
+    gate = config.thinking.gate
+    for part in (*spec.parts, *(() if gate is None else parse_reward_spec(gate).parts)):
         model = models.draft if part.kind is SpecKind.CONFIDENCE else models.target
         if part.kind in GATES and isinstance(model, MayNotAssess):
             with_logprobs = part.kind is SpecKind.CONFIDENCE
@@ -105,6 +108,7 @@ def _build(name: MethodName, config: RunConfig) -> Method:
     boundary, limits = parse_boundary(config.boundary), Limits(**config.limits.model_dump())
     draft, target = _sampling(config.sampling.draft), _sampling(config.sampling.target)
     aggregation = str(name.options.get("aggregation"))
+    thinking = _thinking(name, config)
     match name.kind:
         case "rsd":
             threshold = config.weighting.threshold
@@ -118,24 +122,36 @@ def _build(name: MethodName, config: RunConfig) -> Method:
                 limits=limits,
                 draft_sampling=draft,
                 target_sampling=target,
+                thinking=thinking,
             )
         case "majority":
-            return Majority(name.count, boundary, limits, draft, config.answer.marks)
+            return Majority(name.count, boundary, limits, draft, config.answer.marks, thinking)
         case "best-of":
-            return BestOfN(name.count, aggregation, boundary, limits, draft)
+            return BestOfN(name.count, aggregation, boundary, limits, draft, thinking)
         case "process-best-of":
-            return ProcessBestOfN(name.count, boundary, limits, draft)
+            return ProcessBestOfN(name.count, boundary, limits, draft, thinking)
         case "beam":
             expansions = int(name.options["expansions"])
-            return Beam(name.count, expansions, aggregation, boundary, limits, draft)
+            return Beam(name.count, expansions, aggregation, boundary, limits, draft, thinking)
         case "gsi":
             beta, threshold = float(name.options["beta"]), float(name.options["threshold"])
-            return GSI(name.count, beta, threshold, boundary, limits, draft, target)
+            return GSI(name.count, beta, threshold, boundary, limits, draft, target, thinking)
         case "speculative":
-            return Speculative(name.count, boundary, limits, target)
+            return Speculative(name.count, boundary, limits, target, thinking)
         case _:
             role = Role(name.kind)
-            return Single(role, boundary, limits, draft if role is Role.DRAFT else target)
+            sampling = draft if role is Role.DRAFT else target
+            return Single(role, boundary, limits, sampling, thinking)
+
+
+def _thinking(name: MethodName, config: RunConfig) -> Thinking | None:
+    """What is done with thoughts; nothing where all writers are of the family, which has none."""
+    writers = name.roles - {Role.REWARD}
+    if config.thinking == ThinkingConfig() and len(config.family_writers) == len(writers):
+        return None
+    reward = parse_reward_spec(config.reward.spec)
+    target = name.kind in ("rsd", "gsi")
+    return config.thinking.policy(config.answer.marks, reward, target=target)
 
 
 def _weighting(config: RunConfig) -> Weighting:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from rsdecode.config.schema import WEIGHTING_PARAMETERS, RunConfig
+from rsdecode.config.thinking import ThinkingConfig
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Role
 from rsdecode.methods.answers import SAMPLED
@@ -80,6 +81,8 @@ def config_hash(config: RunConfig) -> str:
     settings = resolved(config)
     if not settings["prompt"]["template"]:
         del settings["prompt"]["template"]  # as before there was such a key
+    if config.thinking == ThinkingConfig():
+        del settings["thinking"]  # as before there was such a section
     for name in ("run", "lookahead", "fallback", "http", "ray"):
         del settings[name]
     del settings["engine"]["slots"], settings["engine"]["threads"], settings["server"]

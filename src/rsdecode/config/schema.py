@@ -22,6 +22,7 @@ from rsdecode.config.specs import (
     parse_model_spec,
     parse_reward_spec,
 )
+from rsdecode.config.thinking import ThinkingConfig
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.segment import parse_boundary, unescaped
 from rsdecode.core.thoughts import THOUGHTS, Thoughts
@@ -448,6 +449,7 @@ class RunConfig(_Part):
     sampling: RolesSampling = RolesSampling()
     prompt: PromptConfig = PromptConfig()
     answer: AnswerConfig = AnswerConfig()
+    thinking: ThinkingConfig = ThinkingConfig()
     engine: EngineConfig = EngineConfig()
     llamacpp: LlamaCppConfig = LlamaCppConfig()
     vllm: VllmConfig = VllmConfig()
@@ -504,7 +506,14 @@ class RunConfig(_Part):
         needed = frozenset(roles)
         if Role.REWARD not in needed:
             return needed
-        return needed | parse_reward_spec(self.reward.spec).reads
+        needed |= parse_reward_spec(self.reward.spec).reads
+        gate = self.thinking.gate
+        return needed if gate is None else needed | parse_reward_spec(gate).reads
+
+    @property
+    def template_arguments(self) -> dict[str, object]:
+        """Arguments of the chat templates: those given, before the switches of `thinking`."""
+        return {**self.thinking.switches, **self.prompt.template}
 
     @property
     def has_gguf(self) -> bool:
@@ -542,6 +551,18 @@ class RunConfig(_Part):
 
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant."""
+        return [*self._warnings_of_thinking(), *self._warnings_of_reward()]
+
+    def _warnings_of_thinking(self) -> list[str]:
+        pointless = self.thinking.model_copy(update={"first_steps": 0}) != ThinkingConfig()
+        if not pointless or not self._writers_are_abacus:
+            return []
+        return [
+            "the abacus family has no thoughts: of the settings of thinking only first_steps has "
+            "an effect"
+        ]
+
+    def _warnings_of_reward(self) -> list[str]:
         scored = Role.REWARD in self.roles
         parts = map(str, parse_reward_spec(self.reward.spec).parts)
         if not scored or "abacus:prm" not in parts or self._writers_are_abacus:

@@ -47,7 +47,7 @@ def served_language_model(
     transport = _transport(spec, role, config, own=own)
     name = transport.address.name
     place = tokenizer or tokenizer_place(role, config) or (name if os.path.isdir(name) else None)
-    options: dict[str, Any] = {"template": config.prompt.template}
+    options: dict[str, Any] = {"template": config.template_arguments}
     if config.prompt.plain is not None:
         options["plain_prompt"] = config.prompt.plain
     if place is not None:

@@ -15,6 +15,8 @@ from rsdecode.core.errors import ConfigError
 from rsdecode.core.requests import (
     Assess,
     Assessed,
+    Begin,
+    Begun,
     Failed,
     Generate,
     Generated,
@@ -184,6 +186,15 @@ class Assessor(Protocol):
     """A language model that tells how likely it finds each token of a given text."""
 
     async def assess(self, requests: Sequence[Assess]) -> list[Assessed | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        ...
+
+
+@runtime_checkable
+class Begins(Protocol):
+    """A language model that knows how its replies begin: whether the prompt opens thoughts."""
+
+    async def begin(self, requests: Sequence[Begin]) -> list[Begun | Failed]:
         """Serve each request; replies in the order of the requests."""
         ...
 

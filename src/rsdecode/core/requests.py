@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 
 from rsdecode.core.errors import RsdError
 from rsdecode.core.segment import WHOLE_ANSWER, Boundary
+from rsdecode.core.thoughts import THOUGHTS, Thoughts
 from rsdecode.core.types import (
     Context,
     FinishReason,
+    Message,
     Problem,
     Role,
     Segment,
@@ -60,6 +62,8 @@ class Generate:
             reply is the same with and without.
         told: tell of each token how likely it was (`Segment.told`), and so many of the likeliest in
             its place; None to tell nothing. Asked of models that are `protocols.TellsTokens`.
+        thinking_tokens: of thoughts at most, for a model that has to see to it itself
+            (`Begun.continues`); None for no limit.
     """
 
     role: Role
@@ -71,6 +75,7 @@ class Generate:
     session: str = ""
     guess: Segment | None = None
     told: int | None = None
+    thinking_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +104,16 @@ class Score:
 
     Attributes:
         ends: whether the answer is known to end after the last of them.
+        thoughts: whether the steps are thoughts, which may have a judge of their own.
+        first: index of the first of them in the trajectory, where the context leaves thoughts out.
     """
 
     context: Context
     steps: tuple[Segment, ...]
     session: str = ""
     ends: bool = False
+    thoughts: bool = False
+    first: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +234,37 @@ class Assessed:
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """Ask how a reply to `messages` begins, and how thoughts are closed: nothing is computed."""
+
+    role: Role
+    messages: tuple[Message, ...]
+    marks: Thoughts = THOUGHTS
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Reply to `Begin`.
+
+    Attributes:
+        opened: the mark by which the prompt opens the thoughts; "" if it does not, None if that
+            is not known.
+        thinks: whether the model's template or tokenizer knows thoughts, and the prompt has not
+            closed them: the reply is expected to begin with some.
+        closing: what ends thoughts, with the line breaks of the model's template; "" where it
+            does not tell.
+        continues: whether an answer can be continued; where it cannot, only the model itself can
+            keep to a budget of thoughts.
+    """
+
+    opened: str | None = None
+    thinks: bool = False
+    closing: str = ""
+    continues: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """A step has entered the answer: whoever runs the method may show it. The reply is None."""
 
@@ -264,8 +304,8 @@ def session_of(problem: Problem, sample: int) -> str:
     return f"{problem.id}/{sample}"
 
 
-Request = Generate | Score | Propose | Verify | Assess | Announce | Start | Drop
-Reply = Generated | Scored | Proposed | Verified | Assessed | None
+Request = Generate | Score | Propose | Verify | Assess | Begin | Announce | Start | Drop
+Reply = Generated | Scored | Proposed | Verified | Assessed | Begun | None
 Decoding = Generator[Sequence[Request], Sequence[Reply], Trajectory]
 """A running method: yields lists of requests, is sent as many replies, returns a trajectory."""
 
@@ -274,6 +314,7 @@ Scoring = Generator[Sequence[Request], Sequence[Reply], list[Scored]]
 Proposing = Generator[Sequence[Request], Sequence[Reply], Proposed]
 Verifying = Generator[Sequence[Request], Sequence[Reply], Verified]
 Assessing = Generator[Sequence[Request], Sequence[Reply], list[Assessed]]
+Beginning = Generator[Sequence[Request], Sequence[Reply], list[Begun]]
 Telling = Generator[Sequence[Request], Sequence[Reply], None]
 
 
@@ -317,6 +358,12 @@ def assess(requests: Sequence[Assess]) -> Assessing:
     """Ask for all assessments at once; returns their replies in order (use with `yield from`)."""
     replies = yield [*requests]
     return [reply for reply in replies if isinstance(reply, Assessed)]
+
+
+def begin(requests: Sequence[Begin]) -> Beginning:
+    """Ask how replies begin; returns what is known, in order (use with `yield from`)."""
+    replies = yield [*requests]
+    return [reply for reply in replies if isinstance(reply, Begun)]
 
 
 def tell(step: Step) -> Telling:

@@ -23,7 +23,8 @@ class Role(StrEnum):
 class FinishReason(StrEnum):
     """Why a step, or a whole trajectory, ended. The set is closed.
 
-    A step ends with `stop`, `eos`, `step_limit` or `length`; a trajectory with any but `stop`.
+    A step ends with `stop`, `eos`, `step_limit` or `length`, and one that closes thoughts with
+    `budget` or `repeated`; a trajectory with any but `stop`, `step_limit` and `budget`.
     Only `eos` means that the model finished its answer.
     """
 
@@ -33,6 +34,10 @@ class FinishReason(StrEnum):
     """The model ended its answer."""
     STEP_LIMIT = "step_limit"
     """The step was cut at the cap of tokens for one step."""
+    BUDGET = "budget"
+    """The step closes the thoughts, whose budget of tokens is used up; no model wrote it."""
+    REPEATED = "repeated"
+    """The same as `budget` for thoughts that repeat themselves; of an answer: it does so."""
     LENGTH = "length"
     """The answer's token limit, or the model's context, is used up: never counted as an answer."""
     MAX_STEPS = "max_steps"
@@ -273,6 +278,7 @@ class Step:
         token_count: tokens of this step, in its writer's tokenizer. Of an answer that was written
             in one piece and cut afterwards (see `methods.answers.steps_of`), its share of the
             tokens that were decoded, the end of the sequence included.
+        thought: whether it is a step of the thoughts, and not of the answer.
     """
 
     segment: Segment
@@ -283,11 +289,17 @@ class Step:
     accepted: bool = False
     rejected: tuple[Proposal, ...] = ()
     token_count: int = 0
+    thought: bool = False
 
     @property
     def text(self) -> str:
         """The text of the step."""
         return self.segment.text
+
+    @property
+    def closes_thoughts(self) -> bool:
+        """Whether no model wrote it: it ends thoughts that were long enough."""
+        return self.finish_reason in (FinishReason.BUDGET, FinishReason.REPEATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,11 +358,19 @@ class Trajectory:
         return self.stop_reason is FinishReason.EOS
 
     @property
+    def decided(self) -> tuple[Step, ...]:
+        """The steps without those of thoughts that nobody judged, or that close them."""
+        return tuple(
+            step
+            for step in self.steps
+            if not step.closes_thoughts and not (step.thought and step.weight is None)
+        )
+
+    @property
     def acceptance_rate(self) -> float | None:
-        """Share of steps that the draft wrote; None without steps."""
-        if not self.steps:
-            return None
-        return sum(step.accepted for step in self.steps) / len(self.steps)
+        """Share of the decided steps that the draft wrote; None without such steps."""
+        decided = self.decided
+        return sum(step.accepted for step in decided) / len(decided) if decided else None
 
     @property
     def token_acceptance_rate(self) -> float | None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rsdecode.core.protocols import Models
@@ -116,6 +116,7 @@ async def judge(
     """Whether an answer is right. One that did not end by itself never is."""
     reference = trajectory.problem.answer or ""
     if trajectory.finished:
+        thoughts = replace(thoughts, opened=trajectory.thoughts.opened)
         return await pool.grade(trajectory.text, reference, kind, thoughts)
     failed = trajectory.stop_reason in (FinishReason.ERROR, FinishReason.CANCELLED)
     return Verdict(False, None, reference, "failed" if failed else "truncated")

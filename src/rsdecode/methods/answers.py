@@ -7,8 +7,10 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 
 from rsdecode.core.requests import Generate, Generated, Sampling, generate
-from rsdecode.core.segment import WHOLE_ANSWER, Boundary
+from rsdecode.core.segment import WHOLE_ANSWER
 from rsdecode.core.types import FinishReason, Role, Segment, Step, ToldToken
+from rsdecode.methods.budgeted import within_budget
+from rsdecode.methods.thinking import Part
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 SAMPLED = Sampling(temperature=0.7)
@@ -34,20 +36,35 @@ def draft_answers(
     trajectory: TrajectoryBuilder, count: int, sampling: Sampling
 ) -> Deciding[list[Generated]]:
     """Have the draft write `count` whole answers, all asked for at once."""
+    branches = [trajectory.branch(i) for i in range(count)]
+    return (yield from whole_answers(trajectory, Role.DRAFT, sampling, branches))
+
+
+def whole_answers(
+    trajectory: TrajectoryBuilder, role: Role, sampling: Sampling, sessions: Sequence[str]
+) -> Deciding[list[Generated]]:
+    """Have a model write a whole answer in each session, all asked for at once.
+
+    Where thoughts have a budget they are written first (see `methods.budgeted`); a model that
+    cannot continue what it wrote keeps to the budget itself.
+    """
+    yield from trajectory.begin(role)
+    progress = trajectory.progress
+    left = None if progress is None else progress.left
     request = Generate(
-        role=Role.DRAFT,
-        context=trajectory.context,
-        max_tokens=trajectory.limits.max_tokens,
-        boundary=WHOLE_ANSWER,
-        sampling=sampling,
+        role, trajectory.context, trajectory.limits.max_tokens, WHOLE_ANSWER, sampling
     )
-    written = yield from generate(
-        [
-            replace(request, seed=trajectory.seed_for("draft", i), session=trajectory.branch(i))
-            for i in range(count)
-        ]
-    )
-    trajectory.charge(Role.DRAFT, *written)
+    requests = [
+        replace(request, seed=trajectory.seed_for(role.value, place), session=session)
+        for place, session in enumerate(sessions)
+    ]
+    if left is None or (trajectory.thinking_is_off and trajectory.closing_step() is None):
+        written = yield from generate(requests)
+    elif trajectory.start.continues:
+        written = yield from within_budget(trajectory, requests)
+    else:
+        written = yield from generate([replace(r, thinking_tokens=left) for r in requests])
+    trajectory.charge(role, *written)
     return written
 
 
@@ -62,9 +79,8 @@ def stop_reason(written: Generated) -> FinishReason:
 
 
 def steps_of(
-    text: str,
+    parts: Sequence[Part],
     role: Role,
-    boundary: Boundary,
     finish_reason: FinishReason,
     rewards: Sequence[float] = (),
     *,
@@ -77,29 +93,33 @@ def steps_of(
     they are shared out by the length of the texts, to a token each.
 
     Args:
-        text: the answer.
+        parts: the texts of the steps (see `TrajectoryBuilder.parts`).
         role: who wrote it.
-        boundary: where a step ends.
         finish_reason: of the last step.
-        rewards: of each step, where they were scored.
+        rewards: of each step that was scored: of all, or of those of the answer.
         tokens: decoded for the answer, as the ledger counts them: the one that ended the sequence
             is among them, and so in the last step.
         told: its tokens, where they are known; one that crosses from a step to the next is the
             first one's.
     """
-    texts = boundary.split(text)
-    scored: Sequence[float | None] = rewards or [None] * len(texts)
+    texts = [part.text for part in parts]
+    unscored: list[float | None] = [None] * (len(parts) - len(rewards))
     steps = [
         Step(
-            Segment(part, told=of_part),
+            Segment(part.text, told=of_part),
             role,
             FinishReason.STOP,
             reward,
             accepted=role is Role.DRAFT,
             token_count=count,
+            thought=part.thought,
         )
         for part, reward, count, of_part in zip(
-            texts, scored, _shared_out(tokens, texts), _parted(told, texts), strict=True
+            parts,
+            [*unscored, *rewards],
+            _shared_out(tokens, texts),
+            _parted(told, texts),
+            strict=True,
         )
     ]
     if steps:

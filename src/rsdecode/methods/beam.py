@@ -13,6 +13,7 @@ from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import Alternative, FinishReason, Problem, Role, Step
 from rsdecode.methods.answers import SAMPLED, check_samples
 from rsdecode.methods.scoring import Candidate, proposals, score_candidates
+from rsdecode.methods.thinking import Thinking
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 
@@ -68,6 +69,8 @@ class Beam:
         boundary: where a step ends.
         limits: of the step and of each answer.
         sampling: how the draft draws tokens.
+        thinking: what is done with thoughts; where nobody judges them, `width` beams think, each by
+            itself.
 
     Raises:
         ValueError: an unknown aggregation, or several continuations of a greedy draft.
@@ -79,6 +82,7 @@ class Beam:
     boundary: Boundary = PARAGRAPH
     limits: Limits = Limits()
     sampling: Sampling = SAMPLED
+    thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
         for name in ("width", "expansions"):
@@ -94,9 +98,11 @@ class Beam:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample, self.thinking)
         beams = [_Beam(replace(trajectory, steps=[]))]
         try:
+            yield from trajectory.begin(Role.DRAFT)
+            beams = self._first_beams(trajectory)
             while any(beam.stop_reason is None for beam in beams):
                 beams = yield from self._advance(trajectory, beams)
                 trajectory.steps = self._best(beams).answer.steps
@@ -108,14 +114,21 @@ class Beam:
             return trajectory.fail(error)
         return trajectory.end(best.stop_reason or FinishReason.MAX_STEPS)
 
+    def _first_beams(self, trajectory: TrajectoryBuilder) -> list[_Beam]:
+        """One, or as many as there are places where thoughts are written that nobody judges."""
+        apart = self.width if trajectory.writer is Role.DRAFT else 1
+        return [_Beam(replace(trajectory, steps=[])) for _ in range(apart)]
+
     def _advance(
         self, trajectory: TrajectoryBuilder, beams: Sequence[_Beam]
     ) -> Deciding[list[_Beam]]:
-        """One more step of every beam that goes on."""
-        over = [beam for beam in beams if beam.stop_reason is not None]
-        children = yield from self._children(
-            trajectory, [b for b in beams if b.stop_reason is None]
-        )
+        """One more step of every beam that goes on; answers wait for beams that still think."""
+        beams = [self._closed(beam) for beam in beams]
+        going_on = [beam for beam in beams if beam.stop_reason is None]
+        thinking = [beam for beam in going_on if beam.answer.writer is not None]
+        active = set(map(id, thinking or going_on))
+        over = [beam for beam in beams if id(beam) not in active]
+        children = yield from self._children(trajectory, thinking or going_on)
         ranked = sorted(_eligible(children), key=self._score, reverse=True)
         kept = ranked[: self.width - len(over)]
         chosen = set(map(id, kept))
@@ -126,8 +139,7 @@ class Beam:
         self, trajectory: TrajectoryBuilder, beams: Sequence[_Beam]
     ) -> Deciding[list[_Child]]:
         """The distinct candidates of all beams, with their rewards."""
-        expansions = self.expansions if beams[0].answer.steps else self.width * self.expansions
-        parents = [beam for beam in beams for _ in range(expansions)]
+        parents = [beam for beam in beams for _ in range(self._expansions(beam, len(beams)))]
         drafts = yield from generate(
             [self._draft(beam.answer, place) for place, beam in enumerate(parents)]
         )
@@ -137,11 +149,28 @@ class Beam:
             candidate = Candidate(beam.answer, draft, beam.answer.branch(place))
             key = (id(beam), candidate.text, draft.finish_reason)
             distinct.setdefault(key, (beam, candidate))
-        rewards = yield from score_candidates(trajectory, [c for _, c in distinct.values()])
+        judged = [c for _, c in distinct.values() if c.answer.owner(c.text) is None]
+        scored = yield from score_candidates(trajectory, judged)
+        by_place = dict(zip(map(id, judged), scored, strict=True))
+        rewards = [by_place.get(id(c)) for _, c in distinct.values()]
         return [
             _Child(beam, candidate, reward)
             for (beam, candidate), reward in zip(distinct.values(), rewards, strict=True)
         ]
+
+    def _expansions(self, beam: _Beam, beams: int) -> int:
+        """How many continuations of a beam are drawn; the first step has all of them."""
+        if beam.answer.writer is not None:
+            return 1
+        first = not beam.answer.steps and beams == 1
+        return self.width * self.expansions if first else self.expansions
+
+    def _closed(self, beam: _Beam) -> _Beam:
+        """The beam, its thoughts ended if they have been long enough."""
+        if beam.stop_reason is None and (step := beam.answer.closing_step()) is not None:
+            beam = replace(beam, answer=replace(beam.answer, steps=[*beam.answer.steps]))
+            beam.answer.enter(step)
+        return beam
 
     def _draft(self, answer: TrajectoryBuilder, place: int) -> Generate:
         session = answer.branch(place)
@@ -162,7 +191,8 @@ class Beam:
             rejected=proposals([o.candidate for o in siblings], [o.reward for o in siblings]),
             token_count=draft.token_count,
         )
-        answer = replace(child.parent.answer, steps=[*child.parent.answer.steps, step])
+        answer = replace(child.parent.answer, steps=[*child.parent.answer.steps])
+        step = answer.enter(step)
         reason = answer.stop_after(step)
         if reason is None and len(answer.steps) >= self.limits.max_steps:
             reason = FinishReason.MAX_STEPS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rsdecode.core.aggregate import aggregate, check_aggregation
@@ -20,6 +20,7 @@ from rsdecode.methods.answers import (
     stop_reason,
 )
 from rsdecode.methods.scoring import rewards_in
+from rsdecode.methods.thinking import Part, Thinking
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 Rewards = tuple[float, ...]
@@ -40,6 +41,7 @@ class BestOfN:
         boundary: where a step ends.
         limits: `max_tokens` holds for each sample; there is no other limit.
         sampling: how the draft draws tokens.
+        thinking: what is done with thoughts; where nobody judges them the answer alone is scored.
 
     Raises:
         ValueError: an unknown aggregation, or several samples of a greedy draft.
@@ -50,6 +52,7 @@ class BestOfN:
     boundary: Boundary = PARAGRAPH
     limits: Limits = Limits()
     sampling: Sampling = SAMPLED
+    thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
         check_samples(self.samples, self.sampling)
@@ -62,7 +65,7 @@ class BestOfN:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample, self.thinking)
         try:
             written = yield from draft_answers(trajectory, self.samples, self.sampling)
             rewards = yield from self._rewards(trajectory, written)
@@ -74,13 +77,13 @@ class BestOfN:
                 if i != chosen
             )
             best = written[chosen]
+            parts, count = self._parts(trajectory, best), best.usage.decoded_tokens
             steps = steps_of(
-                best.segment.text,
+                parts,
                 Role.DRAFT,
-                self.boundary,
                 best.finish_reason,
                 rewards[chosen],
-                tokens=best.usage.decoded_tokens,
+                tokens=count,
                 told=best.segment.told,
             )
             trajectory.steps.extend(steps)
@@ -94,28 +97,37 @@ class BestOfN:
         self, trajectory: TrajectoryBuilder, written: Sequence[Generated]
     ) -> Deciding[list[Rewards]]:
         """The rewards of the steps of each answer; none for what is no answer."""
-        texts = {
-            place: self.boundary.split(w.segment.text)
-            for place, w in enumerate(written)
-            if is_answer(w) and w.segment.text.strip()
-        }
-        scored = yield from score(
-            [
-                Score(
-                    trajectory.context,
-                    tuple(map(Segment, steps)),
-                    trajectory.branch(place),
-                    ends=True,
-                )
-                for place, steps in texts.items()
-            ]
-        )
+        asked: list[tuple[int, Score]] = []
+        for place, answer in enumerate(written):
+            if is_answer(answer) and answer.segment.text.strip():
+                asked += [(place, each) for each in self._scores(trajectory, place, answer)]
+        scored = yield from score([request for _, request in asked])
         trajectory.charge(Role.REWARD, *scored)
-        rewards = {
-            place: rewards_in(reply, len(steps))
-            for (place, steps), reply in zip(texts.items(), scored, strict=True)
-        }
-        return [rewards.get(place, ()) for place in range(len(written))]
+        rewards: list[Rewards] = [()] * len(written)
+        for (place, request), reply in zip(asked, scored, strict=True):
+            rewards[place] = (*rewards[place], *rewards_in(reply, len(request.steps)))
+        return rewards
+
+    def _scores(
+        self, trajectory: TrajectoryBuilder, place: int, written: Generated
+    ) -> Iterator[Score]:
+        """The requests for one answer's rewards: of its thoughts, if they are judged, and of it."""
+        parts, context = self._parts(trajectory, written), trajectory.context
+        thoughts = tuple(Segment(part.text) for part in parts if part.thought)
+        steps = tuple(Segment(part.text) for part in parts if not part.thought)
+        session = trajectory.branch(place)
+        if thoughts and (self.thinking is None or self.thinking.judged):
+            yield Score(context, thoughts, session, thoughts=True)
+        if not any(step.text.strip() for step in steps):
+            return
+        if thoughts and self.thinking is not None and self.thinking.alone:
+            steps = (Segment(steps[0].text.lstrip()), *steps[1:])
+        elif thoughts:
+            context = context.followed_by(*thoughts)
+        yield Score(context, steps, session, ends=True)
+
+    def _parts(self, trajectory: TrajectoryBuilder, written: Generated) -> list[Part]:
+        return trajectory.parts(written.segment.text, self.boundary)
 
 
 def _best(written: Sequence[Generated], scores: Sequence[float | None]) -> int:

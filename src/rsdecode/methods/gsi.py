@@ -15,7 +15,8 @@ from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import Problem, Role, Step, Usage
 from rsdecode.methods.answers import SAMPLED, check_samples
 from rsdecode.methods.scoring import Candidate, proposals, score_candidates
-from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
+from rsdecode.methods.thinking import Thinking
+from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder, unjudged
 
 BETA = 20.0
 THRESHOLD = 0.5
@@ -51,6 +52,7 @@ class GSI:
         limits: of the step and the answer.
         draft_sampling: how the draft draws tokens.
         target_sampling: how the target draws tokens.
+        thinking: what is done with thoughts (see `methods.rsd`).
 
     Raises:
         ValueError: a model is greedy, or beta is not above 0.
@@ -63,6 +65,7 @@ class GSI:
     limits: Limits = Limits()
     draft_sampling: Sampling = SAMPLED
     target_sampling: Sampling = SAMPLED
+    thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
         check_samples(self.candidates, self.draft_sampling)
@@ -102,12 +105,21 @@ class GSI:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
-        return (yield from trajectory.write(lambda: self._next_step(trajectory)))
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample, self.thinking)
+        writers = (Role.DRAFT, Role.TARGET)
+        return (yield from trajectory.write(lambda: self._next_step(trajectory), *writers))
 
     def _next_step(self, trajectory: TrajectoryBuilder) -> Deciding[Step]:
-        """One round of the paper's Algorithm 1."""
-        drafts = yield from self._candidates(trajectory, Role.DRAFT)
+        """One round of the paper's Algorithm 1; a step that nobody judges is its writer's."""
+        if trajectory.writer is Role.TARGET:
+            return (yield from self._by_target(trajectory))
+        count = trajectory.candidates(self.candidates)
+        drafts = yield from self._candidates(trajectory, Role.DRAFT, count)
+        owner = trajectory.owner(drafts[0].text)
+        if owner is Role.TARGET:
+            return (yield from self._by_target(trajectory))
+        if owner is Role.DRAFT:
+            return unjudged(drafts[0].draft, Role.DRAFT)
         rewards = yield from score_candidates(trajectory, drafts)
         tilts = yield from self._tilts(trajectory, drafts, rewards)
         tilted = [None if r is None else r + t for r, t in zip(rewards, tilts, strict=True)]
@@ -117,15 +129,22 @@ class GSI:
             judged = Usage(accepted_tokens=_judged(drafts[chosen]))
             trajectory.ledger = trajectory.ledger.charge(Role.TARGET, judged)
             return self._step(drafts[chosen], Role.DRAFT, rewards[chosen], (drafts, rewards))
-        targets = yield from self._candidates(trajectory, Role.TARGET)
+        targets = yield from self._candidates(trajectory, Role.TARGET, self.candidates)
         by_target = yield from score_candidates(trajectory, targets)
         own = self._drawn(by_target, trajectory.seed_for("target index")) or 0
         return self._step(targets[own], Role.TARGET, by_target[own], (drafts, rewards))
 
-    def _candidates(self, trajectory: TrajectoryBuilder, role: Role) -> Deciding[list[Candidate]]:
-        """Draw n candidates, each with a prefix of its own."""
+    def _by_target(self, trajectory: TrajectoryBuilder) -> Deciding[Step]:
+        """A step that the target writes, whatever the draft would have written."""
+        [target] = yield from self._candidates(trajectory, Role.TARGET, 1)
+        return unjudged(target.draft, Role.TARGET)
+
+    def _candidates(
+        self, trajectory: TrajectoryBuilder, role: Role, count: int
+    ) -> Deciding[list[Candidate]]:
+        """Draw so many candidates, each with a prefix of its own."""
         sampling = self.draft_sampling if role is Role.DRAFT else self.target_sampling
-        sessions = [trajectory.branch(place) for place in range(self.candidates)]
+        sessions = [trajectory.branch(place) for place in range(count)]
         written = yield from generate(
             [
                 trajectory.next_step(role, self.boundary, sampling, place=place, session=session)

@@ -21,6 +21,7 @@ from rsdecode.methods.answers import (
     steps_of,
     stop_reason,
 )
+from rsdecode.methods.thinking import Thinking
 from rsdecode.methods.trajectory import TrajectoryBuilder
 
 
@@ -38,6 +39,7 @@ class Majority:
         limits: `max_tokens` holds for each sample; there is no other limit.
         sampling: how the draft draws tokens.
         thoughts: the marks that its thoughts end with; the answer is looked for after them.
+        thinking: what is done with thoughts: their budget.
 
     Raises:
         ValueError: several samples of a greedy draft, which would all be the same.
@@ -48,6 +50,7 @@ class Majority:
     limits: Limits = Limits()
     sampling: Sampling = SAMPLED
     thoughts: Thoughts = THOUGHTS
+    thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
         check_samples(self.samples, self.sampling)
@@ -59,12 +62,13 @@ class Majority:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample, self.thinking)
         try:
             written = yield from draft_answers(trajectory, self.samples, self.sampling)
+            progress = trajectory.progress
+            marks = self.thoughts if progress is None else progress.found
             answers = [
-                extract_answer(w.segment.text, self.thoughts) if is_answer(w) else None
-                for w in written
+                extract_answer(w.segment.text, marks) if is_answer(w) else None for w in written
             ]
             votes = tally(answers)
             chosen = _winner(written, votes)
@@ -73,10 +77,10 @@ class Majority:
                 for w, answer, vote in zip(written, answers, votes, strict=True)
                 if w is not chosen
             )
-            text, finish = chosen.segment.text, chosen.finish_reason
+            parts = trajectory.parts(chosen.segment.text, self.boundary)
             count = chosen.usage.decoded_tokens
-            told = chosen.segment.told
-            steps = steps_of(text, Role.DRAFT, self.boundary, finish, tokens=count, told=told)
+            finish, told = chosen.finish_reason, chosen.segment.told
+            steps = steps_of(parts, Role.DRAFT, finish, tokens=count, told=told)
             trajectory.steps.extend(steps)
             for step in trajectory.steps:
                 yield from tell(step)

@@ -10,7 +10,8 @@ from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import Problem, Role, Step
 from rsdecode.methods.answers import SAMPLED, check_samples
 from rsdecode.methods.scoring import Candidate, highest, proposals, score_candidates
-from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
+from rsdecode.methods.thinking import Thinking
+from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder, unjudged
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class ProcessBestOfN:
         boundary: where a step ends.
         limits: of the step and the answer.
         sampling: how the draft draws tokens.
+        thinking: what is done with thoughts; where nobody judges them there is one candidate.
 
     Raises:
         ValueError: several candidates of a greedy draft, which would all be the same.
@@ -36,6 +38,7 @@ class ProcessBestOfN:
     boundary: Boundary = PARAGRAPH
     limits: Limits = Limits()
     sampling: Sampling = SAMPLED
+    thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
         check_samples(self.candidates, self.sampling)
@@ -47,20 +50,23 @@ class ProcessBestOfN:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
-        return (yield from trajectory.write(lambda: self._next_step(trajectory)))
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample, self.thinking)
+        write = trajectory.write(lambda: self._next_step(trajectory), Role.DRAFT)
+        return (yield from write)
 
     def _next_step(self, trajectory: TrajectoryBuilder) -> Deciding[Step]:
-        """The best of the candidates."""
+        """The best of the candidates, or the first where it needs no judge."""
         drafts = yield from generate(
             [
                 trajectory.next_step(
                     Role.DRAFT, self.boundary, self.sampling, place=i, session=trajectory.branch(i)
                 )
-                for i in range(self.candidates)
+                for i in range(trajectory.candidates(self.candidates))
             ]
         )
         trajectory.charge(Role.DRAFT, *drafts)
+        if trajectory.owner(drafts[0].segment.text) is Role.DRAFT:
+            return unjudged(drafts[0], Role.DRAFT)
         candidates = [Candidate(trajectory, d, trajectory.branch(i)) for i, d in enumerate(drafts)]
         rewards = yield from score_candidates(trajectory, candidates)
         best = highest(rewards)

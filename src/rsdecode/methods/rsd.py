@@ -24,7 +24,8 @@ from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import FinishReason, Problem, Role, Step
 from rsdecode.core.weighting import BinaryStep, Weighting, weight_of
 from rsdecode.methods.scoring import Candidate, highest, proposals, score_candidates
-from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
+from rsdecode.methods.thinking import Thinking
+from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder, unjudged
 
 Fallback = Literal["decode", "verify"]
 
@@ -59,6 +60,8 @@ class RSD:
         limits: of the step and the answer.
         draft_sampling: how the draft draws tokens.
         target_sampling: how the target draws tokens.
+        thinking: what is done with thoughts: who writes them, unless the reward decides, and when
+            they end; None for steps like any others.
 
     Raises:
         ValueError: several candidates of a greedy draft, which would all be the same; or several
@@ -74,6 +77,7 @@ class RSD:
     limits: Limits = Limits()
     draft_sampling: Sampling = Sampling()
     target_sampling: Sampling = Sampling()
+    thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
         if self.candidates < 1:
@@ -124,14 +128,16 @@ class RSD:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample, self.thinking)
         budget = self.budget
         try:
+            yield from trajectory.begin(Role.DRAFT, Role.TARGET)
             while len(trajectory.steps) < self.limits.max_steps:
-                step = yield from self._next_step(trajectory, budget or self.weighting)
-                trajectory.steps.append(step)
+                step = trajectory.closing_step()
+                step = step or (yield from self._next_step(trajectory, budget or self.weighting))
+                step = trajectory.enter(step)
                 yield from tell(step)
-                if budget is not None:
+                if budget is not None and step.weight is not None and not self._has_own_rule(step):
                     budget = budget.after(target_called=not step.accepted)
                 if reason := trajectory.stop_after(step):
                     return trajectory.end(reason)
@@ -140,9 +146,17 @@ class RSD:
             return trajectory.fail(error)
 
     def _next_step(self, trajectory: TrajectoryBuilder, weighting: Weighting) -> Deciding[Step]:
-        """One round of Algorithm 1."""
-        drafts = yield from generate([self._draft(trajectory, i) for i in range(self.candidates)])
+        """One round of Algorithm 1; a step that nobody judges is its writer's."""
+        if trajectory.writer is Role.TARGET:
+            return (yield from self._by_target(trajectory))
+        count = trajectory.candidates(self.candidates)
+        drafts = yield from generate([self._draft(trajectory, i) for i in range(count)])
         trajectory.charge(Role.DRAFT, *drafts)
+        owner = trajectory.owner(drafts[0].segment.text)
+        if owner is Role.TARGET:
+            return (yield from self._by_target(trajectory))
+        if owner is Role.DRAFT:
+            return unjudged(drafts[0], Role.DRAFT)
         candidates = [Candidate(trajectory, draft, trajectory.session) for draft in drafts]
         ahead = self._ahead(trajectory, candidates[0])
         rewards = yield from score_candidates(
@@ -151,6 +165,8 @@ class RSD:
 
         best = highest(rewards)
         reward = rewards[best]
+        if (own := trajectory.thoughts_weighting(drafts[best].segment.text)) is not None:
+            weighting = own
         weight = 0.0 if reward is None else weight_of(weighting, reward)
         accepted = accept(weight, trajectory.seed_for("accept"))
         if accepted:
@@ -170,6 +186,16 @@ class RSD:
             token_count=written.token_count,
         )
 
+    def _has_own_rule(self, step: Step) -> bool:
+        """Whether the budget of target calls has nothing to do with a step."""
+        return step.thought and self.thinking is not None and self.thinking.threshold is not None
+
+    def _by_target(self, trajectory: TrajectoryBuilder) -> Deciding[Step]:
+        """A step that the target writes, whatever the draft would have written."""
+        [written] = yield from generate([self._target(trajectory, None)])
+        trajectory.charge(Role.TARGET, written)
+        return unjudged(written, Role.TARGET)
+
     def _ahead(self, trajectory: TrajectoryBuilder, candidate: Candidate) -> list[Generate]:
         """The request after `candidate`, should it enter; none if that is not sure to be scored.
 
@@ -178,15 +204,19 @@ class RSD:
         draft = candidate.draft
         if not self.lookahead or candidate.empty or draft.finish_reason is not FinishReason.STOP:
             return []
-        step = Step(draft.segment, Role.DRAFT, draft.finish_reason, token_count=draft.token_count)
-        extended = replace(trajectory, steps=[*trajectory.steps, step])
+        extended = replace(trajectory, steps=[*trajectory.steps])
+        extended.enter(unjudged(draft, Role.DRAFT))
         if len(extended.steps) >= self.limits.max_steps or extended.room <= 0:
+            return []
+        if extended.closing_step() or extended.writer is Role.TARGET:
             return []
         return [self._draft(extended, 0)]
 
     def _draft(self, trajectory: TrajectoryBuilder, candidate: int) -> Generate:
         return trajectory.next_step(Role.DRAFT, self.boundary, self.draft_sampling, place=candidate)
 
-    def _target(self, trajectory: TrajectoryBuilder, rejected: Generated) -> Generate:
+    def _target(self, trajectory: TrajectoryBuilder, rejected: Generated | None) -> Generate:
         request = trajectory.next_step(Role.TARGET, self.boundary, self.target_sampling)
-        return replace(request, guess=rejected.segment) if self.fallback == "verify" else request
+        if rejected is None or self.fallback != "verify":
+            return request
+        return replace(request, guess=rejected.segment)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rsdecode.core.errors import RewardError
-from rsdecode.core.requests import Generated, Score, Scored, Start, score
+from rsdecode.core.requests import Generated, Scored, Start, score
 from rsdecode.core.types import FinishReason, Proposal, Role
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
@@ -66,7 +66,8 @@ def score_candidates(
     """
     asked = [c for c in candidates if c.whole and not c.empty]
     scored = yield from score(
-        [Score(c.answer.context, (c.draft.segment,), c.session, c.ends) for c in asked], started
+        [c.answer.score_of(c.draft.segment, c.session, ends=c.ends) for c in asked],
+        started,
     )
     trajectory.charge(Role.REWARD, *scored)
     replies = iter(scored)

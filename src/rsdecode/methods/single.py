@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from rsdecode.core.errors import RsdError
 from rsdecode.core.limits import Limits
-from rsdecode.core.requests import Decoding, Generate, Sampling, generate, tell
-from rsdecode.core.segment import PARAGRAPH, WHOLE_ANSWER, Boundary
+from rsdecode.core.requests import Decoding, Sampling, tell
+from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import Problem, Role
-from rsdecode.methods.answers import steps_of, stop_reason
+from rsdecode.methods.answers import steps_of, stop_reason, whole_answers
+from rsdecode.methods.thinking import Thinking
 from rsdecode.methods.trajectory import TrajectoryBuilder
 
 
@@ -18,12 +19,14 @@ class Single:
     """One model writes the whole answer in one request; no reward model.
 
     The answer is cut into steps afterwards, for reading; `limits.max_tokens` is the only limit.
+    Where thoughts have a budget, they are a request of their own.
     """
 
     role: Role = Role.TARGET
     boundary: Boundary = PARAGRAPH
     limits: Limits = Limits()
     sampling: Sampling = Sampling()
+    thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
         if self.role is Role.REWARD:
@@ -36,23 +39,14 @@ class Single:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
-        request = Generate(
-            role=self.role,
-            context=trajectory.context,
-            max_tokens=self.limits.max_tokens,
-            boundary=WHOLE_ANSWER,
-            sampling=self.sampling,
-            seed=trajectory.seed_for(self.role.value),
-            session=trajectory.session,
-        )
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample, self.thinking)
         try:
-            [written] = yield from generate([request])
-            trajectory.charge(self.role, written)
-            text, finish = written.segment.text, written.finish_reason
+            sessions = [trajectory.session]
+            [written] = yield from whole_answers(trajectory, self.role, self.sampling, sessions)
+            parts = trajectory.parts(written.segment.text, self.boundary)
             count = written.usage.decoded_tokens
-            told = written.segment.told
-            steps = steps_of(text, self.role, self.boundary, finish, tokens=count, told=told)
+            finish, told = written.finish_reason, written.segment.told
+            steps = steps_of(parts, self.role, finish, tokens=count, told=told)
             trajectory.steps.extend(steps)
             for step in trajectory.steps:
                 yield from tell(step)

@@ -19,16 +19,24 @@ from rsdecode.core.requests import (
     verify,
 )
 from rsdecode.core.segment import PARAGRAPH, WHOLE_ANSWER, Boundary
-from rsdecode.core.types import Context, FinishReason, Problem, Role, Segment
+from rsdecode.core.types import Context, FinishReason, Problem, Role, Segment, Step
 from rsdecode.methods.answers import steps_of
+from rsdecode.methods.budgeted import joined
+from rsdecode.methods.thinking import Thinking
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 
 @dataclass(slots=True)
 class _GrowingAnswer:
-    """An answer that grows by a few tokens at a time; it stays one segment."""
+    """An answer that grows by a few tokens at a time; what they add stays one segment.
+
+    Attributes:
+        before: thoughts that were closed, and what closed them.
+        written: tokens so far.
+    """
 
     trajectory: TrajectoryBuilder
+    before: tuple[Segment, ...] = ()
     segment: Segment = field(default_factory=lambda: Segment(""))
     written: int = 0
     rounds: int = 0
@@ -36,8 +44,18 @@ class _GrowingAnswer:
     @property
     def context(self) -> Context:
         """The question and the answer so far."""
-        context = self.trajectory.context
-        return context.followed_by(self.segment) if self.rounds else context
+        context = self.trajectory.context.followed_by(*self.before)
+        return context.followed_by(self.segment) if self._begun else context
+
+    @property
+    def _begun(self) -> bool:
+        """Whether the present segment has a token; a part of a character is no text yet."""
+        return bool(self.segment.text) or self.segment.tokens is not None
+
+    @property
+    def text(self) -> str:
+        """All that has been written."""
+        return "".join(segment.text for segment in (*self.before, self.segment))
 
     @property
     def room(self) -> int:
@@ -51,8 +69,23 @@ class _GrowingAnswer:
     def add(self, more: Segment, tokens: int) -> None:
         """Append what a round has written."""
         self.written += tokens
-        self.segment = _joined(self.segment, more) if self.rounds else more
+        self.segment = joined([self.segment, more]) if self._begun else more
         self.rounds += 1
+
+    def close_thoughts(self) -> None:
+        """End the thoughts, if their budget has just been used up."""
+        thinking = self.trajectory.thinking
+        budget = None if thinking is None else thinking.limit
+        if budget is None or self.before or self.written < budget:
+            return
+        growing = replace(self.trajectory, steps=[])
+        if self._begun:
+            tokens = max(self.written, 1)
+            growing.enter(Step(self.segment, Role.TARGET, FinishReason.STOP, token_count=tokens))
+        step = growing.closing_step()
+        closing = None if step is None else step.segment
+        self.before = tuple(s for s in (self.segment, closing) if s is not None and s.text)
+        self.segment = Segment("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +105,7 @@ class Speculative:
         boundary: where a step ends, for reading.
         limits: `max_tokens` is the only one.
         sampling: how the target draws tokens; the draft proposes with the same.
+        thinking: what is done with thoughts: their budget, to within a proposal.
 
     Raises:
         ValueError: gamma is not at least 1.
@@ -81,6 +115,7 @@ class Speculative:
     boundary: Boundary = PARAGRAPH
     limits: Limits = Limits()
     sampling: Sampling = Sampling()
+    thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
         if self.gamma < 1:
@@ -107,11 +142,13 @@ class Speculative:
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
-        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample)
+        trajectory = TrajectoryBuilder(problem, self.limits, seed, sample, self.thinking)
         writing = _GrowingAnswer(trajectory)
         finish = FinishReason.STEP_LIMIT
         try:
+            yield from trajectory.begin(Role.TARGET)
             while finish is FinishReason.STEP_LIMIT and writing.room > 0:
+                writing.close_thoughts()
                 finish = yield from self._round(writing)
             self._cut(writing, finish)
             for step in trajectory.steps:
@@ -172,13 +209,6 @@ class Speculative:
         return written.finish_reason
 
     def _cut(self, writing: _GrowingAnswer, finish: FinishReason) -> None:
-        text = writing.segment.text
-        steps = steps_of(text, Role.TARGET, self.boundary, finish, tokens=writing.written)
+        parts = writing.trajectory.parts(writing.text, self.boundary)
+        steps = steps_of(parts, Role.TARGET, finish, tokens=writing.written)
         writing.trajectory.steps.extend(steps)
-
-
-def _joined(a: Segment, b: Segment) -> Segment:
-    """Two segments of one vocabulary as one."""
-    if a.tokens is None or b.tokens is None:
-        return Segment(a.text + b.text)
-    return Segment(a.text + b.text, replace(a.tokens, ids=a.tokens.ids + b.tokens.ids))

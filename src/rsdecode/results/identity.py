@@ -69,7 +69,7 @@ def result_key(
             "options": describe(method),
             "models": {role: _model(config, role) for role in Role if role in roles},
             "prompt": {"system": config.system_prompt, "plain": config.prompt.plain},
-            **({"template": template} if (template := config.prompt.template) else {}),
+            **({"template": template} if (template := config.template_arguments) else {}),
             **({} if config.answer.thoughts is None else {"thoughts": config.answer.thoughts}),
             "engine": engine,
             "seed": config.run.seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rsdecode.core.answer import extract_answer
@@ -30,6 +30,7 @@ def trajectory_to_record(
         None where a model's shape is not known.
     """
     cost = flops(trajectory.ledger, shapes)
+    thoughts = replace(thoughts, opened=trajectory.thoughts.opened)
     return {
         "id": trajectory.problem.id,
         "sample": trajectory.sample,
@@ -48,7 +49,7 @@ def trajectory_to_record(
 
 
 def step_to_record(step: Step) -> dict[str, Any]:
-    """One step, with the drafts that it replaced."""
+    """One step, with the drafts that it replaced; `thought` is there where it is one."""
     return {
         "text": step.text,
         "source": step.source.value,
@@ -58,6 +59,7 @@ def step_to_record(step: Step) -> dict[str, Any]:
         "finish_reason": step.finish_reason.value,
         "tokens": step.token_count,
         "rejected": [proposal_to_record(draft) for draft in step.rejected],
+        **({"thought": True} if step.thought else {}),
     }
 
 

@@ -14,7 +14,7 @@ from rsdecode.results.lines import Key, is_retried
 from rsdecode.results.stats import Interval, clustered_share, percentile
 from rsdecode.results.store import ResultSet
 
-TRUNCATED = (FinishReason.LENGTH, FinishReason.MAX_STEPS)
+TRUNCATED = (FinishReason.LENGTH, FinishReason.MAX_STEPS, FinishReason.REPEATED)
 Record = Mapping[str, Any]
 
 
@@ -24,6 +24,20 @@ class Latency(NamedTuple):
     p50: float
     p90: float
     p99: float
+
+
+class ThoughtShare(NamedTuple):
+    """What the thoughts of a method come to.
+
+    Attributes:
+        tokens: share of the written tokens that are thoughts.
+        budget: share of answers whose thoughts were closed when their budget was used up.
+        repeated: share of answers whose thoughts were closed because they repeated themselves.
+    """
+
+    tokens: float
+    budget: float
+    repeated: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,7 @@ class Summary:
         flops_by_role: None where a model's shape is not known.
         latency: of single answers.
         seconds: wall time of the runs that made them (the sum, of shards).
+        thoughts: None where no step is one of thoughts.
         failed: why, where every answer ended with an error, the most frequent reason; there is no
             accuracy then.
     """
@@ -68,6 +83,7 @@ class Summary:
     flops_by_role: Mapping[Role, Flops]
     latency: Latency
     seconds: float
+    thoughts: ThoughtShare | None = None
     failed: str | None = None
 
     @property
@@ -103,6 +119,7 @@ class Summary:
             "flops_by_role": by_role,
             "latency": self.latency._asdict(),
             "seconds": self.seconds,
+            **({} if self.thoughts is None else {"thoughts": self.thoughts._asdict()}),
             "failed": self.failed,
         }
 
@@ -142,7 +159,28 @@ def summarise(result_set: ResultSet) -> Summary:
         flops_by_role={r: flops(Ledger().charge(r, usage.of(r)), shapes) for r in Role},
         latency=Latency(*(percentile(seconds, p) for p in (50, 90, 99))),
         seconds=math.fsum(record["elapsed"] for record in records),
+        thoughts=_thoughts(records),
         failed=failure_of(records),
+    )
+
+
+def _thoughts(records: Sequence[Record]) -> ThoughtShare | None:
+    steps = [step for record in records for step in record["steps"]]
+    thoughts = sum(step["tokens"] for step in steps if step.get("thought"))
+    if not any(step.get("thought") for step in steps):
+        return None
+
+    def closed(reason: FinishReason) -> float:
+        return _mean(
+            any(s.get("thought") and s["finish_reason"] == reason for s in record["steps"])
+            for record in records
+        )
+
+    whole = sum(step["tokens"] for step in steps)
+    return ThoughtShare(
+        thoughts / whole if whole else 0.0,
+        closed(FinishReason.BUDGET),
+        closed(FinishReason.REPEATED),
     )
 
 

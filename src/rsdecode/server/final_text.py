@@ -12,13 +12,14 @@ from rsdecode.session.events import Decided, Delta
 def sure_writer(method: Method) -> Role | None:
     """Whose text enters the answer as it is written; None where all is decided afterwards.
 
-    RSD asks the target only for steps that stay. A model alone writes nothing that is rejected.
+    RSD asks the target only for steps that stay. A model alone writes nothing that is rejected,
+    but thoughts with a budget are closed between two requests, of which texts do not tell.
     """
     match method:
         case RSD():
             return Role.TARGET
-        case Single(role=role):
-            return role
+        case Single(role=role, thinking=thinking):
+            return role if thinking is None or thinking.limit is None else None
         case _:
             return None
 

@@ -391,13 +391,15 @@ class Service:
 
     def _opens_thoughts(self) -> bool:
         """Whether the prompt ends with a mark that opens the thoughts."""
-        if (told := self.settings.thoughts_open) is not None or self.codec is None:
+        told = self.settings.thoughts_open
+        told = self.config.thinking.opened if told is None else told
+        if told is not None or self.codec is None:
             return bool(told)
         try:
-            prompt = self.codec.chat_text([Message("user", "?")]).rstrip()
+            prompt = self.codec.chat_text([Message("user", "?")])
         except RsdError:
             return False
-        return prompt.endswith(tuple(opening for opening, _ in self.config.answer.marks.marks))
+        return self.config.answer.marks.opened_by(prompt) is not None
 
     def _note(self, messages: tuple[Message, ...]) -> str | None:
         if not self._family:

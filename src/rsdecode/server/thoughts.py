@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rsdecode.core.thoughts import Thoughts
+from rsdecode.core.thoughts import HARMONY_FINAL, Thoughts
 
 
 class Piece(NamedTuple):
@@ -51,10 +51,13 @@ class ThoughtsReader:
         """
         pieces: list[Piece] = []
         self._held += text
-        while (found := self._next_mark()) is not None:
+        while (found := self._next_mark(last=last)) is not None:
             at, mark = found
             self._take(self._held[:at], pieces)
             self._skip(at + len(mark))
+            if mark == HARMONY_FINAL and not self.inside:  # an answer without thoughts before it
+                self._after_mark = not self.whole
+                continue
             self._closing = None if self.inside else dict(self.thoughts.marks)[mark]
             if self.whole:
                 pieces.append(Piece(mark, True, self._read - len(mark)))
@@ -72,14 +75,21 @@ class ThoughtsReader:
     def _marks(self) -> list[str]:
         """What ends the present part."""
         if not self.inside:
-            return [opening for opening, _ in self.thoughts.marks]
+            finals = {c for _, c in self.thoughts.marks if c == HARMONY_FINAL}
+            return [*(opening for opening, _ in self.thoughts.marks), *finals]
         if self._closing is not None:
             return [self._closing]
         return [closing for _, closing in self.thoughts.marks]  # the prompt had the opening one
 
-    def _next_mark(self) -> tuple[int, str] | None:
+    def _next_mark(self, *, last: bool) -> tuple[int, str] | None:
+        """The first mark and its place; None also where it may yet become a longer one."""
         places = [(at, mark) for mark in self._marks if (at := self._held.find(mark)) >= 0]
-        return min(places, key=lambda place: (place[0], -len(place[1])), default=None)
+        found = min(places, key=lambda place: (place[0], -len(place[1])), default=None)
+        if found is None or last:
+            return found
+        rest = self._held[found[0] :]
+        grows = any(mark.startswith(rest) and len(mark) > len(rest) for mark in self._marks)
+        return None if grows else found
 
     def _take(self, text: str, pieces: list[Piece]) -> None:
         end = self._read + len(text)

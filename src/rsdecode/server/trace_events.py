@@ -48,6 +48,7 @@ def _decided(index: int, step: Step, seconds: float) -> dict[str, Any]:
         "reward": step.reward,
         "weight": step.weight,
         "tokens": step.token_count,
+        "thought": step.thought,
         "seconds": round(seconds, 6),
         "rejected": [
             {

@@ -10,11 +10,13 @@ from functools import partial
 from typing import Self, cast
 
 from rsdecode.core.errors import RequestError, RsdError
-from rsdecode.core.protocols import Models, Streamer
+from rsdecode.core.protocols import Begins, Models, Streamer
 from rsdecode.core.requests import (
     Announce,
     Assess,
     Assessed,
+    Begin,
+    Begun,
     Drop,
     Failed,
     Generate,
@@ -102,15 +104,13 @@ class Answering:
                     self._ahead.start(request.request)
                 case Drop():
                     self._ahead.drop(request.request)
-                case Generate():
-                    if started := self._ahead.take(request):
-                        waiting.append(started)
-                        places.append((place,))
-                    else:
-                        batches.setdefault((request.role, Generate), []).append(place)
-                case Propose() | Verify() | Score() | Assess():
+                case Generate() if (started := self._ahead.take(request)) is not None:
+                    waiting.append(started)
+                    places.append((place,))
+                case _:
                     kind = type(request)
-                    batches.setdefault((_ROLES[kind], kind), []).append(place)
+                    role = _ROLES.get(kind) or cast("Generate | Begin", request).role
+                    batches.setdefault((role, kind), []).append(place)
         for (role, _), its_places in batches.items():
             waiting.append(self._serve(role, [requests[i] for i in its_places]))
             places.append(its_places)
@@ -139,9 +139,14 @@ class Answering:
 
     async def _call(
         self, role: Role, batch: Sequence[Request]
-    ) -> Sequence[Generated | Scored | Proposed | Verified | Assessed | Failed]:
+    ) -> Sequence[Generated | Scored | Proposed | Verified | Assessed | Begun | Failed]:
         models = self._models
         match batch[0]:
+            case Begin():
+                model = models.language_model(role)
+                if not isinstance(model, Begins):
+                    return [Begun()] * len(batch)
+                return await model.begin(cast(Sequence[Begin], batch))
             case Propose():
                 return await models.proposer().propose(cast(Sequence[Propose], batch))
             case Verify():
@@ -181,7 +186,8 @@ class Answering:
                     )
                     candidates[Generate] += 1
                 case Score(), Scored():
-                    first = len(request.context.answer)
+                    known = len(request.context.answer)
+                    first = known if request.first is None else request.first
                     on_event(events.Scored(first, candidates[Score], reply.rewards))
                     candidates[Score] += 1
                 case _:

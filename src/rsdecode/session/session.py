@@ -294,7 +294,7 @@ class Session:
             trajectory,
             ledger=trajectory.ledger + answering.spent_ahead,
             seconds=time.perf_counter() - started,
-            thoughts=self.thoughts,
+            thoughts=replace(self.thoughts, opened=trajectory.thoughts.opened),
         )
         handle.finish(trajectory)
 

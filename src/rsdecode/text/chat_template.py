@@ -20,6 +20,8 @@ _SYSTEM, _ASKED = "rsd-system-marker", "rsd-question-marker"
 _REPLIED, _ASKED_AGAIN = "rsd-reply-marker", "rsd-next-question-marker"
 _THOUGHT = "rsd-thought-marker"
 _THOUGHT_MARK = re.compile(r"</?think>|\[/?THINK\]")
+SWITCHES = ("enable_thinking", "thinking")
+"""Arguments by which templates are told whether to think."""
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
 """What templates call the thoughts of a message."""
 DATE = "strftime_now"
@@ -132,7 +134,8 @@ class ChatTemplate:
             mentioned = meta.find_undeclared_variables(self._parsed)
         except TemplateSyntaxError:
             return ()  # rendering says what is wrong
-        return tuple(name for name in self._given if name not in mentioned)
+        known = mentioned & set(SWITCHES)  # one that it heeds is enough
+        return tuple(n for n in self._given if n not in mentioned and not (known and n in SWITCHES))
 
     @cached_property
     def literal_text(self) -> str:
@@ -184,6 +187,8 @@ class ChatTemplate:
         """What stands between the thoughts and the text of a reply; empty where it tells none."""
         reply = [Message("user", _ASKED), Message("assistant", _REPLIED)]
         text = self._try(reply, reply=False, thoughts=_THOUGHT) or ""
+        if _THOUGHT not in text:
+            text = self._try(reply, reply=False, form=_with_thought) or ""
         return text.rpartition(_REPLIED)[0].partition(_THOUGHT)[2]
 
     @property
@@ -245,6 +250,13 @@ class ChatTemplate:
         if self._date is not None or DATE not in self._source:
             return False
         return self._try(messages, reply=reply, **{DATE: ""}) is None
+
+
+def _with_thought(text: str) -> object:
+    """A reply in parts, the first of which is a thought, as Magistral's template reads it."""
+    if text != _REPLIED:
+        return text
+    return [{"type": "thinking", "thinking": _THOUGHT}, {"type": "text", "text": text}]
 
 
 def _in_parts(text: str) -> list[dict[str, str]]:

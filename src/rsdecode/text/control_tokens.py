@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
+from rsdecode.text.thought_form import HARMONY, HARMONY_PATTERNS, shown_tokens
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Ids = tuple[int, ...]
-THOUGHT_MARKS = frozenset({"<think>", "</think>", "[THINK]", "[/THINK]"})
-"""Marks that belong to an answer and not to its conversation: in answers they stay tokens."""
 _SECRET = secrets.token_hex(8)
 """So that no text can spell the names below; no result depends on it."""
 _NEVER = re.compile("(?!)")
@@ -51,7 +51,8 @@ class ControlTokens:
         }
         special = {token.content for token in added.values() if token.special}
         self._anywhere = _any_of(self._ids)
-        self._in_answers = _any_of(special - THOUGHT_MARKS)
+        own = _any_of(special - shown_tokens(special) | (special & set(HARMONY)))
+        self._in_answers = re.compile(f"(?P<mark>{'|'.join(HARMONY_PATTERNS)})|{own.pattern}")
 
     @property
     def examples(self) -> tuple[str, ...]:
@@ -80,7 +81,9 @@ class ControlTokens:
         """The tokens of a text that a model wrote; None where it spells no special token."""
         if not self._in_answers.search(text):
             return None
-        text = self._renamed(self._in_answers, "text", text)
+        text = self._in_answers.sub(
+            lambda found: found["mark"] or _name("text", self._ids[found[0]]), text
+        )
         return self._encode(self._renamed(self._anywhere, "token", text))
 
     def _renamed(self, pattern: re.Pattern[str], kind: str, text: str) -> str:

@@ -10,8 +10,11 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rsdecode.core.errors import ModelLoadError
+from rsdecode.core.requests import Begun
+from rsdecode.core.thoughts import THOUGHTS, Thoughts
 from rsdecode.core.types import Context, Message, RawPrompt
 from rsdecode.text.chat_template import DATE, NO_ARGUMENTS, SystemRole
+from rsdecode.text.thought_form import ThoughtForm, thought_form
 from rsdecode.text.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
@@ -98,6 +101,21 @@ class Prompts:
         """Whether the tokenizer would put no space before an answer: there is white space."""
         text: str = self._tokenizer.decode(prompt[-1:])
         return not text.strip()
+
+    def begun(self, messages: tuple[Message, ...], marks: Thoughts) -> Begun:
+        """How a reply to messages begins, by the chat template and the vocabulary."""
+        form = self.thought_form(marks)
+        prompt = self.prompt_text(messages)
+        if form is None:
+            return Begun(marks.opened_by(prompt) or "")
+        return form.begun(prompt, marks)
+
+    def thought_form(self, marks: Thoughts = THOUGHTS) -> ThoughtForm | None:
+        """How the model's thoughts begin and end; None where nothing tells that it has any."""
+        template, added = self._words.template, self._tokenizer.added_tokens_decoder
+        after = template.after_thoughts if self.has_template else ""
+        names = [token.content for token in added.values()]
+        return thought_form(marks, template.literal_text, names, after)
 
     @cached_property
     def turn_end(self) -> int | None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rsdecode.core.segment import Boundary, StepReader
+from rsdecode.text.thought_form import shown_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,7 +29,8 @@ class Detokenizes(Protocol):
 class Detokenizer:
     """Text of tokens as they come, exact where characters or spaces span several tokens.
 
-    A character that the prompt left incomplete is completed by the first tokens added.
+    Special tokens add no text, except the marks of thoughts. A character that the prompt left
+    incomplete is completed by the first tokens added.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: tuple[int, ...]) -> None:
@@ -36,6 +38,7 @@ class Detokenizer:
 
         self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         self._tokenizer: Any = tokenizer
+        self._shown = _shown(tokenizer)
         tail = list(prompt[-TAIL:])
         whole = self._complete(tail)
         one_character = len(tail) < LONGEST_CHARACTER
@@ -48,6 +51,8 @@ class Detokenizer:
 
     def add(self, token: int) -> str:
         """The text that `token` adds; empty while a character is incomplete."""
+        if (mark := self._shown.get(token)) is not None:
+            return mark
         if self._backend is not None:
             return self._stream.step(self._backend, token) or ""
         self._ids.append(token)
@@ -63,6 +68,18 @@ class Detokenizer:
             if not self._tokenizer.decode(ids[:end], skip_special_tokens=True).endswith("\ufffd"):
                 return end
         return 0
+
+
+def _shown(tokenizer: Any) -> dict[int, str]:
+    """The special tokens that are shown, by their ids; found once for each tokenizer."""
+    known: dict[int, str] | None = getattr(tokenizer, "_rsd_shown", None)
+    if known is None:
+        added: dict[int, Any] = tokenizer.added_tokens_decoder
+        special = {index: token.content for index, token in added.items() if token.special}
+        marks = shown_tokens(special.values())
+        known = {index: text for index, text in special.items() if text in marks}
+        tokenizer._rsd_shown = known
+    return known
 
 
 @dataclass(slots=True)

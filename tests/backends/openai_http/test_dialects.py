@@ -9,7 +9,14 @@ import pytest
 
 from rsdecode.backends.openai_http import Address, HttpSettings, ServedModel, Transport
 from rsdecode.backends.openai_http.asks import Ask, Conversation
-from rsdecode.backends.openai_http.dialects import ANY, LLAMA_CPP, SGLANG, VLLM
+from rsdecode.backends.openai_http.dialects import (
+    ANY,
+    LLAMA_CPP,
+    SGLANG,
+    VLLM,
+    WRAPPED_LLAMA_CPP,
+    OpenAI,
+)
 from rsdecode.backends.openai_http.faults import Fault
 from rsdecode.core.errors import PromptTooLong
 from rsdecode.core.protocols import Choose, Chosen
@@ -214,3 +221,20 @@ async def test_llama_cpp_renders_conversations_and_continues_them() -> None:
     paths = [path for path, _ in server.requests]
     assert paths.count("/apply-template") == 2  # to find out, and for the question
     assert paths.count("/completion") == 2
+
+
+def test_no_more_stop_strings_than_servers_take() -> None:
+    """vLLM 0.32 refuses more than four; what it does not stop at is cut off here."""
+    stops = ("</think>", "\n\n", "Wait ", "Wait,", "So ")
+    _, body = VLLM.request("u/v1", "m", Ask("a", 9, stops))
+    assert body["stop"] == list(stops[:4])
+
+
+@pytest.mark.parametrize(
+    ("dialect", "key"),
+    [(VLLM, "thinking_token_budget"), (WRAPPED_LLAMA_CPP, "reasoning_budget_tokens"), (ANY, None)],
+)
+def test_a_budget_of_thoughts(dialect: OpenAI, key: str | None) -> None:
+    plain = dialect.request("u/v1", "m", Ask("a", 9))[1]
+    told = dialect.request("u/v1", "m", Ask("a", 9, thinking_tokens=7))[1]
+    assert told == plain | ({} if key is None else {key: 7})

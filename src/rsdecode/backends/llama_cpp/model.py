@@ -30,7 +30,16 @@ from rsdecode.backends.vllm_server import LogWatcher, Watcher, watch_language_mo
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import RequestError, RsdError
 from rsdecode.core.protocols import Choose, Chosen, LanguageModel, Show
-from rsdecode.core.requests import Assess, Assessed, Failed, Generate, Generated, Sampling
+from rsdecode.core.requests import (
+    Assess,
+    Assessed,
+    Begin,
+    Begun,
+    Failed,
+    Generate,
+    Generated,
+    Sampling,
+)
 from rsdecode.core.segment import Boundary
 from rsdecode.core.types import FinishReason, Message, Segment, Tokens, Usage
 
@@ -117,6 +126,10 @@ class LlamaCppModel:
     async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         """Serve each request; replies in the order of the requests."""
         return await _each(self._write, requests)
+
+    async def begin(self, requests: Sequence[Begin]) -> list[Begun | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        return [self._words.begun(request.messages, request.marks) for request in requests]
 
     async def stream(self, requests: Sequence[Generate], show: Show) -> list[Generated | Failed]:
         """As `generate`; new text goes to `show` as each token comes, and is never taken back."""

@@ -14,6 +14,7 @@ from functools import cached_property
 from rsdecode.backends.llama_cpp.gguf_file import GgufFile, Span
 from rsdecode.core.errors import ModelLoadError
 from rsdecode.text.step_text import LONGEST_CHARACTER
+from rsdecode.text.thought_form import shown_tokens
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """Kinds of tokens, as GGUF numbers them."""
@@ -60,12 +61,12 @@ class Pieces:
         return len(self._texts)
 
     def of(self, token: int) -> bytes:
-        """What a token adds to the text; nothing for a control token."""
+        """What a token adds to the text; nothing for a control token, unless it marks thoughts."""
         if not 0 <= token < len(self._texts):
             return b""
         raw, kind = self._texts[token], self._kinds[token]
         if kind in (UNKNOWN, CONTROL):
-            return b""
+            return raw if token in self._shown else b""
         if kind == BYTE and (found := _BYTE.fullmatch(raw)):
             return bytes([int(found[1], 16)])
         if kind == USER_DEFINED:
@@ -74,6 +75,12 @@ class Pieces:
         if not self._byte_level:
             return text.replace(SPACE, " ").encode()
         return b"".join(bytes([_BYTES[c]]) if c in _BYTES else c.encode() for c in text)
+
+    @cached_property
+    def _shown(self) -> frozenset[int]:
+        """The control tokens that belong to a reply: marks of thoughts."""
+        control = {text: token for token, text, kind in self.special() if kind == CONTROL}
+        return frozenset(control[text] for text in shown_tokens(control))
 
     def is_control(self, token: int) -> bool:
         """Whether it structures a conversation, and is no text."""

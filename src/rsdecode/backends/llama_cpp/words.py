@@ -19,9 +19,12 @@ from rsdecode.backends.llama_cpp.gguf_file import GgufFile
 from rsdecode.backends.llama_cpp.pieces import CONTROL, SENTENCE_PIECE, USER_DEFINED, Pieces
 from rsdecode.backends.openai_http.rendering import Remembered
 from rsdecode.core.errors import ModelLoadError
+from rsdecode.core.requests import Begun
+from rsdecode.core.thoughts import Thoughts
 from rsdecode.core.types import Context, Message
 from rsdecode.text.chat_template import ChatTemplate
 from rsdecode.text.prompt import plain_text
+from rsdecode.text.thought_form import HARMONY, HARMONY_PATTERNS, shown_tokens, thought_form
 
 Ids = tuple[int, ...]
 Messages = tuple[Message, ...]
@@ -137,6 +140,19 @@ class Words:
             )
         return tuple(notes)
 
+    def begun(self, messages: Messages, marks: Thoughts) -> Begun:
+        """How a reply to messages begins, by the file's chat template and vocabulary."""
+        if self.has_template:
+            prompt = self._template.render(messages, reply=True)
+        else:
+            prompt = plain_text(messages, self._plain_prompt)
+        names = [text for _, text, _ in self._pieces.special()]
+        after = self._template.after_thoughts if self.has_template else ""
+        form = thought_form(marks, self._template.literal_text, names, after)
+        if form is None:
+            return Begun(marks.opened_by(prompt) or "")
+        return form.begun(prompt, marks)
+
     async def prompt_ids(self, tokenize: Tokenize, messages: Messages) -> Ids:
         """The ids of everything before the answer."""
         return await self._of(tokenize, messages, self._plain_prompt)
@@ -158,6 +174,8 @@ class Words:
         text = _valid(text)
 
         async def found() -> Ids:
+            if self._marks is not None and self._marks.search(text):
+                return await self._with_marks(tokenize, text)
             if not self._puts_space:
                 return await tokenize(text, control=False, start=False)
             anchor = await tokenize(ANCHOR, control=False, start=False)
@@ -167,6 +185,25 @@ class Words:
             return await tokenize(text, control=False, start=False)
 
         return await self._answers.get(text, found)
+
+    async def _with_marks(self, tokenize: Tokenize, text: str) -> Ids:
+        """A text that holds marks of thoughts which are control tokens: these are meant."""
+        assert self._marks is not None
+        ids: list[int] = []
+        for place, piece in enumerate(self._marks.split(text)):
+            if place % 2:
+                ids += await tokenize(piece, control=True, start=False)
+            elif piece:
+                ids += await self.text_ids(tokenize, piece)
+        return tuple(ids)
+
+    @cached_property
+    def _marks(self) -> re.Pattern[str] | None:
+        """Finds marks of thoughts that are control tokens, or the structure of such."""
+        names = {text for _, text, kind in self._pieces.special() if kind == CONTROL}
+        alone = sorted(map(re.escape, shown_tokens(names) - set(HARMONY)))
+        parts = [*alone, *(HARMONY_PATTERNS if HARMONY[0] in names else ())]
+        return re.compile(f"({'|'.join(parts)})") if parts else None
 
     async def _of(self, tokenize: Tokenize, messages: Messages, plain_prompt: str) -> Ids:
         key = (messages, plain_prompt)

@@ -41,6 +41,8 @@ class Ask:
         logprobs: whether the log-probabilities of the written tokens are wanted.
         told: how many of the likeliest in the place of each are wanted too; None for nothing.
         assess: whether those of the prompt's tokens are wanted.
+        thinking_tokens: of thoughts at most, by the server's own doing; None for no limit. Sent to
+            servers that know of budgets (`Dialect.budget_key`).
         salt: only what was read under the same salt may come from the server's prefix cache; None
             for no limit. Heeded by servers that know salts (`Dialect.salts`).
         end_id: a token that ends the answer besides those that the server knows of; None for none.
@@ -58,6 +60,7 @@ class Ask:
     logprobs: bool = False
     told: int | None = None
     assess: bool = False
+    thinking_tokens: int | None = None
 
     @property
     def wants_logprobs(self) -> bool:

@@ -31,6 +31,8 @@ from rsdecode.backends.openai_http.streams import (
 )
 from rsdecode.core.types import ToldToken
 
+MOST_STOPS = 4
+"""Of OpenAI's API; vLLM 0.32 refuses more. What a server does not stop at is cut off here."""
 SEED_BITS = 0x7FFFFFFF
 """What every server takes: llama.cpp has 32 bits, and reads all ones as "at random"."""
 
@@ -66,6 +68,11 @@ class Dialect(Protocol):
     @property
     def assesses(self) -> bool:
         """Whether it tells those of a prompt's tokens."""
+        ...
+
+    @property
+    def budget_key(self) -> str:
+        """The parameter that limits the tokens of thoughts; empty where there is none."""
         ...
 
     def streams(self, *, shown: bool, chunks: bool) -> bool:
@@ -114,6 +121,7 @@ class OpenAI:
         salts: see `Dialect`.
         tells_logprobs: see `Dialect`.
         assesses: see `Dialect`.
+        budget_key: see `Dialect`.
         tells_all: whether a streamed reply tells all that an unstreamed one does.
         takes_end_ids: whether it takes further tokens that end an answer.
     """
@@ -129,6 +137,7 @@ class OpenAI:
     takes_end_ids: bool = False
     tells_logprobs: bool = False
     assesses: bool = False
+    budget_key: str = ""
 
     def streams(self, *, shown: bool, chunks: bool) -> bool:
         """See `Dialect`."""
@@ -150,11 +159,13 @@ class OpenAI:
         if sampling.top_k or "top_k" in self.extras:
             body["top_k"] = sampling.top_k or self.extras["top_k"]
         if ask.stops:
-            body["stop"] = list(ask.stops)
+            body["stop"] = list(ask.stops[:MOST_STOPS])
         if ask.end_id is not None and self.takes_end_ids:
             body["stop_token_ids"] = [ask.end_id]
         if ask.salt is not None and self.salts:
             body["cache_salt"] = ask.salt
+        if ask.thinking_tokens is not None and self.budget_key:
+            body[self.budget_key] = ask.thinking_tokens
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         if isinstance(ask.prompt, Conversation):
@@ -244,6 +255,7 @@ VLLM = OpenAI(
     takes_end_ids=True,
     tells_logprobs=True,
     assesses=True,
+    budget_key="thinking_token_budget",
 )
 SGLANG = OpenAI(
     name="sglang",
@@ -261,6 +273,8 @@ SGLANG = OpenAI(
     takes_end_ids=True,
 )
 ANY = OpenAI()
+WRAPPED_LLAMA_CPP = OpenAI(budget_key="reasoning_budget_tokens")
+"""An older llama.cpp, or one behind a proxy, with the OpenAI routes alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +287,7 @@ class LlamaCpp:
     salts: bool = False
     tells_logprobs: bool = True
     assesses: bool = False
+    budget_key: str = ""
 
     def streams(self, *, shown: bool, chunks: bool) -> bool:
         """See `Dialect`.

@@ -22,6 +22,7 @@ from rsdecode.backends.openai_http.probe import Abilities, probe
 from rsdecode.backends.openai_http.remedies import (
     cannot_assess,
     cannot_continue,
+    keeps_no_budget,
     no_salts,
     separates_thoughts,
     tells_no_logprobs,
@@ -34,7 +35,7 @@ from rsdecode.backends.openai_http.writing import StepAssembly
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ConfigError, PromptTooLong, RequestError, RsdError
 from rsdecode.core.protocols import Choose, Chosen, Measure, Measured, Show
-from rsdecode.core.requests import Assess, Assessed, Failed, Generate, Generated
+from rsdecode.core.requests import Assess, Assessed, Begin, Begun, Failed, Generate, Generated
 from rsdecode.core.types import Context, Message, Segment, Usage
 from rsdecode.text.codec import Codec
 from rsdecode.text.pretrained import PLAIN_PROMPT
@@ -156,6 +157,10 @@ class ServedModel:
 
         return await self._of_tokens(ask)
 
+    async def begin(self, requests: Sequence[Begin]) -> list[Begun | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        return list(await asyncio.gather(*(_or_failed(self._begin, r) for r in requests)))
+
     def tell_logprobs(self) -> None:
         """From now on, segments carry log-probabilities: the model's own, at temperature 1."""
         self._tells_logprobs = True
@@ -273,7 +278,10 @@ class ServedModel:
         ask = Ask(
             prompt, room, stops, sampling, writing.seed, salt=self._salt, end_id=end_id,
             logprobs=self._tells_logprobs, told=request.told,
+            thinking_tokens=request.thinking_tokens,
         )  # fmt: skip
+        if ask.thinking_tokens is not None and not abilities.dialect.budget_key:
+            raise RequestError(keeps_no_budget(exchange.url, abilities.dialect.name))
         if ask.wants_logprobs and not abilities.dialect.tells_logprobs:
             raise RequestError(tells_no_logprobs(exchange.url, abilities.dialect.name))
         ids = prompt if isinstance(prompt, tuple) else None
@@ -348,6 +356,17 @@ class ServedModel:
                 raise RequestError(cannot_assess(exchange.url, abilities.dialect.name))
             name = self._transport.address.name
             return await measuring.measure(request, exchange, abilities, name, self._salt)
+
+        try:
+            return await self._transport.run(request.session, attempt)
+        except Refusal as refusal:
+            raise self._too_long(str(refusal)) from None
+
+    async def _begin(self, request: Begin) -> Begun:
+        async def attempt(exchange: Exchange) -> Begun:
+            abilities = await self._abilities(exchange)
+            begun = await self._renderer.begun(exchange, abilities, request)
+            return replace(begun, continues=abilities.template != "chat")
 
         try:
             return await self._transport.run(request.session, attempt)

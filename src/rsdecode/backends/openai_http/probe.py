@@ -8,7 +8,14 @@ from typing import Any, Literal
 
 from rsdecode.backends.openai_http.address import root_of
 from rsdecode.backends.openai_http.asks import Ask, Conversation
-from rsdecode.backends.openai_http.dialects import ANY, LLAMA_CPP, SGLANG, VLLM, Dialect
+from rsdecode.backends.openai_http.dialects import (
+    ANY,
+    LLAMA_CPP,
+    SGLANG,
+    VLLM,
+    WRAPPED_LLAMA_CPP,
+    Dialect,
+)
 from rsdecode.backends.openai_http.faults import Refusal
 from rsdecode.backends.openai_http.reading import is_list, optional, token_ids
 from rsdecode.backends.openai_http.remedies import letter_by_letter
@@ -70,7 +77,7 @@ async def probe(exchange: Exchange, name: str, trial: tuple[int, ...] | None) ->
         props = await _or_nothing(exchange.get(f"{root_of(exchange.url)}/props"))
         context = optional(props, "default_generation_settings", "n_ctx")
         if context is None:  # an older or a wrapped llama.cpp, with the OpenAI routes alone
-            dialect = ANY
+            dialect = WRAPPED_LLAMA_CPP
     context = context if isinstance(context, int) and context > 0 else None
     if trial is not None:
         return Abilities(dialect, context, await _takes_ids(exchange, name, dialect, trial), "ours")

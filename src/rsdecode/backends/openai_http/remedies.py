@@ -38,6 +38,14 @@ def keeps_tokens(count: int) -> str:
     )
 
 
+def keeps_no_budget(url: str, kind: str) -> str:
+    """Why a server that only writes whole answers cannot keep to a budget, and what to do."""
+    return (
+        f"{url} ({kind}) has a chat route alone, which knows no budget of thoughts: leave "
+        "thinking.budget (--thinking-budget) out, or serve the model with vLLM, SGLang or llama.cpp"
+    )
+
+
 def letter_by_letter(mark: str, count: int) -> str:
     """Why llama.cpp's own ChatML is not used."""
     return (

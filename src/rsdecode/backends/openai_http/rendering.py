@@ -13,10 +13,12 @@ from rsdecode.backends.openai_http.reading import entry, token_ids
 from rsdecode.backends.openai_http.tokenizing import Ids, tokenize
 from rsdecode.backends.openai_http.transport import Exchange
 from rsdecode.core.errors import ConfigError
+from rsdecode.core.requests import Begin, Begun
 from rsdecode.core.types import Context, Message, RawPrompt
 from rsdecode.text.chat_template import DATE
 from rsdecode.text.codec import Codec
 from rsdecode.text.prompt import Prompts, plain_text
+from rsdecode.text.step_text import TAIL
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -108,6 +110,24 @@ class Renderer:
         if raw:
             return _valid(context.messages[0].content) + answer
         return await self._with_reply(exchange, abilities, context.messages, answer)
+
+    async def begun(self, exchange: Exchange, abilities: Abilities, request: Begin) -> Begun:
+        """How a reply begins: by the tokenizer, or by the prompt that the server tells."""
+        if self._prompts is not None:
+            return self._prompts.begun(request.messages, request.marks)
+        match abilities.template:
+            case "ids":
+                ids = await self._ids_there(exchange, Context(request.messages))
+                body = {"model": self._name, "tokens": list(ids[-TAIL:])}
+                reply = await exchange.post(f"{root_of(exchange.url)}/detokenize", body)
+                prompt = str(entry(reply, "prompt"))
+            case "text":
+                prompt = await self._rendered_there(exchange, request.messages)
+            case "chat":
+                return Begun()
+            case _:
+                prompt = ""
+        return Begun(request.marks.opened_by(prompt) or "")
 
     async def render_bare(
         self, exchange: Exchange, abilities: Abilities, messages: Messages

@@ -21,6 +21,8 @@ from rsdecode.core.protocols import Choose, Chosen, Measure, Measured, Show
 from rsdecode.core.requests import (
     Assess,
     Assessed,
+    Begin,
+    Begun,
     Failed,
     Generate,
     Generated,
@@ -202,6 +204,14 @@ class LocalModel:
                 f"{self._name} has layers with a state, which cannot go back within a step: its "
                 "guesses are not read; use fallback decode"
             )
+
+    async def begin(self, requests: Sequence[Begin]) -> list[Begun | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        return await render_all(
+            lambda request: self._prompts.begun(request.messages, request.marks),
+            requests,
+            lambda request: characters(request.messages),
+        )
 
     def tell_logprobs(self) -> None:
         """From now on, segments carry the log-probabilities of their tokens."""

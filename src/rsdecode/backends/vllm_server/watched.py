@@ -36,6 +36,8 @@ from rsdecode.core.protocols import (
 from rsdecode.core.requests import (
     Assess,
     Assessed,
+    Begin,
+    Begun,
     Failed,
     Generate,
     Generated,
@@ -125,6 +127,10 @@ class _Chooser(_LanguageModel):
     async def assess(self, requests: Sequence[Assess]) -> list[Assessed | Failed]:
         """Serve each request; replies in the order of the requests."""
         return await self._ask(self._inner.assess, requests)
+
+    async def begin(self, requests: Sequence[Begin]) -> list[Begun | Failed]:
+        """Serve each request; replies in the order of the requests."""
+        return await self._ask(self._inner.begin, requests)
 
     def tell_logprobs(self) -> None:
         """From now on, segments carry log-probabilities."""

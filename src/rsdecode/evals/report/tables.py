@@ -83,6 +83,21 @@ def cost_table(group: DataSetTable) -> Table:
     )
 
 
+def thoughts_table(group: DataSetTable) -> Table | None:
+    """How much of what was written is thoughts, and how they ended; None where there are none."""
+    found = [(row.label, row.summary.thoughts) for row in group.rows if row.summary.thoughts]
+    if not found:
+        return None
+    return Table(
+        "Thoughts",
+        "Share of the written tokens that are thoughts, and share of the answers whose thoughts "
+        "were closed: when their budget was used up, or because they repeated themselves. Answers "
+        "are graded without them.",
+        ("method", "of the tokens", "closed by the budget", "closed as repeated"),
+        [[label, *map(share_text, thoughts)] for label, thoughts in found],
+    )
+
+
 def paper_table(group: DataSetTable) -> Table | None:
     """Our rows beside the paper's; None where it has none for the data set."""
     rows: list[list[str]] = []

@@ -16,7 +16,7 @@ from rsdecode.evals.report.excerpts import ExcerptSource, choose
 from rsdecode.evals.report.page import Section
 from rsdecode.evals.report.paper import REFERENCE
 from rsdecode.evals.report.pictures import Picture, pictures
-from rsdecode.evals.report.tables import cost_table, paper_table, results_table
+from rsdecode.evals.report.tables import cost_table, paper_table, results_table, thoughts_table
 
 PICTURES = "report-pictures"
 
@@ -71,6 +71,8 @@ def write_report(report: Report, folder: Path, options: ReportOptions) -> list[P
 
 def _section(group: DataSetTable, options: ReportOptions) -> Section:
     tables, notes = [results_table(group), cost_table(group)], list[str]()
+    if (thoughts := thoughts_table(group)) is not None:
+        tables.append(thoughts)
     if options.paper:
         beside = paper_table(group)
         if beside is not None:
