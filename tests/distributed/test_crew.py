@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsdecode.core.errors import ModelLoadError, WorkersLost
-from rsdecode.core.types import Problem
 from rsdecode.distributed.crew import Crew, WorkerLost
-from rsdecode.distributed.worker import Shapes, TaskSettings
-from rsdecode.methods import Single
-from rsdecode.session.job import Job
+from rsdecode.distributed.tasks import AnswerTask, Shapes, TaskSettings
 
-SETTINGS = TaskSettings({}, "math")
+SETTINGS = AnswerTask({}, "math")
 SHAPES: Shapes = {"draft": None}
 
 
@@ -37,11 +33,11 @@ class Member:
     async def load(self) -> None:
         self._check()
 
-    async def begin(self, settings: TaskSettings) -> Shapes:
+    async def begin(self, task: TaskSettings) -> Shapes:
         self._check()
         return SHAPES
 
-    async def answer(self, problem: Problem, sample: int) -> dict[str, Any]:
+    async def do(self, item: str) -> str:
         self.busy += 1
         self.factory.busiest = max(self.factory.busiest, self.busy)
         try:
@@ -51,8 +47,8 @@ class Member:
             if self.left > 0:
                 self.left -= 1
             self._check()
-            self.factory.tried[problem.id] += 1
-            return {"id": problem.id, "sample": sample}
+            self.factory.tried[item] += 1
+            return item
         finally:
             self.busy -= 1
 
@@ -78,8 +74,8 @@ class Factory:
         return Member(self, self.deaths.pop(0) if self.deaths else -1)
 
 
-def jobs(count: int) -> list[Job]:
-    return [Job(Problem.ask(f"{n}?", id=str(n)), Single()) for n in range(count)]
+def jobs(count: int) -> list[str]:
+    return [str(n) for n in range(count)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -99,7 +95,7 @@ def test_every_job_has_one_record(
         crew = Crew(factory, size, at_once, told.append)
         assert await crew.shapes(SETTINGS) == SHAPES
         for _ in range(2):  # tasks, on the same workers
-            await crew.run(SETTINGS, jobs(count), lambda record: found.append(record["id"]))
+            await crew.run(SETTINGS, jobs(count), found.append)
         notes = await crew.notes()
         await crew.close()
         return notes
@@ -138,7 +134,7 @@ async def test_a_loss_is_told_and_a_failing_keeper_ends_the_run() -> None:
     assert len(told) == 2
     assert "it was killed" in told[0]
 
-    def full(_: dict[str, Any]) -> None:
+    def full(_: str) -> None:
         raise OSError("no room")
 
     with pytest.raises(OSError, match="no room"):

@@ -12,19 +12,19 @@ from typing import Any
 from rsdecode.cli.language import tell_unreadable
 from rsdecode.cli.messages import InterruptedRun, print_error, print_note, print_warning
 from rsdecode.cli.progress import RunProgress, tell_damage
-from rsdecode.cli.runtime import Runtime, loaded
+from rsdecode.cli.runtime import Runtime, loaded, problem_of
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.core.errors import ConfigError
-from rsdecode.core.types import Trajectory
 from rsdecode.evals.datasets import is_dataset, load_dataset
 from rsdecode.evals.datasets.lines import BadLine, Question, read_questions
 from rsdecode.results.line_writer import run_until_failure
 from rsdecode.results.lines import Key
 from rsdecode.results.output_file import OutputFile, RunKey, asked_text
-from rsdecode.session.job import Job
 
-Sink = Callable[[dict[str, Any], Trajectory], None]
-"""Takes a result: its record, and the trajectory that it was made of."""
+Sink = Callable[[dict[str, Any]], None]
+"""Takes the record of a result."""
+Asked = tuple[Question, int]
+"""A question and one of its samples."""
 
 
 def solve_file(
@@ -35,8 +35,11 @@ def solve_file(
     limit: int | None,
     overwrite: bool,
     to_stdout: bool,
+    ray: str | None = None,
 ) -> int:
     """Solve the questions of a file or data set, `limit` at most; returns the exit code.
+
+    With `ray` the workers of the cluster at that address do.
 
     Raises:
         ConfigError: a file or the configuration is wrong.
@@ -51,9 +54,9 @@ def solve_file(
         print_warning(f"{source} holds no questions")
     sinks: list[Sink] = [_print_record] if to_stdout else []
     if output is None:
-        failed = _solve(config, questions, set(), sinks, None)
+        failed = _solve(config, questions, set(), sinks, None, ray)
     else:
-        failed = _solve_into(config, questions, output, sinks, overwrite=overwrite)
+        failed = _solve_into(config, questions, output, sinks, ray, overwrite=overwrite)
     if bad:
         print_note(f"{len(bad)} of {len(questions) + len(bad)} lines hold no usable question")
     return 1 if failed or bad else 0
@@ -76,6 +79,7 @@ def _solve_into(
     questions: Sequence[Question],
     output: Path,
     sinks: Sequence[Sink],
+    ray: str | None,
     *,
     overwrite: bool,
 ) -> int:
@@ -90,14 +94,13 @@ def _solve_into(
         asked = {id: asked_text(q.text, q.conversation) for id, q in by_id.items()}
         done = file.done(run, asked)
 
-        def append(record: dict[str, Any], trajectory: Trajectory) -> None:
-            problem = trajectory.problem
-            messages = by_id[problem.id].conversation
-            said = {"messages": messages} if messages else {}
-            question = {"question": problem.question, **said, "reference": problem.answer}
+        def append(record: dict[str, Any]) -> None:
+            asked = by_id[record["id"]]
+            said = {"messages": asked.conversation} if asked.before else {}
+            question = {"question": asked.text, **said, "reference": asked.answer}
             file.append({**question, **record})
 
-        return _solve(config, questions, done, [append, *sinks], file)
+        return _solve(config, questions, done, [append, *sinks], file, ray)
     finally:
         file.close()
 
@@ -108,44 +111,83 @@ def _solve(
     done: set[Key],
     sinks: Sequence[Sink],
     file: OutputFile | None,
+    ray: str | None,
 ) -> int:
-    wanted = [(q, sample) for q in questions for sample in range(config.run.samples)]
-    earlier = sum((question.id, sample) in done for question, sample in wanted)
-    progress = RunProgress(len(wanted), earlier)
-    if earlier == len(wanted):
+    samples = range(config.run.samples)
+    wanted = [(question, sample) for question in questions for sample in samples]
+    left = [(question, sample) for question, sample in wanted if (question.id, sample) not in done]
+    progress = RunProgress(len(wanted), len(wanted) - len(left))
+    if not left:
         if file is not None:
             file.begin()
         print_note(progress.summary())
         return 0
     tell_unreadable([config], (question.text for question in questions))
-    with loaded(config) as runtime:
-        if file is not None:
-            file.begin()
-        jobs = [job for q in questions for job in runtime.jobs(q)]
-        left = [job for job in jobs if (job.problem.id, job.sample) not in done]
-        failures = [] if file is None else [file.failure]
-        try:
-            with progress:
-                work = _run(runtime, left, sinks, progress)
-                asyncio.run(run_until_failure(work, failures))
-        except KeyboardInterrupt:
-            raise InterruptedRun(f"interrupted: {progress.summary()}{_go_on(file)}") from None
+
+    def take(record: dict[str, Any]) -> None:
+        for sink in sinks:
+            sink(record)
+        progress.add(record)
+
+    try:
+        if ray is None:
+            _solve_here(config, left, take, progress, file)
+        else:
+            _solve_there(ray, config, left, take, progress, file)
+    except KeyboardInterrupt:
+        raise InterruptedRun(f"interrupted: {progress.summary()}{_go_on(file)}") from None
     print_note(progress.summary())
     return progress.errors
 
 
-async def _run(
-    runtime: Runtime, jobs: Sequence[Job], sinks: Sequence[Sink], progress: RunProgress
+def _solve_here(
+    config: RunConfig,
+    left: Sequence[Asked],
+    take: Sink,
+    progress: RunProgress,
+    file: OutputFile | None,
 ) -> None:
+    """On models of this process."""
+    with loaded(config) as runtime:
+        if file is not None:
+            file.begin()
+        failures = [] if file is None else [file.failure]
+        with progress:
+            asyncio.run(run_until_failure(_run(runtime, left, take), failures))
+
+
+def _solve_there(
+    address: str,
+    config: RunConfig,
+    left: Sequence[Asked],
+    take: Sink,
+    progress: RunProgress,
+    file: OutputFile | None,
+) -> None:
+    """On the workers of a Ray cluster."""
+    from rsdecode.cli.on_ray import solve_on_ray
+    from rsdecode.distributed.cluster import Cluster
+
+    for warning in config.warnings():
+        print_warning(warning)
+    asked = [(problem_of(config, question), sample) for question, sample in left]
+    notes: list[str] = []
+    try:
+        with Cluster(address) as cluster, progress:
+            asyncio.run(solve_on_ray(cluster, config, asked, take, file, notes))
+    finally:
+        for note in notes:
+            print_warning(note)
+
+
+async def _run(runtime: Runtime, left: Sequence[Asked], take: Sink) -> None:
+    jobs = (runtime.job(question, sample) for question, sample in left)
     async with aclosing(runtime.session().run(jobs)) as trajectories:
         async for trajectory in trajectories:
-            record = runtime.record(trajectory)
-            for sink in sinks:
-                sink(record, trajectory)
-            progress.add(trajectory)
+            take(runtime.record(trajectory))
 
 
-def _print_record(record: dict[str, Any], _: Trajectory) -> None:
+def _print_record(record: dict[str, Any]) -> None:
     print(json.dumps(record), flush=True)
 
 

@@ -13,6 +13,7 @@ import typer
 
 from rsdecode.cli.language import tell_unreadable
 from rsdecode.cli.messages import InterruptedRun, print_note, print_warning
+from rsdecode.cli.on_ray import RayOption
 from rsdecode.cli.options import RunOptions, with_run_options
 from rsdecode.core.errors import ConfigError
 
@@ -66,14 +67,7 @@ def command(
         str | None,
         typer.Option("--shard", help="i/n: every n-th problem; shards may share --out."),
     ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            "--ray",
-            metavar="ADDRESS|local",
-            help="On the workers of a Ray cluster; local: one of this machine's cores.",
-        ),
-    ] = None,
+    ray: RayOption = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="One JSON object on stdout instead of tables.")
     ] = False,
@@ -210,11 +204,11 @@ def _run_there(
     notes: list[str],
 ) -> None:
     """On the workers of a Ray cluster; `notes` gets what their models note."""
-    from rsdecode.cli.eval_on_ray import run_on_ray
+    from rsdecode.cli.on_ray import eval_on_ray
     from rsdecode.distributed.cluster import Cluster
 
     with Cluster(address) as cluster, progress:
-        asyncio.run(run_on_ray(cluster, config, waiting, progress, notes))
+        asyncio.run(eval_on_ray(cluster, config, waiting, progress, notes))
 
 
 async def _run_all(

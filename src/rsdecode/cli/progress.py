@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rsdecode.cli.messages import print_note, print_warning
-from rsdecode.core.types import FinishReason, Ledger, Trajectory
+from rsdecode.core.types import FinishReason
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -28,8 +29,8 @@ class RunProgress:
         self._total = total
         self._earlier = earlier
         self._reasons: Counter[FinishReason] = Counter()
-        self._steps = self._accepted = 0
-        self._ledger = Ledger()
+        self._steps = self._accepted = self._tokens = 0
+        self._scored = False
         self._started = time.monotonic()
         self._bar: Progress | None = None
 
@@ -56,15 +57,16 @@ class RunProgress:
         """Problems that ended with `error` in this run."""
         return self._reasons[FinishReason.ERROR]
 
-    def add(self, trajectory: Trajectory) -> None:
-        """Count an ended problem; a failure is told at once."""
-        self._reasons[trajectory.stop_reason] += 1
-        self._steps += len(trajectory.steps)
-        self._accepted += sum(step.accepted for step in trajectory.steps)
-        self._ledger += trajectory.ledger
-        if trajectory.stop_reason in (FinishReason.ERROR, FinishReason.CANCELLED):
-            self._tell(f"{trajectory.stop_reason}: problem {trajectory.problem.id!r}: "
-                       f"{trajectory.error}")  # fmt: skip
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Count the record of an ended problem; a failure is told at once."""
+        reason, usage = FinishReason(record["stop_reason"]), record["usage"]
+        self._reasons[reason] += 1
+        self._steps += len(record["steps"])
+        self._accepted += sum(step["accepted"] for step in record["steps"])
+        self._tokens += sum(usage[role]["decoded_tokens"] for role in ("draft", "target"))
+        self._scored = self._scored or usage["reward"]["calls"] > 0
+        if reason in (FinishReason.ERROR, FinishReason.CANCELLED):
+            self._tell(f"{reason}: problem {record['id']!r}: {record['error']}")
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], advance=1, state=self._state())
 
@@ -80,9 +82,8 @@ class RunProgress:
         if not self._reasons:
             return ""
         seconds = max(time.monotonic() - self._started, 1e-9)
-        tokens = self._ledger.draft.decoded_tokens + self._ledger.target.decoded_tokens
-        rate = f"{tokens / seconds:,.0f} tok/s"
-        if not self._ledger.reward.calls:
+        rate = f"{self._tokens / seconds:,.0f} tok/s"
+        if not self._scored:
             return rate
         return f"accepted {self._accepted / max(self._steps, 1):.0%} · {rate}"
 

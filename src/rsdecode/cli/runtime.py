@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from rsdecode.core.protocols import Models
-    from rsdecode.core.types import Trajectory
+    from rsdecode.core.types import Problem, Trajectory
     from rsdecode.evals.datasets.lines import Question
     from rsdecode.methods import Method
 
@@ -39,20 +39,15 @@ class Runtime:
     models: Models
     method: Method
 
+    def job(self, question: Question, sample: int) -> Job:
+        """The job of one sample of a question."""
+        run = self.config.run
+        problem = problem_of(self.config, question)
+        return Job(problem, self.method, run.seed, sample, run.timeout_s)
+
     def jobs(self, question: Question) -> list[Job]:
         """One job for each sample of a question."""
-        problem = build_problem(
-            self.config,
-            question.text,
-            id=question.id,
-            answer=question.answer,
-            before=question.before,
-        )
-        run = self.config.run
-        return [
-            Job(problem, self.method, run.seed, sample, run.timeout_s)
-            for sample in range(run.samples)
-        ]
+        return [self.job(question, sample) for sample in range(self.config.run.samples)]
 
     def session(self) -> Session:
         """A session on the models, for the running event loop."""
@@ -65,6 +60,13 @@ class Runtime:
         return trajectory_to_record(
             trajectory, shapes=shapes, config_hash=name, thoughts=self.config.answer.marks
         )
+
+
+def problem_of(config: RunConfig, question: Question) -> Problem:
+    """A question as the models are asked it."""
+    return build_problem(
+        config, question.text, id=question.id, answer=question.answer, before=question.before
+    )
 
 
 @contextmanager

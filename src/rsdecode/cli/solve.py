@@ -13,6 +13,7 @@ import typer
 
 from rsdecode.cli.language import tell_unreadable
 from rsdecode.cli.messages import print_error
+from rsdecode.cli.on_ray import RayOption
 from rsdecode.cli.options import JsonOption, RunOptions, with_run_options
 from rsdecode.config import RunConfig
 from rsdecode.core.conversation import check_question
@@ -53,6 +54,7 @@ def command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Forget what --output holds.")
     ] = False,
+    ray: RayOption = None,
     json_output: JsonOption = False,
 ) -> int:
     """Solve a question step by step, or every question of a file.
@@ -61,13 +63,15 @@ def command(
     2 the options, the configuration or a model are wrong; 130 interrupted (143 by SIGTERM).
     """
     _check_combination(question, input, output, overwrite=overwrite, json_output=json_output)
+    if ray is not None and input is None:
+        raise ConfigError(f"--ray {ray} needs --input FILE: one question needs no cluster")
     config = options.load()
     if input is None:
         return solve_question(config, _question_text(question), to_stdout=json_output)
     from rsdecode.cli.batch import solve_file
 
     return solve_file(
-        config, input, output, limit=limit, overwrite=overwrite, to_stdout=json_output
+        config, input, output, limit=limit, overwrite=overwrite, to_stdout=json_output, ray=ray
     )
 
 

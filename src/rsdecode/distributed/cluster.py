@@ -11,9 +11,9 @@ from typing import Any, Self, TypeVar
 
 from rsdecode.config import RunConfig
 from rsdecode.core.errors import ConfigError
-from rsdecode.core.types import Problem
 from rsdecode.distributed.crew import Crew, WorkerLost
-from rsdecode.distributed.worker import Shapes, TaskSettings, Worker
+from rsdecode.distributed.tasks import Shapes, TaskSettings
+from rsdecode.distributed.worker import Worker
 from rsdecode.results.code_version import code_version
 
 LOCAL = "local"
@@ -80,12 +80,14 @@ class Cluster:
             )
         return min(count, wanted.workers or count)
 
-    def crew(self, config: RunConfig, methods: Sequence[str], tell: Callable[[str], None]) -> Crew:
-        """Workers for the methods of a run.
+    def crew(
+        self, config: RunConfig, tasks: Sequence[TaskSettings], tell: Callable[[str], None]
+    ) -> Crew:
+        """Workers for the tasks of a run.
 
         Args:
-            config: of the run.
-            methods: their names.
+            config: of the run: which models each loads.
+            tasks: all that they will be asked for.
             tell: is told when a worker is lost.
         """
         at_once = config.run.concurrency
@@ -99,10 +101,10 @@ class Cluster:
             "max_task_retries": 0,
         }
         actor = self._ray.remote(Worker).options(**options)
-        settings = config.model_dump(mode="json")
+        settings = config.model_dump(mode="json", exclude_unset=True)
 
         async def hire() -> RayMember:
-            return RayMember(self._ray, actor.remote(settings, tuple(methods), code_version()))
+            return RayMember(self._ray, actor.remote(settings, tuple(tasks), code_version()))
 
         return Crew(hire, self.room(config), at_once, tell)
 
@@ -148,13 +150,13 @@ class RayMember:
         """See `Member`."""
         await self._result(self._actor.load.remote())
 
-    async def begin(self, settings: TaskSettings) -> Shapes:
+    async def begin(self, task: TaskSettings) -> Shapes:
         """See `Member`."""
-        return await self._result(self._actor.begin.remote(settings))
+        return await self._result(self._actor.begin.remote(task))
 
-    async def answer(self, problem: Problem, sample: int) -> dict[str, Any]:
+    async def do(self, item: Any) -> Any:
         """See `Member`."""
-        return await self._result(self._actor.answer.remote(problem, sample))
+        return await self._result(self._actor.do.remote(item))
 
     async def notes(self) -> tuple[str, ...]:
         """See `Member`."""

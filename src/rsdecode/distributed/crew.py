@@ -1,4 +1,4 @@
-"""Shares the jobs of a task out among workers that may vanish at any moment."""
+"""Shares the work of a task out among workers that may vanish at any moment."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from rsdecode.core.errors import RsdError, WorkersLost
-from rsdecode.core.types import Problem
-from rsdecode.distributed.worker import Shapes, TaskSettings
-from rsdecode.session.job import Job
+from rsdecode.distributed.tasks import Shapes, TaskSettings
 
 DEATHS_IN_A_ROW = 5
 """Of workers for each place in the crew, without an answer in between, before the run gives up."""
@@ -26,12 +24,12 @@ class Member(Protocol):
         """Load the models."""
         ...
 
-    async def begin(self, settings: TaskSettings) -> Shapes:
+    async def begin(self, task: TaskSettings) -> Shapes:
         """Get ready for a task."""
         ...
 
-    async def answer(self, problem: Problem, sample: int) -> dict[str, Any]:
-        """The record of an answer."""
+    async def do(self, item: Any) -> Any:
+        """A piece of the task's work."""
         ...
 
     async def notes(self) -> tuple[str, ...]:
@@ -44,10 +42,10 @@ class Member(Protocol):
 
 
 class Crew:
-    """Places for workers; a worker that is lost is replaced, and its jobs are done by others.
+    """Places for workers; a worker that is lost is replaced, and its work is done by others.
 
-    A job leaves the queue for one worker at a time and is done when its record is here, so that
-    every job has exactly one record, however many workers have tried it.
+    A piece of work leaves the queue for one worker at a time and is done when its result is here,
+    so that every piece has exactly one result, however many workers have tried it.
 
     Attributes:
         size: places.
@@ -55,7 +53,7 @@ class Crew:
     Args:
         hire: starts a worker; nothing is loaded in it yet.
         size: places.
-        at_once: jobs that a worker has at the same time.
+        at_once: pieces of work that a worker has at the same time.
         tell: is told, in words, when a worker is lost.
     """
 
@@ -73,7 +71,7 @@ class Crew:
         self._members: list[Member | None] = [None] * size
         self._deaths = 0
 
-    async def shapes(self, settings: TaskSettings) -> Shapes:
+    async def shapes(self, task: TaskSettings) -> Shapes:
         """The shapes of a task's models, which its first worker loads.
 
         Raises:
@@ -82,38 +80,38 @@ class Crew:
         """
         while True:
             try:
-                return await (await self._member(0)).begin(settings)
+                return await (await self._member(0)).begin(task)
             except WorkerLost as lost:
                 self._lose(0, lost)
 
     async def run(
-        self, settings: TaskSettings, jobs: Sequence[Job], take: Callable[[dict[str, Any]], None]
+        self, task: TaskSettings, items: Sequence[Any], take: Callable[[Any], None]
     ) -> None:
-        """Have all jobs of a task done.
+        """Have all the work of a task done.
 
         Args:
-            settings: of the task.
-            jobs: all of the task.
-            take: takes each record.
+            task: its settings.
+            items: the pieces; each pickles.
+            take: takes the result of each, in the order in which they come.
 
         Raises:
             WorkersLost: one worker after the other is lost, and none gives an answer.
             RsdError: models cannot be loaded.
         """
-        if not jobs:
+        if not items:
             return
-        work = _Work(settings, jobs, take)
+        work = _Work(task, items, take)
         places = [asyncio.create_task(self._place(at, work)) for at in range(len(self._members))]
         finished = asyncio.create_task(work.finished.wait())
         try:
             await asyncio.wait([finished, *places], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (finished, *places):
-                task.cancel()
+            for each in (finished, *places):
+                each.cancel()
             await asyncio.gather(finished, *places, return_exceptions=True)
         if not work.finished.is_set():
-            broken = (task for task in places if not task.cancelled())
-            raise next(error for task in broken if (error := task.exception()) is not None)
+            broken = (place for place in places if not place.cancelled())
+            raise next(error for place in broken if (error := place.exception()) is not None)
 
     async def notes(self) -> tuple[str, ...]:
         """What the workers have noted, each note once."""
@@ -136,7 +134,7 @@ class Crew:
         while True:
             try:
                 member = await self._member(at)
-                await member.begin(work.settings)
+                await member.begin(work.task)
                 await self._busy(member, work)
             except WorkerLost as lost:
                 self._lose(at, lost)
@@ -151,7 +149,7 @@ class Crew:
         return member
 
     async def _busy(self, member: Member, work: _Work) -> None:
-        """Have a worker do jobs until it is lost."""
+        """Have a worker do pieces of work until it is lost."""
         lanes = [asyncio.create_task(self._lane(member, work)) for _ in range(self._at_once)]
         try:
             await asyncio.gather(*lanes)
@@ -162,14 +160,14 @@ class Crew:
 
     async def _lane(self, member: Member, work: _Work) -> None:
         while True:
-            job = await work.queue.get()
+            item = await work.queue.get()
             try:
-                record = await member.answer(job.problem, job.sample)
+                result = await member.do(item)
             except BaseException:
-                work.queue.put_nowait(job)
+                work.queue.put_nowait(item)
                 raise
             self._deaths = 0
-            work.done(record)
+            work.done(result)
 
     def _lose(self, at: int, lost: WorkerLost) -> None:
         self._members[at] = None
@@ -184,24 +182,21 @@ class Crew:
 
 
 class _Work:
-    """The jobs of one task."""
+    """What is to be done for one task."""
 
     def __init__(
-        self,
-        settings: TaskSettings,
-        jobs: Sequence[Job],
-        take: Callable[[dict[str, Any]], None],
+        self, task: TaskSettings, items: Sequence[Any], take: Callable[[Any], None]
     ) -> None:
-        self.settings = settings
+        self.task = task
         self.finished = asyncio.Event()
-        self.queue: asyncio.Queue[Job] = asyncio.Queue()
-        for job in jobs:
-            self.queue.put_nowait(job)
-        self._left = len(jobs)
+        self.queue: asyncio.Queue[Any] = asyncio.Queue()
+        for item in items:
+            self.queue.put_nowait(item)
+        self._left = len(items)
         self._take = take
 
-    def done(self, record: dict[str, Any]) -> None:
-        self._take(record)
+    def done(self, result: Any) -> None:
+        self._take(result)
         self._left -= 1
         if not self._left:
             self.finished.set()

@@ -1,63 +1,36 @@
-"""What runs in an actor: models, a session on them, and a pool that grades."""
+"""What runs in an actor: models, and the task that they are used for."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from rsdecode.config import RunConfig, config_hash
+from rsdecode.config import RunConfig
 from rsdecode.config.build import build_models
-from rsdecode.config.methods import build_named_method
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.protocols import Models
-from rsdecode.core.types import Problem
-from rsdecode.evals.grading import AnswerKind, GradingPool
-from rsdecode.evals.runner import answer_record, judge, shapes_of
-from rsdecode.methods import Method
+from rsdecode.distributed.tasks import OpenTask, Shapes, TaskSettings, task_shapes
+from rsdecode.evals.grading import GradingPool
 from rsdecode.results.code_version import code_version
-from rsdecode.session.job import Job
-from rsdecode.session.session import Session
-
-Shapes = dict[str, dict[str, Any] | None]
-
-
-@dataclass(frozen=True, slots=True)
-class TaskSettings:
-    """One method on one data set, without its problems.
-
-    Attributes:
-        config: of the run with this method, as `RunConfig.model_dump` gives it.
-        kind: of the data set's answers.
-    """
-
-    config: dict[str, Any]
-    kind: str
-
-    @classmethod
-    def of(cls, config: RunConfig, kind: AnswerKind) -> TaskSettings:
-        """As a task has them."""
-        return cls(config.model_dump(mode="json"), kind)
 
 
 class Worker:
-    """Answers jobs, many at a time. Its methods are called from other processes.
+    """Does pieces of tasks, many at a time. Its methods are called from other processes.
 
     Args:
         config: the run's, as `RunConfig.model_dump` gives it: which models are loaded.
-        methods: names of all methods to come.
+        tasks: all to come.
         code: version of the code of whoever asks.
     """
 
-    def __init__(self, config: dict[str, Any], methods: Sequence[str], code: str) -> None:
+    def __init__(self, config: dict[str, Any], tasks: Sequence[TaskSettings], code: str) -> None:
         self._config = RunConfig.model_validate(config)
-        self._methods = tuple(methods)
+        self._tasks = tuple(tasks)
         self._code = code
         self._models: Models | None = None
         self._pool: GradingPool | None = None
-        self._session: Session | None = None
-        self._task: _Task | None = None
+        self._open: OpenTask | None = None
 
     async def load(self) -> None:
         """Load the models; a call of its own, so that its errors arrive as what they are.
@@ -68,50 +41,23 @@ class Worker:
         """
         if self._models is not None:
             return
-        if (own := code_version()) != self._code:
-            raise ConfigError(
-                f"a worker has another version of rsdecode ({own}) than this process "
-                f"({self._code}): install the same one on every node"
-            )
-        methods = [build_named_method(name, self._config) for name in self._methods]
+        check_version(self._code)
+        methods = [task.method() for task in self._tasks]
         self._models = await asyncio.to_thread(build_models, self._config, methods)
         self._pool = GradingPool(1)
 
-    async def begin(self, settings: TaskSettings) -> Shapes:
-        """Get ready for a task's jobs, with empty caches; the shapes of its models."""
+    async def begin(self, task: TaskSettings) -> Shapes:
+        """Get ready for a task's work, with empty caches; the shapes of its models."""
         assert self._models is not None, "load() comes first"
-        config = RunConfig.model_validate(settings.config)
-        method = build_named_method(config.method, config)
+        assert self._pool is not None
         self._models.clear()
-        run, marks = config.run, config.answer.marks
-        self._session = Session(self._models, concurrency=run.concurrency, thoughts=marks)
-        self._task = _Task(config, config_hash(config), method, AnswerKind(settings.kind))
-        return shapes_of(method, self._models)
+        self._open = task.open(self._models, self._pool)
+        return task_shapes(task, self._models)
 
-    async def answer(self, problem: Problem, sample: int) -> dict[str, Any]:
-        """Solve and grade; the record of the answer."""
-        task, session, models, pool = self._task, self._session, self._models, self._pool
-        assert task is not None, "begin() comes first"
-        assert session is not None
-        assert models is not None
-        assert pool is not None
-        run = task.config.run
-        job = Job(problem, task.method, run.seed, sample, run.timeout_s)
-        handle = session.submit_job(job, events="none")
-        try:
-            trajectory = await handle.result()
-        except asyncio.CancelledError:
-            handle.cancel("the caller gave up")
-            raise
-        marks = task.config.answer.marks
-        verdict = await judge(trajectory, pool, task.kind, marks)
-        return answer_record(
-            trajectory,
-            verdict,
-            shapes=models.shapes(),
-            config_hash=task.config_hash,
-            thoughts=marks,
-        )
+    async def do(self, item: Any) -> Any:
+        """One piece of the task's work."""
+        assert self._open is not None, "begin() comes first"
+        return await self._open.do(item)
 
     async def notes(self) -> tuple[str, ...]:
         """What readers of the results must know."""
@@ -125,9 +71,14 @@ class Worker:
             await asyncio.to_thread(self._models.close)
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    config: RunConfig
-    config_hash: str
-    method: Method
-    kind: AnswerKind
+def check_version(code: str) -> None:
+    """See that this process has the same code as whoever asks.
+
+    Raises:
+        ConfigError: it has another version.
+    """
+    if (own := code_version()) != code:
+        raise ConfigError(
+            f"a worker has another version of rsdecode ({own}) than this process ({code}): "
+            "install the same one on every node"
+        )
