@@ -54,7 +54,7 @@ def solve_file(
         print_warning(f"{source} holds no questions")
     sinks: list[Sink] = [_print_record] if to_stdout else []
     if output is None:
-        failed = _solve(config, questions, set(), sinks, None, ray)
+        failed = _solve(config, questions, set(), sinks, file=None, ray=ray)
     else:
         failed = _solve_into(config, questions, output, sinks, ray, overwrite=overwrite)
     if bad:
@@ -100,7 +100,7 @@ def _solve_into(
             question = {"question": asked.text, **said, "reference": asked.answer}
             file.append({**question, **record})
 
-        return _solve(config, questions, done, [append, *sinks], file, ray)
+        return _solve(config, questions, done, [append, *sinks], file=file, ray=ray)
     finally:
         file.close()
 
@@ -110,6 +110,7 @@ def _solve(
     questions: Sequence[Question],
     done: set[Key],
     sinks: Sequence[Sink],
+    *,
     file: OutputFile | None,
     ray: str | None,
 ) -> int:
@@ -131,9 +132,9 @@ def _solve(
 
     try:
         if ray is None:
-            _solve_here(config, left, take, progress, file)
+            _solve_here(config, left, take, progress=progress, file=file)
         else:
-            _solve_there(ray, config, left, take, progress, file)
+            _solve_there(ray, config, left, take, progress=progress, file=file)
     except KeyboardInterrupt:
         raise InterruptedRun(f"interrupted: {progress.summary()}{_go_on(file)}") from None
     print_note(progress.summary())
@@ -144,6 +145,7 @@ def _solve_here(
     config: RunConfig,
     left: Sequence[Asked],
     take: Sink,
+    *,
     progress: RunProgress,
     file: OutputFile | None,
 ) -> None:
@@ -161,6 +163,7 @@ def _solve_there(
     config: RunConfig,
     left: Sequence[Asked],
     take: Sink,
+    *,
     progress: RunProgress,
     file: OutputFile | None,
 ) -> None:
@@ -174,7 +177,7 @@ def _solve_there(
     notes: list[str] = []
     try:
         with Cluster(address) as cluster, progress:
-            asyncio.run(solve_on_ray(cluster, config, asked, take, file, notes))
+            asyncio.run(solve_on_ray(cluster, config, asked, take, file=file, notes=notes))
     finally:
         for note in notes:
             print_warning(note)

@@ -59,6 +59,7 @@ async def solve_on_ray(
     config: RunConfig,
     asked: Sequence[tuple[Problem, int]],
     take: Callable[[dict[str, Any]], None],
+    *,
     file: OutputFile | None,
     notes: list[str],
 ) -> None:

@@ -58,15 +58,25 @@ class LabelRun:
         written: Mapping[str, Sequence[Sampled]] | None = None,
     ) -> None:
         self._settings = settings
-        self._models = models
         self._pool = pool
         self._kind = kind
-        self._seed = seed
         self._concurrency = concurrency
-        self._timeout_s = timeout_s
         self._thoughts = thoughts
         self._written = written or {}
         self._shapes = models.shapes()
+        self._session = Session(models, concurrency=concurrency)
+        checker = models.reward if settings.method is LabelMethod.CHECKER else None
+
+        async def ask(problem: Problem, method: Method, sample: int, priority: int) -> Asked:
+            job = Job(problem, method, seed, sample, timeout_s, priority)
+            handle = self._session.submit_job(job, events="none")
+            try:
+                return asked_of(await handle.result())
+            except asyncio.CancelledError:
+                handle.cancel()
+                raise
+
+        self._labeller = Labeller(settings, ask, self._grade, seed, checker)
 
     async def run(
         self, problems: Sequence[Problem], done: Mapping[Key, Mapping[str, Any]], keep: Keep
@@ -78,51 +88,43 @@ class LabelRun:
             done: records of solutions that are there.
             keep: told of each record when it is there.
         """
-        session = Session(self._models, concurrency=self._concurrency)
-
-        async def ask(problem: Problem, method: Method, sample: int, priority: int) -> Asked:
-            job = Job(problem, method, self._seed, sample, self._timeout_s, priority)
-            handle = session.submit_job(job, events="none")
-            try:
-                return asked_of(await handle.result())
-            except asyncio.CancelledError:
-                handle.cancel()
-                raise
-
-        checker = self._models.reward if self._settings.method is LabelMethod.CHECKER else None
-        labeller = Labeller(self._settings, ask, self._grade, self._seed, checker)
         open_problems = asyncio.Semaphore(self._concurrency)
-        waiting = iter([p for p in problems if not self._is_done(p, done)])
 
         async def work(problem: Problem) -> None:
             try:
-                await self._label(labeller, problem, done, keep)
+                await self.label(problem, done, keep)
             finally:
                 open_problems.release()
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                for problem in waiting:
-                    await open_problems.acquire()
-                    tasks.create_task(work(problem))
+                for problem in problems:
+                    if not self._is_done(problem, done):
+                        await open_problems.acquire()
+                        tasks.create_task(work(problem))
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
-        finally:
-            await session.close(cancel=True)
 
     def _is_done(self, problem: Problem, done: Mapping[Key, object]) -> bool:
         own = self._written.get(problem.id)
         count = self._settings.solutions if own is None else len(own)
         return all((problem.id, place) in done for place in range(count))
 
-    async def _label(
-        self,
-        labeller: Labeller,
-        problem: Problem,
-        done: Mapping[Key, Mapping[str, Any]],
-        keep: Keep,
+    async def close(self) -> None:
+        """Give up what is under way."""
+        await self._session.close(cancel=True)
+
+    async def label(
+        self, problem: Problem, done: Mapping[Key, Mapping[str, Any]], keep: Keep
     ) -> None:
-        """One problem: its whole solutions, then those that continue a right beginning."""
+        """Label one problem: its whole solutions, then those that continue a right beginning.
+
+        Args:
+            problem: to be solved.
+            done: records of solutions that are there, of this problem and perhaps of others.
+            keep: told of each record when it is there.
+        """
+        labeller = self._labeller
         known = {
             place: from_record(done[problem.id, place])
             for place in range(self._settings.solutions)
@@ -135,7 +137,7 @@ class LabelRun:
         if missing and own is None:
             sampled = await labeller.whole(problem, missing)
         everything = [*known.values(), *sampled]
-        solved, spent, failure = await self._solved(labeller, problem, everything)
+        solved, spent, failure = await self._solved(problem, everything)
 
         async def finish(one: Labelled | Sampled, extra: Ledger) -> None:
             labelled = one if isinstance(one, Labelled) else None
@@ -165,7 +167,7 @@ class LabelRun:
             await asyncio.gather(*(finish(one, Ledger()) for one in more))
 
     async def _solved(
-        self, labeller: Labeller, problem: Problem, whole: Sequence[Labelled | Sampled]
+        self, problem: Problem, whole: Sequence[Labelled | Sampled]
     ) -> tuple[bool, Ledger, str | None]:
         """Whether anybody gets the answer right, what asking has cost, and why it failed."""
         if self._settings.method is LabelMethod.CHECKER:
@@ -179,7 +181,7 @@ class LabelRun:
         if not self._settings.searches:
             return False, Ledger(), None
         try:
-            solved, ledger = await labeller.solvable(problem)
+            solved, ledger = await self._labeller.solvable(problem)
         except Failure as failure:
             return False, Ledger(), str(failure)
         return solved, ledger, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,15 +11,15 @@ import typer
 
 from rsdecode.cli.language import tell_unreadable
 from rsdecode.cli.messages import InterruptedRun, print_note, print_warning
+from rsdecode.cli.on_ray import RayOption
 from rsdecode.cli.options import RunOptions, with_run_options
 from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rsdecode.cli.prm.label_progress import LabelProgress
     from rsdecode.config import RunConfig
-    from rsdecode.results.store import ResultFile, Store
+    from rsdecode.results.store import Store
     from rsdecode.training.label_files import FileOptions, Written
     from rsdecode.training.label_plan import LabelPlan
     from rsdecode.training.label_settings import LabelSettings
@@ -122,6 +121,7 @@ def command(
         bool,
         typer.Option("--estimate", help="Stop after the first problems, and say what it costs."),
     ] = False,
+    ray: RayOption = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="One JSON object on stdout at the end.")
     ] = False,
@@ -181,7 +181,7 @@ def command(
         if store.warning is not None:
             print_warning(store.warning)
         store.describe({"data": data, "key": plan.meta.key, "config": plan.meta.config})
-        failed = _run(plan, store, only_estimate)
+        failed = _run(plan, store, ray, only_estimate=only_estimate)
         written = _write(plan, store, out, files)
     _show(written, out, json_output=json_output)
     return 1 if failed or plan.bad else 0
@@ -292,14 +292,11 @@ def _tell_left_out(plan: LabelPlan, data: str) -> None:
         )
 
 
-def _run(plan: LabelPlan, store: Store, only_estimate: bool) -> int:
+def _run(plan: LabelPlan, store: Store, ray: str | None, *, only_estimate: bool) -> int:
     """Label what is left; returns how many solutions failed."""
     from rsdecode.cli.prm.label_progress import LabelProgress
+    from rsdecode.cli.prm.labelling import label_here, label_there
     from rsdecode.cli.progress import tell_damage
-    from rsdecode.cli.runtime import loading
-    from rsdecode.config.build import build_models
-    from rsdecode.evals.runner import shapes_of
-    from rsdecode.results.line_writer import run_until_failure
     from rsdecode.training.label_costs import most_completions
 
     file = store.cell(plan.meta)
@@ -313,71 +310,27 @@ def _run(plan: LabelPlan, store: Store, only_estimate: bool) -> int:
     )
     if done >= total:
         return 0
-    method: Any = plan.settings
     tell_unreadable([plan.config], (problem.question for problem in plan.problems))
-    with loading(plan.config) as reporter:
-        models = build_models(plan.config, [method], reporter)
     progress = LabelProgress(total, done)
+    notes: list[str] = []
     try:
-        file.begin(shapes_of(method, models))
-        with progress:
-            work = _label(plan, file, models, progress, only_estimate=only_estimate)
-            asyncio.run(run_until_failure(work, [file.failure]))
+        if ray is None:
+            label_here(plan, file, progress, notes, only_estimate=only_estimate)
+        else:
+            label_there(ray, plan, file, progress, notes, only_estimate=only_estimate)
     except KeyboardInterrupt:
         raise InterruptedRun(
             f"interrupted: {progress.tally.solutions} solutions added; the same command goes on "
             "from here"
         ) from None
     finally:
-        notes = models.notes()
         for note in notes:
             print_warning(note)
-        models.close()
         file.close(notes)
     print_note(
         f"{progress.tally.solutions:,} solutions in {progress.seconds / 60:.1f} min · {progress}"
     )
     return progress.tally.failed
-
-
-async def _label(
-    plan: LabelPlan, file: ResultFile, models: Any, progress: LabelProgress, *, only_estimate: bool
-) -> None:
-    """First a few problems, which tell what the others will cost."""
-    from rsdecode.evals.grading import GradingPool
-    from rsdecode.training.label_costs import estimate
-    from rsdecode.training.label_run import LabelRun
-
-    run, done = plan.config.run, file.done
-
-    def keep(record: dict[str, Any]) -> None:
-        file.append(record)
-        progress.add(record)
-
-    left = [
-        problem
-        for problem in plan.problems
-        if any((problem.id, place) not in done for place in plan.places(problem))
-    ]
-    first = left[: max(4, run.concurrency)]
-    with GradingPool() as pool:
-        labelling = LabelRun(
-            plan.settings,
-            models,
-            pool,
-            kind=plan.kind,
-            seed=run.seed,
-            concurrency=run.concurrency,
-            timeout_s=run.timeout_s,
-            thoughts=plan.config.answer.marks,
-            written=plan.written,
-        )
-        await labelling.run(first, done, keep)
-        rest = left[len(first) :]
-        if rest:
-            progress.tell(estimate(progress.tally, progress.seconds, len(rest)))
-        if rest and not only_estimate:
-            await labelling.run(rest, done, keep)
 
 
 def _write(plan: LabelPlan, store: Store, out: Path, files: FileOptions) -> Written:
