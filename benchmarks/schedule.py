@@ -32,7 +32,7 @@ from benchmarks.lock_step import lock_step
 from benchmarks.report import show
 from benchmarks.servers import Service, family, one_writer, problems
 from benchmarks.simulation import Measured, Simulation
-from benchmarks.virtual_time import run_virtually
+from rsdecode.capacity.virtual_time import run_virtually
 from rsdecode.core.protocols import Models
 from rsdecode.core.types import Problem, Role, Trajectory
 from rsdecode.methods import RSD, Method

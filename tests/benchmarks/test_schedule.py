@@ -8,7 +8,7 @@ from benchmarks.lock_step import lock_step
 from benchmarks.overhead import STEPS, run_once
 from benchmarks.schedule import MEASURED, simulated
 from benchmarks.simulation import Costs, Measured, Server
-from benchmarks.virtual_time import run_virtually
+from rsdecode.capacity.virtual_time import run_virtually
 from rsdecode.methods import RSD
 from rsdecode.session.session import Session
 from tests.session.scripts import by_id, collect, jobs, models, problems

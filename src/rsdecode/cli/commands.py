@@ -42,6 +42,9 @@ COMMANDS = {
     "calibrate": CommandEntry(
         "calibrate", "Make a reward's numbers probabilities, from steps with outcomes."
     ),
+    "plan": CommandEntry(
+        "plan", "Propose replicas of each model for a load, and name the bottleneck."
+    ),
     "prm": CommandEntry("prm", "Make a process reward model of your own: label, train, test."),
     "serve": CommandEntry("serve", "Serve RSD to OpenAI's clients, with a page to watch it."),
     "report": CommandEntry(

@@ -370,20 +370,60 @@ class RunSettings(_Part):
     samples: Count = 1
 
 
+class RayReplicasConfig(_Part):
+    """Replicas of one model, or of the front, under `rsd serve --ray`.
+
+    Attributes:
+        replicas: how many there are at least.
+        most: how many more load may make of them; by default there are always `replicas`.
+        requests: under way in each replica when another one is started.
+        cpus: processor cores of each, and threads of its passes.
+        gpus: of each; fractions let several models share one.
+        resources: custom resources of each, by the names that the nodes were started with.
+    """
+
+    replicas: Count = 1
+    most: Count | None = None
+    requests: Count = 32
+    cpus: Positive = 1.0
+    gpus: NotNegative = 0.0
+    resources: dict[str, Positive] = {}
+
+    @model_validator(mode="after")
+    def _grows(self) -> RayReplicasConfig:
+        if self.most is not None and self.most < self.replicas:
+            raise ConfigError(f"most {self.most} is below replicas {self.replicas}")
+        return self
+
+
 class RayConfig(_Part):
-    """Workers on Ray, each with all models of the run (`rsd eval --ray`); they change no answer.
+    """Workers on Ray, each with all models of the run (`rsd eval --ray`), and replicas of single
+    models (`rsd serve --ray`); they change no answer.
 
     Attributes:
         workers: how many; by default as many as the cluster has room for.
         cpus: processor cores of each, and threads of its passes.
         gpus: of each; a fraction lets workers share one.
         resources: custom resources of each, by the names that the nodes were started with.
+        front: of `rsd serve --ray`: the server that clients talk to.
+        draft: of `rsd serve --ray` and `rsd plan`.
+        target: the same.
+        reward: the same.
     """
 
     workers: Count | None = None
     cpus: Positive = 1.0
     gpus: NotNegative = 0.0
     resources: dict[str, Positive] = {}
+    front: RayReplicasConfig = RayReplicasConfig()
+    draft: RayReplicasConfig = RayReplicasConfig()
+    target: RayReplicasConfig = RayReplicasConfig()
+    reward: RayReplicasConfig = RayReplicasConfig()
+
+    def of(self, role: Role) -> RayReplicasConfig:
+        """The replicas of one model."""
+        settings: RayReplicasConfig = getattr(self, role.value)
+        return settings
 
 
 class ServerConfig(_Part):
