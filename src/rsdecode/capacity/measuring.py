@@ -7,8 +7,9 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
-from typing import TypeVar
+from typing import Any, NamedTuple
 
 from rsdecode.capacity.service_times import Measured, ServiceTimes
 from rsdecode.capacity.traces import Recording
@@ -17,7 +18,7 @@ from rsdecode.config.specs import SpecKind, parse_reward_spec
 from rsdecode.core.errors import ConfigError, RsdError
 from rsdecode.core.protocols import LanguageModel, Models, RewardModel
 from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
-from rsdecode.core.types import Context, Problem, Role
+from rsdecode.core.types import Context, Problem, Role, Usage
 from rsdecode.methods import Method
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
@@ -28,7 +29,6 @@ SHORT, LONG = 4, 20
 """Tokens of two replies, whose difference in time is that of decoding passes."""
 REPEATS = 3
 Clock = Callable[[], float]
-Reply = TypeVar("Reply")
 
 
 def hosts(config: RunConfig) -> dict[Role, Role]:
@@ -125,89 +125,117 @@ class _Timing:
         self, model: LanguageModel, role: Role, problems: Sequence[Problem]
     ) -> ServiceTimes:
         """Of a draft or target."""
-        contexts = [Context(problem.messages) for problem in problems]
+        short = [Context(problem.messages) for problem in problems]
+        long = [_longer(context) for context in short]
 
-        async def write(size: int, tokens: int) -> tuple[float, int, int]:
-            """Seconds, tokens read, and tokens of the longest reply."""
+        async def write(contexts: Sequence[Context], size: int, tokens: int) -> _Timed:
             asked = [
                 Generate(role, contexts[at % len(contexts)], tokens, seed=at, session=self._name())
                 for at in range(size)
             ]
-            seconds, replies = await self._timed(model.generate(asked), asked)
-            good = [reply for reply in replies if isinstance(reply, Generated)]
-            read = sum(reply.usage.prefill_tokens for reply in good)
-            return seconds, read, max(reply.usage.decoded_tokens for reply in good)
+            return await self._timed(model.generate, asked)
 
         decode: list[tuple[int, float]] = []
-        reads: list[tuple[int, float]] = []
+        reads: list[tuple[int, _Timed, _Timed]] = []
         for size in self._sizes:
-            await write(size, SHORT)  # the first time is not like the others
-            short = [await write(size, SHORT) for _ in range(REPEATS)]
-            long = [await write(size, LONG) for _ in range(REPEATS)]
-            first = [await write(size, 1) for _ in range(REPEATS)]
-            passes = max(long[0][2] - short[0][2], 1)
-            took = _median(long) - _median(short)
-            decode.append((size, max(took / passes, 1e-7)))
-            reads.append((first[0][1], _median(first)))
-        return ServiceTimes(tuple(decode), *_line(reads), self._most)
+            await write(short, size, SHORT)  # the first time is not like the others
+            few = await self._repeat(partial(write, short, size, SHORT))
+            many = await self._repeat(partial(write, short, size, LONG))
+            passes = max(many.longest - few.longest, 1)
+            decode.append((size, max((many.seconds - few.seconds) / passes, 1e-7)))
+            ones = [await self._repeat(partial(write, of, size, 1)) for of in (short, long)]
+            reads.append((size, ones[0], ones[1]))
+        return ServiceTimes(tuple(decode), *_reading(reads), max_batch=self._most)
 
     async def reader(self, model: RewardModel, scored: Sequence[Score]) -> ServiceTimes:
         """Of a reward model."""
         if not scored:
             raise ConfigError("the short run asked for no score: give more --problems")
+        longer = [replace(request, context=_longer(request.context)) for request in scored]
 
-        async def read(size: int) -> tuple[float, int]:
+        async def read(requests: Sequence[Score], size: int) -> _Timed:
             asked = [
-                replace(scored[at % len(scored)], session=self._name()) for at in range(size)
+                replace(requests[at % len(requests)], session=self._name()) for at in range(size)
             ]
-            seconds, replies = await self._timed(model.score(asked), asked)
-            good = [reply for reply in replies if isinstance(reply, Scored)]
-            return seconds, sum(reply.usage.prefill_tokens for reply in good)
+            return await self._timed(model.score, asked)
 
-        reads: list[tuple[int, float]] = []
+        reads: list[tuple[int, _Timed, _Timed]] = []
         for size in self._sizes:
-            await read(size)
-            timed = [await read(size) for _ in range(REPEATS)]
-            reads.append((timed[0][1], statistics.median(seconds for seconds, _ in timed)))
-        return ServiceTimes((), *_line(reads), self._most)
+            await read(scored, size)
+            both = [await self._repeat(partial(read, of, size)) for of in (scored, longer)]
+            reads.append((size, both[0], both[1]))
+        return ServiceTimes((), *_reading(reads), max_batch=self._most)
+
+    async def _repeat(self, once: Callable[[], Awaitable[_Timed]]) -> _Timed:
+        """The median of some times."""
+        timed = [await once() for _ in range(REPEATS)]
+        return sorted(timed)[len(timed) // 2]
 
     def _name(self) -> str:
         return f"timing/{next(self._numbers)}"
 
     async def _timed(
         self,
-        asking: Awaitable[Sequence[Reply | Failed]],
+        ask: Callable[[Sequence[Any]], Awaitable[Sequence[Generated | Scored | Failed]]],
         asked: Sequence[Generate | Score],
-    ) -> tuple[float, list[Reply]]:
+    ) -> _Timed:
         started = self._clock()
-        replies = await asking
+        replies = await ask(asked)
         seconds = self._clock() - started
         for request in asked:
             self._models.end(request.session)
-        errors = [reply.error for reply in replies if isinstance(reply, Failed)]
-        if errors:
-            raise _unmeasured(errors[0])
-        return seconds, [reply for reply in replies if not isinstance(reply, Failed)]
+        usages: list[Usage] = []
+        for reply in replies:
+            if isinstance(reply, Failed):
+                raise _unmeasured(reply.error)
+            usages.append(reply.usage)
+        read = sum(usage.prefill_tokens for usage in usages)
+        return _Timed(seconds, read, max(usage.decoded_tokens for usage in usages))
+
+
+class _Timed(NamedTuple):
+    """Seconds of some requests, tokens that were read, and tokens of the longest reply."""
+
+    seconds: float
+    read: int
+    longest: int
+
+
+def _longer(context: Context) -> Context:
+    """The same conversation with a longer last message."""
+    *before, last = context.messages
+    return replace(context, messages=(*before, replace(last, content=" ".join([last.content] * 3))))
 
 
 def _unmeasured(error: RsdError) -> ConfigError:
     return ConfigError(f"the models could not be timed: {error}")
 
 
-def _median(timed: Sequence[tuple[float, int, int]]) -> float:
-    return statistics.median(seconds for seconds, _, _ in timed)
+def _reading(reads: Sequence[tuple[int, _Timed, _Timed]]) -> tuple[float, float, float]:
+    """Seconds of a pass, of a token and of a request.
+
+    Args:
+        reads: for each number of requests the times of short prompts and of long ones.
+    """
+    slopes = [
+        (long.seconds - short.seconds) / (long.read - short.read)
+        for _, short, long in reads
+        if long.read > short.read
+    ]
+    token_s = max(statistics.median(slopes), 0.0) if slopes else 0.0
+    rest = [(size, short.seconds - token_s * short.read) for size, short, _ in reads]
+    pass_s, request_s = _line(rest)
+    return pass_s, token_s, request_s
 
 
 def _line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
-    """Seconds of a pass and of a token, by least squares of the relative errors; never negative."""
-    if len({tokens for tokens, _ in points}) < 2:
-        tokens, seconds = points[0]
-        return 0.0, seconds / max(tokens, 1)
-    weights = [1.0 / max(seconds, 1e-9) ** 2 for _, seconds in points]
-    total = sum(weights)
-    mean_x = sum(w * x for w, (x, _) in zip(weights, points, strict=True)) / total
-    mean_y = sum(w * y for w, (_, y) in zip(weights, points, strict=True)) / total
-    above = sum(w * (x - mean_x) * (y - mean_y) for w, (x, y) in zip(weights, points, strict=True))
-    below = sum(w * (x - mean_x) ** 2 for w, (x, _) in zip(weights, points, strict=True))
-    slope = max(above / below, 0.0)
-    return max(mean_y - slope * mean_x, 0.0), slope
+    """Height and slope of a line through points, by least squares; neither is negative."""
+    if len(points) < 2:
+        return max(points[0][1], 0.0), 0.0
+    fit = statistics.linear_regression([x for x, _ in points], [y for _, y in points])
+    if fit.slope <= 0:
+        return max(statistics.fmean(y for _, y in points), 0.0), 0.0
+    if fit.intercept < 0:
+        above = sum(x * y for x, y in points)
+        return 0.0, max(above / sum(x * x for x, _ in points), 0.0)
+    return fit.intercept, fit.slope

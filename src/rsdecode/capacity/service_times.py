@@ -28,12 +28,14 @@ class ServiceTimes:
             between the measured sizes, and beyond the largest, it is a straight line.
         pass_s: seconds of a pass over prompts, whatever their length.
         token_s: seconds of each of their tokens, beside it.
+        request_s: seconds of each request, whatever its length: rendering, sending, replying.
         max_batch: requests under way at most.
     """
 
     decode_s: tuple[tuple[int, float], ...]
     pass_s: float
     token_s: float
+    request_s: float
     max_batch: int
 
     def decoding(self, count: int) -> float:
@@ -114,5 +116,5 @@ class Measured:
 
 def _times(data: dict[str, Any]) -> ServiceTimes:
     decode = tuple((int(count), float(seconds)) for count, seconds in data["decode_s"])
-    others = float(data["pass_s"]), float(data["token_s"]), int(data["max_batch"])
-    return ServiceTimes(decode, *others)
+    seconds = [float(data[name]) for name in ("pass_s", "token_s", "request_s")]
+    return ServiceTimes(decode, *seconds, max_batch=int(data["max_batch"]))

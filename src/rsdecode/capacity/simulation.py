@@ -109,10 +109,13 @@ class _Engine:
 
     def step(self) -> tuple[float, list[_Job]]:
         """One pass: its seconds, and the jobs that are done then."""
+        admitted = 0
         while self._waiting and len(self._reading) + len(self._writing) < self._times.max_batch:
             job = self._waiting.popleft()
             (self._reading if job.read else self._writing).append(job)
+            admitted += 1
         seconds, done = self._read() if self._reading else self._write()
+        seconds += self._times.request_s * admitted
         self.busy_s += seconds
         return seconds, done
 

@@ -44,6 +44,17 @@ def command(
     ignore_seed: Annotated[
         bool, typer.Option("--ignore-seed", help="A new seed for every request, sent or not.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS|local",
+            help="On Ray Serve, with replicas of each model; local: on this machine's cores.",
+        ),
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="With --ray: print a file for `serve deploy`.")
+    ] = False,
 ) -> int:
     """Serve RSD to OpenAI's clients, with a page to watch it.
 
@@ -62,18 +73,62 @@ def command(
     }
     names = {f"server.{name}": f"--{name.replace('_', '-')}" for name in given}
     settings = {f"server.{name}": value for name, value in given.items() if value is not None}
-    return serve_models(options.load(settings, names))
+    config = options.load(settings, names)
+    if ray == "--print-config":  # the address may be left out before it
+        ray, print_config = "local", True
+    if ray is None and print_config:
+        raise ConfigError("--print-config prints a file for Ray Serve: it needs --ray")
+    if ray is None:
+        return serve_models(config)
+    return print_serve_config(config) if print_config else serve_replicas(config, ray)
 
 
-def serve_models(config: RunConfig) -> int:
-    """Load the models, and serve them until the process is told to end."""
-    for library in ("fastapi", "uvicorn", "prometheus_client"):
+def print_serve_config(config: RunConfig) -> int:
+    """Print the deployment in the format of Ray Serve's configuration files."""
+    _check_installed("rsd serve --ray", "ray-serve", "fastapi", "ray", "ray.serve")
+    import yaml
+
+    from rsdecode.server.ray_app import serve_config
+
+    print(yaml.safe_dump(serve_config(config), sort_keys=False, allow_unicode=True), end="")
+    return 0
+
+
+def serve_replicas(config: RunConfig, address: str) -> int:
+    """Deploy on Ray Serve, and take it away again when the process is told to end."""
+    _check_installed("rsd serve --ray", "ray-serve", "fastapi", "ray", "ray.serve")
+    from rsdecode.distributed.cluster import Cluster
+    from rsdecode.server.on_ray import serve_on_ray
+    from rsdecode.server.ray_app import needs
+
+    for warning in config.warnings():
+        print_warning(warning)
+    server = config.server
+    at = f"http://{server.host}:{server.port}"
+    if not server.port:
+        raise ConfigError("--port 0: Ray Serve needs a port of its own, such as --port 8000")
+    with Cluster(address, needs(config, most=True)["CPU"]) as cluster:
+        cluster.check_room(needs(config))
+        serve_on_ray(
+            config, print_note, lambda: print_note(f"rsd serve: {at}/v1 (the page is at {at}/)")
+        )
+    return 0
+
+
+def _check_installed(command: str, extra: str, *libraries: str) -> None:
+    for library in libraries:
         try:
             importlib.import_module(library)
         except ImportError:
             raise ConfigError(
-                f"rsd serve needs {library}, which is not installed: pip install 'rsdecode[server]'"
+                f"{command} needs {library}, which is not installed: "
+                f"pip install 'rsdecode[{extra}]'"
             ) from None
+
+
+def serve_models(config: RunConfig) -> int:
+    """Load the models, and serve them until the process is told to end."""
+    _check_installed("rsd serve", "server", "fastapi", "uvicorn", "prometheus_client")
     from rsdecode.cli.runtime import loaded
     from rsdecode.server.logs import start_logging
     from rsdecode.server.service import Service

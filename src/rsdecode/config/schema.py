@@ -397,8 +397,9 @@ class RayReplicasConfig(_Part):
 
 
 class RayConfig(_Part):
-    """Workers on Ray, each with all models of the run (`rsd eval --ray`), and replicas of single
-    models (`rsd serve --ray`); they change no answer.
+    """Workers on Ray, and replicas for `rsd serve --ray`; they change no answer.
+
+    A worker has all models of the run (`rsd eval --ray`), a replica a single one.
 
     Attributes:
         workers: how many; by default as many as the cluster has room for.

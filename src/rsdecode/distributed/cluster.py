@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -30,12 +32,13 @@ class Cluster:
     Args:
         address: of a cluster that runs (`auto`, `HOST:PORT`, `ray://HOST:PORT`), or `local` for
             one of this process's own on this machine.
+        cpus: cores that a local one says it has at least, for replicas that share this machine's.
 
     Raises:
         ConfigError: Ray is not installed, or nothing answers at the address.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, cpus: float = 0.0) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         _check_reachable(address)
         try:
@@ -43,21 +46,42 @@ class Cluster:
         except ImportError:
             raise ConfigError("--ray needs Ray: pip install 'rsdecode[ray]'") from None
         self._ray: Any = ray
+        ending = signal.getsignal(signal.SIGTERM)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
             if address == LOCAL:
                 # without an address Ray joins a cluster that it finds, or waits for a dead one
-                ray.init(address="local", include_dashboard=False, **quiet)
+                cores = max(len(os.sched_getaffinity(0)), math.ceil(cpus))
+                ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
             else:
                 ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ConfigError(_no_cluster(address, error)) from None
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ending)  # Ray takes it, and would end at once
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()
+
+    def check_room(self, needs: Mapping[str, float]) -> None:
+        """See that the cluster has so much of each resource; Ray itself would wait for more.
+
+        Raises:
+            ConfigError: it has not.
+        """
+        there = self._ray.cluster_resources()
+        short = [name for name, need in needs.items() if there.get(name, 0.0) < need - 1e-9]
+        if short:
+            asked = ", ".join(f"{needs[name]:g} {name}" for name in short)
+            has = ", ".join(f"{there.get(name, 0.0):g} {name}" for name in short)
+            raise ConfigError(
+                f"the replicas need {asked}, and the whole cluster has {has}: set replicas, cpus, "
+                "gpus and resources of ray.front, ray.draft, ray.target and ray.reward, or add "
+                "nodes"
+            )
 
     def room(self, config: RunConfig) -> int:
         """How many workers the cluster has room for.

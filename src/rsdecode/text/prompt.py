@@ -59,9 +59,14 @@ class Prompts:
         self.has_template = bool(getattr(tokenizer, "chat_template", None))
         self._tokenizer: Any = tokenizer
         self._words = Vocabulary(tokenizer, template)
+        self._template = dict(template)
         self._arguments = tuple(template)
         self._plain_prompt = plain_prompt
         self._rendered = lru_cache(maxsize=4096)(self._render)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickles as what it was made of: its caches stay here."""
+        return type(self), (self._tokenizer, self._plain_prompt, self._template)
 
     def prompt_ids(self, messages: tuple[Message, ...]) -> Ids:
         """The ids of everything before the answer."""
