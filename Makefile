@@ -43,7 +43,7 @@ test-llama: install
 
 # Real Ray clusters, on this machine.
 test-ray: install
-	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,ray]'
+	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,ray-serve]'
 	RSD_TEST_RAY=1 $(BIN)/python -m pytest -n 0 tests/integration/ray
 
 # The page of `rsd serve` in a headless Chromium, which apt installs where it can.
@@ -54,7 +54,7 @@ test-page: install
 
 # Types of what tests and optional parts import are read from the packages themselves.
 lint: install
-	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,page-tests,ray]'
+	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev,page-tests,ray-serve]'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/typos

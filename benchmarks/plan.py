@@ -3,11 +3,11 @@
     python -m benchmarks.plan --json [--wall]
 
 The deployment is the in-process engine: draft, target and reward model of the embedded family take
-turns on one device. For each configuration a short run is measured as `rsd plan` does, a simulation
-of that deployment foretells the throughput and the bottleneck, and then other problems are solved
-for real. Both are in seconds of processor time, which other jobs on the machine change little;
-`--wall` takes the clock's on a quiet machine. The real bottleneck is the model that the device
-worked for longest.
+turns on one device. For each configuration a run is measured as `rsd plan` does, a simulation of
+that deployment foretells the throughput and the bottleneck, and then the same problems are solved
+for real, with empty caches: what is compared is the simulation, not the choice of problems. Both
+are in seconds of processor time; `--wall` takes the clock's, on a quiet machine. The real
+bottleneck is the model that the device worked for longest.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "rsd@0.97, 8 in flight": {"weighting": {"threshold": 0.97}, "run": {"concurrency": 8}},
     "rsd, 4 candidates": {"candidates": 4, "sampling": {"draft": {"temperature": 0.7}}},
 }
-MEASURED, WARM_UP = 48, 8
+WARM_UP = 8
 Clock = Callable[[], float]
 
 
@@ -44,19 +44,20 @@ def case(settings: dict[str, Any], count: int, clock: Clock) -> dict[str, Any]:
     config = RunConfig.model_validate(settings)
     models, method = build_models(config), build_method(config)
     some = [
-        build_problem(config, p.question, id=p.id)
-        for p in problems("test", limit=WARM_UP + MEASURED + count)
+        build_problem(config, p.question, id=p.id) for p in problems("test", limit=WARM_UP + count)
     ]
     try:
         solve(config, models, some[:WARM_UP], clock)
-        short, rest = some[WARM_UP : WARM_UP + MEASURED], some[WARM_UP + MEASURED :]
-        measured = measure(config, models, method, short, clock=clock)
+        asked = some[WARM_UP:]
+        models.clear()
+        measured = measure(config, models, method, asked, clock=clock)
+        models.clear()
         shared = {role: Replicas(1, 1 / len(measured.times)) for role in measured.times}
         foretold = simulate(
-            measured, shared, problems=len(rest), concurrency=config.run.concurrency
+            measured, shared, problems=len(asked), concurrency=config.run.concurrency
         )
         worked = _watch(models)
-        per_s = len(rest) / solve(config, models, rest, clock)
+        per_s = len(asked) / solve(config, models, asked, clock)
     finally:
         models.close()
     return {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -139,3 +141,44 @@ async def test_a_loss_is_told_and_a_failing_keeper_ends_the_run() -> None:
 
     with pytest.raises(OSError, match="no room"):
         await crew.run(SETTINGS, jobs(4), full)
+
+
+MANY = """
+import asyncio, resource
+from rsdecode.core.types import Message, Problem
+from rsdecode.distributed.crew import Crew
+from rsdecode.distributed.tasks import AnswerTask, Sample
+
+class Quick:
+    async def load(self): pass
+    async def begin(self, task): return {}
+    async def do(self, item):
+        await asyncio.sleep(0)
+        return {"id": item.problem.id, "text": "a step of the answer. " * 100}
+    async def notes(self): return ()
+    async def close(self): pass
+
+async def hire(): return Quick()
+
+async def run(count):
+    question = "Ben has {} buttons and gets more of them. " * 8
+    items = [Sample(Problem.ask(question.replace("{}", str(n)), id=str(n)), 0) for n in range(count)]
+    done = 0
+    def take(record):
+        nonlocal done
+        done += 1
+    await Crew(hire, 8, 32, print).run(AnswerTask({}), items, take)
+    return done
+
+print(asyncio.run(run(100_000)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_a_hundred_thousand_waiting_problems_take_less_than_a_gigabyte() -> None:
+    """On the side that shares them out; workers are cheap here."""
+    done = subprocess.run(
+        [sys.executable, "-c", MANY], check=True, capture_output=True, text=True, timeout=120
+    )
+    count, mebibytes = map(int, done.stdout.split())
+    assert count == 100_000
+    assert mebibytes < 1000

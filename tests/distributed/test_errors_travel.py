@@ -38,9 +38,7 @@ def classes() -> list[type[Exception]]:
             break
         names |= set(new)
         found |= new
-    return [
-        getattr(importlib.import_module(module_of(path)), name) for name, path in found.items()
-    ]
+    return [getattr(importlib.import_module(module_of(path)), name) for name, path in found.items()]
 
 
 def module_of(path: Path) -> str:

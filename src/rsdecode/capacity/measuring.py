@@ -130,7 +130,7 @@ class _Timing:
 
         async def write(contexts: Sequence[Context], size: int, tokens: int) -> _Timed:
             asked = [
-                Generate(role, contexts[at % len(contexts)], tokens, seed=at, session=self._name())
+                Generate(role, self._unread(contexts[at % len(contexts)]), tokens, seed=at)
                 for at in range(size)
             ]
             return await self._timed(model.generate, asked)
@@ -154,9 +154,8 @@ class _Timing:
         longer = [replace(request, context=_longer(request.context)) for request in scored]
 
         async def read(requests: Sequence[Score], size: int) -> _Timed:
-            asked = [
-                replace(requests[at % len(requests)], session=self._name()) for at in range(size)
-            ]
+            some = [requests[at % len(requests)] for at in range(size)]
+            asked = [replace(each, context=self._unread(each.context)) for each in some]
             return await self._timed(model.score, asked)
 
         reads: list[tuple[int, _Timed, _Timed]] = []
@@ -171,18 +170,23 @@ class _Timing:
         timed = [await once() for _ in range(REPEATS)]
         return sorted(timed)[len(timed) // 2]
 
-    def _name(self) -> str:
-        return f"timing/{next(self._numbers)}"
+    def _unread(self, context: Context) -> Context:
+        """The same conversation in words that no cache holds."""
+        *before, last = context.messages
+        first = before[0] if before else last
+        marked = replace(first, content=f"{next(self._numbers)} {first.content}")
+        return replace(context, messages=(marked, *before[1:], *([last] if before else [])))
 
     async def _timed(
         self,
         ask: Callable[[Sequence[Any]], Awaitable[Sequence[Generated | Scored | Failed]]],
         asked: Sequence[Generate | Score],
     ) -> _Timed:
+        named = [replace(request, session=f"timing/{next(self._numbers)}") for request in asked]
         started = self._clock()
-        replies = await ask(asked)
+        replies = await ask(named)
         seconds = self._clock() - started
-        for request in asked:
+        for request in named:
             self._models.end(request.session)
         usages: list[Usage] = []
         for reply in replies:
@@ -212,10 +216,10 @@ def _unmeasured(error: RsdError) -> ConfigError:
 
 
 def _reading(reads: Sequence[tuple[int, _Timed, _Timed]]) -> tuple[float, float, float]:
-    """Seconds of a pass, of a token and of a request.
+    """Seconds of a pass, of a token and of a further prompt.
 
     Args:
-        reads: for each number of requests the times of short prompts and of long ones.
+        reads: for each number of prompts, from one on, the times of short ones and of long ones.
     """
     slopes = [
         (long.seconds - short.seconds) / (long.read - short.read)
@@ -223,19 +227,9 @@ def _reading(reads: Sequence[tuple[int, _Timed, _Timed]]) -> tuple[float, float,
         if long.read > short.read
     ]
     token_s = max(statistics.median(slopes), 0.0) if slopes else 0.0
-    rest = [(size, short.seconds - token_s * short.read) for size, short, _ in reads]
-    pass_s, request_s = _line(rest)
-    return pass_s, token_s, request_s
-
-
-def _line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
-    """Height and slope of a line through points, by least squares; neither is negative."""
-    if len(points) < 2:
-        return max(points[0][1], 0.0), 0.0
-    fit = statistics.linear_regression([x for x, _ in points], [y for _, y in points])
-    if fit.slope <= 0:
-        return max(statistics.fmean(y for _, y in points), 0.0), 0.0
-    if fit.intercept < 0:
-        above = sum(x * y for x, y in points)
-        return 0.0, max(above / sum(x * x for x, _ in points), 0.0)
-    return fit.intercept, fit.slope
+    beside = [
+        (count, timed.seconds - token_s * timed.read) for count, *both in reads for timed in both
+    ]
+    pass_s = max(statistics.fmean(seconds for count, seconds in beside if count == 1), 0.0)
+    more = [(seconds - pass_s) / (count - 1) for count, seconds in beside if count > 1]
+    return pass_s, token_s, max(statistics.median(more), 0.0) if more else 0.0

@@ -26,16 +26,16 @@ class ServiceTimes:
     Attributes:
         decode_s: seconds of a decoding pass by how many tokens it writes, in ascending order;
             between the measured sizes, and beyond the largest, it is a straight line.
-        pass_s: seconds of a pass over prompts, whatever their length.
-        token_s: seconds of each of their tokens, beside it.
-        request_s: seconds of each request, whatever its length: rendering, sending, replying.
+        pass_s: seconds of a pass over one prompt, whatever its length.
+        token_s: seconds of each token of prompts, beside it.
+        prompt_s: seconds of each further prompt in the same pass, beside its tokens.
         max_batch: requests under way at most.
     """
 
     decode_s: tuple[tuple[int, float], ...]
     pass_s: float
     token_s: float
-    request_s: float
+    prompt_s: float
     max_batch: int
 
     def decoding(self, count: int) -> float:
@@ -49,9 +49,9 @@ class ServiceTimes:
         (n0, s0), (n1, s1) = self.decode_s[right - 1], self.decode_s[right]
         return max(s0 + (s1 - s0) * (count - n0) / (n1 - n0), 0.0)
 
-    def reading(self, tokens: int) -> float:
-        """Seconds of a pass over so many tokens of prompts."""
-        return self.pass_s + self.token_s * tokens if tokens else 0.0
+    def reading(self, tokens: int, prompts: int = 1) -> float:
+        """Seconds of a pass over so many tokens of so many prompts."""
+        return self.pass_s + self.token_s * tokens + self.prompt_s * (prompts - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +116,5 @@ class Measured:
 
 def _times(data: dict[str, Any]) -> ServiceTimes:
     decode = tuple((int(count), float(seconds)) for count, seconds in data["decode_s"])
-    seconds = [float(data[name]) for name in ("pass_s", "token_s", "request_s")]
+    seconds = [float(data[name]) for name in ("pass_s", "token_s", "prompt_s")]
     return ServiceTimes(decode, *seconds, max_batch=int(data["max_batch"]))

@@ -21,6 +21,8 @@ from rsdecode.core.types import Role
 
 PASS_TOKENS = 2048
 """Tokens of a pass over prompts at most."""
+PATIENCE = 4
+"""Passes of others on the device that an engine waits for at most, as the in-process engine's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class _Engine:
     def __init__(self, role: Role, times: ServiceTimes, device: _Device) -> None:
         self.role = role
         self.busy_s = 0.0
+        self.passed_over = 0
         self.device = device
         self._times = times
         self._waiting: deque[_Job] = deque()
@@ -109,22 +112,20 @@ class _Engine:
 
     def step(self) -> tuple[float, list[_Job]]:
         """One pass: its seconds, and the jobs that are done then."""
-        admitted = 0
         while self._waiting and len(self._reading) + len(self._writing) < self._times.max_batch:
             job = self._waiting.popleft()
             (self._reading if job.read else self._writing).append(job)
-            admitted += 1
         seconds, done = self._read() if self._reading else self._write()
-        seconds += self._times.request_s * admitted
         self.busy_s += seconds
         return seconds, done
 
     def _read(self) -> tuple[float, list[_Job]]:
-        left, done = PASS_TOKENS, list[_Job]()
+        left, prompts, done = PASS_TOKENS, 0, list[_Job]()
         for job in list(self._reading):
             part = min(job.read, left)
             job.read -= part
             left -= part
+            prompts += 1
             if job.read:
                 break
             self._reading.remove(job)
@@ -133,7 +134,7 @@ class _Engine:
                 self._writing.append(job)
             else:
                 done.append(job)
-        return self._times.reading(PASS_TOKENS - left), done
+        return self._times.reading(PASS_TOKENS - left, prompts), done
 
     def _write(self) -> tuple[float, list[_Job]]:
         seconds = self._times.decoding(len(self._writing))
@@ -162,9 +163,7 @@ class _Device:
 
     async def _work(self) -> None:
         await asyncio.sleep(0)  # requests of this moment share the first pass
-        while engine := max(
-            (engine for engine in self.engines if engine.load), key=lambda e: e.load, default=None
-        ):
+        while (engine := self._next()) is not None:
             seconds, done = engine.step()
             await asyncio.sleep(seconds)
             for job in done:
@@ -172,6 +171,19 @@ class _Device:
                     job.done.set_result(None)
             if done:
                 await asyncio.sleep(0)  # what they ask for next may share the next pass
+
+    def _next(self) -> _Engine | None:
+        """The engine with most to do; none waits for more than `PATIENCE` passes of others."""
+        able = [engine for engine in self.engines if engine.load]
+        if not able:
+            return None
+        chosen = max(able, key=lambda engine: (engine.passed_over, engine.load))
+        if chosen.passed_over < PATIENCE:
+            chosen = max(able, key=lambda engine: engine.load)
+        for engine in self.engines:
+            engine.passed_over = engine.passed_over + 1 if engine in able else 0
+        chosen.passed_over = 0
+        return chosen
 
 
 class _Deployed:

@@ -16,8 +16,8 @@ from rsdecode.server.ray_app import NAME, build, deployed_roles
 from rsdecode.server.serving import read_keys
 
 LOOK_EVERY_S = 0.5
-FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
-"""States of an application that did not come up."""
+FAILED = "DEPLOY_FAILED"
+"""The state of an application that will not come up."""
 
 
 def serve_on_ray(
@@ -64,7 +64,7 @@ def _wait_until_running(ending: threading.Event) -> None:
         state = "" if application is None else str(application.status.value)
         if state == "RUNNING":
             return
-        if state in FAILED:
+        if state == FAILED:
             raise ModelLoadError(_why(application))
 
 

@@ -55,7 +55,9 @@ class LabelTask:
     def open(self, models: Models, pool: GradingPool) -> OpenLabelTask:
         """See `TaskSettings`."""
         config = RunConfig.model_validate(self.config)
-        return OpenLabelTask(label_run(config, self.settings, AnswerKind(self.kind), models, pool, self.written))
+        return OpenLabelTask(
+            label_run(config, self.settings, AnswerKind(self.kind), models, pool, self.written)
+        )
 
 
 class OpenLabelTask:

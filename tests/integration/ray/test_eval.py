@@ -204,3 +204,53 @@ def test_an_address_where_nothing_is(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert "--ray 127.0.0.1:1: no cluster answers there" in done.stderr
+
+
+def test_a_file_of_questions_begun_here_is_finished_on_a_cluster(tmp_path: Path) -> None:
+    """`rsd solve --input`: the same lines as without Ray, each once."""
+    source = tmp_path / "questions.jsonl"
+    from rsdecode.evals.datasets import load_dataset
+
+    problems = load_dataset("abacus:test", 24)
+    lines = [{"id": p.id, "question": p.question, "answer": p.answer} for p in problems]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
+    call("solve", "--input", source, "--output", here)
+    call("solve", "--input", source, "--output", there, "--limit", 8)
+    told = call("solve", "--input", source, "--output", there, "--ray", "local")
+    assert "24 of 24 done, 8 of them before" in told
+    assert by_key(here) == by_key(there)
+    assert len(there.read_text().splitlines()) == 24
+
+
+def test_labels_begun_here_are_finished_on_a_cluster(tmp_path: Path) -> None:
+    """`rsd prm label`: the same solutions with the same labels."""
+    options = ("prm", "label", "--by", "bisect", "--completions", "4", "--continued", "1")
+    outs = [("--out", tmp_path / name) for name in ("here", "there")]
+    call(*options, *outs[0], "--limit", "6")
+    call(*options, *outs[1], "--limit", "2")
+    call(*options, *outs[1], "--limit", "6", "--ray", "local")
+    for name in ("train.jsonl", "validation.jsonl"):
+        assert (tmp_path / "there" / name).read_text() == (tmp_path / "here" / name).read_text()
+    assert (tmp_path / "here" / "train.jsonl").read_text()
+
+
+def call(*arguments: object) -> str:
+    command = [sys.executable, "-c", "from rsdecode.cli.main import main; raise SystemExit(main())"]
+    done = subprocess.run(
+        [*command, *map(str, arguments)],
+        check=False, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr
+
+
+def by_key(file: Path) -> dict[tuple[str, int], Any]:
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    return {
+        (record["id"], record["sample"]): without_times(
+            {**comparable(record), "question": record["question"], "answer": record["answer"]}
+        )
+        for record in records
+    }
