@@ -4,10 +4,11 @@
 
 The deployment is the in-process engine: draft, target and reward model of the embedded family take
 turns on one device. For each configuration a run is measured as `rsd plan` does, a simulation of
-that deployment foretells the throughput and the bottleneck, and then the same problems are solved
-for real, with empty caches: what is compared is the simulation, not the choice of problems. Both
-are in seconds of processor time; `--wall` takes the clock's, on a quiet machine. The real
-bottleneck is the model that the device worked for longest.
+that deployment foretells the throughput and the bottleneck with another number of problems in
+flight, and then that is done for real. The problems are the same, the caches empty: what is
+compared is the simulation, not the choice of problems. Both are in seconds of processor time;
+`--wall` takes the clock's, on a quiet machine. The real bottleneck is the model that the device
+worked for longest.
 """
 
 from __future__ import annotations
@@ -30,16 +31,20 @@ from rsdecode.models.abacus import problems
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
 
-CONFIGS: dict[str, dict[str, Any]] = {
-    "rsd@0.7": {},
-    "rsd@0.97, 8 in flight": {"weighting": {"threshold": 0.97}, "run": {"concurrency": 8}},
-    "rsd, 4 candidates": {"candidates": 4, "sampling": {"draft": {"temperature": 0.7}}},
+CONFIGS: dict[str, tuple[dict[str, Any], int]] = {
+    "rsd@0.7, 8 in flight": ({}, 8),
+    "rsd@0.97, 4 in flight": ({"weighting": {"threshold": 0.97}}, 4),
+    "rsd, 4 candidates, 8 in flight": (
+        {"candidates": 4, "sampling": {"draft": {"temperature": 0.7}}},
+        8,
+    ),
 }
+"""Settings, and problems in flight of the deployment; the measured run has 32."""
 WARM_UP = 8
 Clock = Callable[[], float]
 
 
-def case(settings: dict[str, Any], count: int, clock: Clock) -> dict[str, Any]:
+def case(settings: dict[str, Any], at_once: int, count: int, clock: Clock) -> dict[str, Any]:
     """One configuration."""
     config = RunConfig.model_validate(settings)
     models, method = build_models(config), build_method(config)
@@ -53,14 +58,13 @@ def case(settings: dict[str, Any], count: int, clock: Clock) -> dict[str, Any]:
         measured = measure(config, models, method, asked, clock=clock)
         models.clear()
         shared = {role: Replicas(1, 1 / len(measured.times)) for role in measured.times}
-        foretold = simulate(
-            measured, shared, problems=len(asked), concurrency=config.run.concurrency
-        )
+        foretold = simulate(measured, shared, problems=len(asked), concurrency=at_once)
         worked = _watch(models)
-        per_s = len(asked) / solve(config, models, asked, clock)
+        per_s = len(asked) / solve(config, models, asked, clock, at_once)
     finally:
         models.close()
     return {
+        "correction": measured.about["correction"],
         "foretold_problems_per_s": round(foretold.problems_per_s, 2),
         "measured_problems_per_s": round(per_s, 2),
         "ratio": round(foretold.problems_per_s / per_s, 3),
@@ -71,9 +75,11 @@ def case(settings: dict[str, Any], count: int, clock: Clock) -> dict[str, Any]:
     }
 
 
-def solve(config: RunConfig, models: Models, some: list[Problem], clock: Clock) -> float:
+def solve(
+    config: RunConfig, models: Models, some: list[Problem], clock: Clock, at_once: int = 32
+) -> float:
     """Seconds for problems that are all there at the start."""
-    method, session = build_method(config), Session(models, concurrency=config.run.concurrency)
+    method, session = build_method(config), Session(models, concurrency=at_once)
 
     async def run() -> None:
         async for trajectory in session.run(Job(problem, method) for problem in some):
@@ -115,8 +121,8 @@ def main() -> None:
     given = parser.parse_args()
     clock = time.perf_counter if given.wall else time.process_time
     figures: dict[str, Any] = {}
-    for name, settings in CONFIGS.items():
-        figures[name] = case(settings, given.problems, clock)
+    for name, (settings, at_once) in CONFIGS.items():
+        figures[name] = case(settings, at_once, given.problems, clock)
         if not given.json:
             print(name, *(f"  {key:26} {value}" for key, value in figures[name].items()), sep="\n")
     if given.json:

@@ -55,7 +55,7 @@ def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "times.json"
     file.write_text(json.dumps({"format": "rsdecode service times, 1", "traces": []}))
-    with pytest.raises(ConfigError, match="damaged .*: measure anew"):
+    with pytest.raises(ConfigError, match=r"damaged .*: measure anew"):
         Measured.load(file)
 
 

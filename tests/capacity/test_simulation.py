@@ -11,7 +11,7 @@ from rsdecode.core.types import Role
 
 D, T, R = Role.DRAFT, Role.TARGET, Role.REWARD
 CONSTANT = ServiceTimes(((1, 0.01), (32, 0.01)), 0.1, 0.001, 0.0, 32)
-"""A decoding pass takes 10 ms for any number of answers, a pass over prompts .1 s and 1 ms a token."""
+"""A decoding pass takes 10 ms, however many it writes for; one over prompts .1 s, 1 ms a token."""
 
 
 def measured(*traces: Trace, times: ServiceTimes = CONSTANT) -> Measured:

@@ -162,7 +162,8 @@ async def hire(): return Quick()
 
 async def run(count):
     question = "Ben has {} buttons and gets more of them. " * 8
-    items = [Sample(Problem.ask(question.replace("{}", str(n)), id=str(n)), 0) for n in range(count)]
+    texts = (question.replace("{}", str(n)) for n in range(count))
+    items = [Sample(Problem.ask(text, id=str(n)), 0) for n, text in enumerate(texts)]
     done = 0
     def take(record):
         nonlocal done

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
 from rsdecode.capacity.service_times import Measured, ServiceTimes
+from rsdecode.capacity.simulation import Deployment, Replicas, simulate
 from rsdecode.capacity.traces import Recording
 from rsdecode.config import RunConfig
-from rsdecode.config.specs import SpecKind, parse_reward_spec
+from rsdecode.config.specs import SpecKind, parse_model_spec, parse_reward_spec
 from rsdecode.core.errors import ConfigError, RsdError
 from rsdecode.core.protocols import LanguageModel, Models, RewardModel
 from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
@@ -67,7 +68,10 @@ def measure(
     Raises:
         ConfigError: nothing could be measured.
     """
-    return asyncio.run(_measure(config, models, method, problems, clock))
+    found, seconds = asyncio.run(_measure(config, models, method, problems, clock))
+    deployment = _as_measured(config, found.times)
+    again = simulate(found, deployment, problems=len(problems), concurrency=config.run.concurrency)
+    return found.corrected(seconds * again.problems_per_s / len(problems))
 
 
 async def _measure(
@@ -76,19 +80,18 @@ async def _measure(
     method: Method,
     problems: Sequence[Problem],
     clock: Clock,
-) -> Measured:
-    served = hosts(config)
+) -> tuple[Measured, float]:
+    """What is measured, and the seconds of the run."""
+    served, at_once = hosts(config), config.run.concurrency
+    await _solve(models, method, problems[-1:], config)  # the first time is not like the others
+    models.clear()
     recording = Recording(method, served)
-    errors = list[str]()
-    session = Session(models, concurrency=config.run.concurrency)
-    async for trajectory in session.run(Job(p, recording, config.run.seed) for p in problems):
-        if trajectory.error is not None:
-            errors.append(trajectory.error)
-    if not recording.traces or errors:
-        raise ConfigError(
-            f"the short run failed: {errors[0]}" if errors else "the short run asked for nothing"
-        )
-    timing = _Timing(models, clock, min(config.engine.slots, config.run.concurrency))
+    started = clock()
+    await _solve(models, recording, problems, config)
+    seconds = clock() - started
+    if not recording.traces:
+        raise ConfigError("the short run asked the models for nothing")
+    timing = _Timing(models, clock, min(config.engine.slots, at_once))
     times: dict[Role, ServiceTimes] = {}
     for role in sorted(set(served.values())):
         if role is Role.REWARD:
@@ -102,7 +105,33 @@ async def _measure(
         "reward": config.reward.spec,
         "problems": len(problems),
     }
-    return Measured(times, tuple(recording.traces), about)
+    return Measured(times, tuple(recording.traces), about), seconds
+
+
+async def _solve(
+    models: Models, method: Method, problems: Sequence[Problem], config: RunConfig
+) -> None:
+    """Solve problems that are all there at the start.
+
+    Raises:
+        ConfigError: one failed.
+    """
+    session = Session(models, concurrency=config.run.concurrency)
+    async for trajectory in session.run(Job(p, method, config.run.seed) for p in problems):
+        if trajectory.error is not None:
+            raise ConfigError(f"the short run failed: {trajectory.error}")
+
+
+def _as_measured(config: RunConfig, roles: Iterable[Role]) -> Deployment:
+    """The deployment of the short run: models of this process share its device."""
+    specs = {
+        Role.DRAFT: parse_model_spec(config.draft),
+        Role.TARGET: parse_model_spec(config.target),
+        Role.REWARD: parse_reward_spec(config.reward.spec),
+    }
+    own = (SpecKind.HTTP, SpecKind.VLLM, SpecKind.GGUF)
+    shared = [role for role in roles if specs[role].kind not in own]
+    return {role: Replicas(1, 1 / len(shared) if role in shared else 1.0) for role in roles}
 
 
 class _Timing:

@@ -38,6 +38,12 @@ class ServiceTimes:
     prompt_s: float
     max_batch: int
 
+    def scaled(self, factor: float) -> ServiceTimes:
+        """So much longer."""
+        decode = tuple((count, seconds * factor) for count, seconds in self.decode_s)
+        others = (self.pass_s * factor, self.token_s * factor, self.prompt_s * factor)
+        return ServiceTimes(decode, *others, max_batch=self.max_batch)
+
     def decoding(self, count: int) -> float:
         """Seconds of a decoding pass that writes `count` tokens."""
         if count == 0 or not self.decode_s:
@@ -67,6 +73,11 @@ class Measured:
     times: dict[Role, ServiceTimes]
     traces: tuple[Trace, ...]
     about: Mapping[str, Any]
+
+    def corrected(self, factor: float) -> Measured:
+        """With all times so much longer, as the run itself was than its simulation."""
+        times = {role: of.scaled(factor) for role, of in self.times.items()}
+        return Measured(times, self.traces, {**self.about, "correction": round(factor, 4)})
 
     def save(self, path: Path) -> None:
         """Write a file that `load` reads.

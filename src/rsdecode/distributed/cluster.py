@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TextIO, TypeVar, cast
 
 from rsdecode.config import RunConfig
 from rsdecode.core.errors import ConfigError
@@ -18,6 +20,7 @@ from rsdecode.distributed.tasks import Shapes, TaskSettings
 from rsdecode.distributed.worker import Worker
 from rsdecode.results.code_version import code_version
 
+logger = logging.getLogger(__name__)
 LOCAL = "local"
 CONNECT_S = 10.0
 START = "start one with `ray start --head`, or use --ray local"
@@ -59,12 +62,15 @@ class Cluster:
             raise ConfigError(_no_cluster(address, error)) from None
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, ending)  # Ray takes it, and would end at once
+        self._output = sys.stdout
+        sys.stdout = cast(TextIO, OursAlone(self._output))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()
+        sys.stdout = self._output
 
     def check_room(self, needs: Mapping[str, float]) -> None:
         """See that the cluster has so much of each resource; Ray itself would wait for more.
@@ -131,6 +137,26 @@ class Cluster:
             return RayMember(self._ray, actor.remote(settings, tuple(tasks), code_version()))
 
         return Crew(hire, self.room(config), at_once, tell)
+
+
+class OursAlone:
+    """Standard output without what Ray's threads print there, which would be between our lines.
+
+    Ray (2.60) prints there that a worker has died, whatever `log_to_driver` says.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what a thread of ours prints."""
+        if threading.current_thread().name.startswith("ray_"):
+            logger.debug("Ray: %s", text)
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _check_reachable(address: str) -> None:

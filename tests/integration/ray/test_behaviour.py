@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -18,7 +20,7 @@ import pytest
 from rsdecode.config import RunConfig
 from rsdecode.core.errors import ConfigError, ModelLoadError
 from rsdecode.core.types import Problem
-from rsdecode.distributed.cluster import Cluster
+from rsdecode.distributed.cluster import Cluster, OursAlone
 from rsdecode.distributed.crew import Crew, WorkerLost
 from rsdecode.distributed.tasks import AnswerTask, Sample
 from rsdecode.server.errors import ApiError
@@ -85,6 +87,21 @@ def test_a_method_is_run_again_without_a_word(cluster: Cluster, ray: Any, tmp_pa
     asyncio.run(lost())
 
 
+def test_nothing_of_ray_is_on_standard_output(
+    cluster: Cluster, ray: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ray prints there that an actor died, with `log_to_driver=False` too."""
+    before = sys.stdout
+    sys.stdout = OursAlone(before)  # type: ignore[assignment] - pytest has put its own there
+    try:
+        assert ray.get(restarting(ray, tmp_path / "log").method.remote()) == "done"
+        time.sleep(2.0)
+        print("a result")
+    finally:
+        sys.stdout = before
+    assert capfd.readouterr().out == "a result\n"
+
+
 def test_a_stream_is_spliced_from_two_attempts(cluster: Cluster, ray: Any, tmp_path: Path) -> None:
     """So no streams travel: `rsd serve --ray` asks for whole steps (test_serve.py kills them)."""
     actor = restarting(ray, tmp_path / "log")
@@ -113,7 +130,7 @@ def test_a_rich_exception_arrives_as_another_type(cluster: Cluster, ray: Any) ->
         ray.get(actor.rich.remote())
     assert not isinstance(caught.value, RichError)
     for error in (ConfigError("no such key"), ApiError(429, "later", param="n")):
-        with pytest.raises(type(error), match=str(error)):
+        with pytest.raises(type(error), match=re.escape(str(error))):
             ray.get(actor.ours.remote(error))
     wrong = RunConfig.model_validate({"draft": "hf:/nowhere/at-all"})
     crew = cluster.crew(wrong, [AnswerTask.of(wrong)], print)

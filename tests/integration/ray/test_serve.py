@@ -92,8 +92,8 @@ def ask(client: openai.OpenAI, question: str, **more: Any) -> Any:
     return client.chat.completions.create(messages=[message], **settings)  # type: ignore[list-item]
 
 
-def text(client: openai.OpenAI, question: str) -> str:
-    return ask(client, question).choices[0].message.content
+def text(client: openai.OpenAI, question: str, **more: Any) -> str:
+    return ask(client, question, **more).choices[0].message.content
 
 
 def streamed(client: openai.OpenAI, question: str, seen: Callable[[str], object] = len) -> str:
@@ -131,8 +131,8 @@ def test_two_answers_other_methods_and_errors(client: openai.OpenAI) -> None:
     assert [choice.index for choice in both.choices] == [0, 1]
     again = ask(client, QUESTIONS[0], n=2, temperature=0.8)
     assert [c.message.content for c in both.choices] == [c.message.content for c in again.choices]
-    assert ask(client, QUESTIONS[0], model="rsd:target").choices[0].finish_reason == "stop"
-    assert ask(client, QUESTIONS[0], model="rsd:speculative").choices[0].finish_reason == "stop"
+    assert ask(client, QUESTIONS[0], model="rsd/target").choices[0].finish_reason == "stop"
+    assert ask(client, QUESTIONS[0], model="rsd/speculative").choices[0].finish_reason == "stop"
     with pytest.raises(openai.NotFoundError):
         ask(client, QUESTIONS[0], model="gpt-9")
     with pytest.raises(openai.BadRequestError):
@@ -167,15 +167,16 @@ def test_replicas_that_are_killed_in_the_middle_are_invisible(
 
 
 def test_a_second_replica_comes_under_load_and_every_request_is_kept(
-    client: openai.OpenAI, expected: dict[str, str]
+    client: openai.OpenAI,
 ) -> None:
     over = threading.Event()
+    expected = {question: text(client, question, model="rsd/target") for question in QUESTIONS}
 
     def load(place: int) -> int:
         count = 0
         while not over.is_set():
             question = QUESTIONS[(place + count) % len(QUESTIONS)]
-            assert text(client, question) == expected[question]
+            assert text(client, question, model="rsd/target") == expected[question]
             count += 1
         return count
 
@@ -198,7 +199,7 @@ def test_work_ends_when_its_client_leaves(server: str) -> None:
         return float(line.split()[-1])
 
     body = {
-        "model": "rsd:majority@32",
+        "model": "rsd/majority@32",
         "messages": [{"role": "user", "content": QUESTIONS[0]}],
         "temperature": 1.0,
     }
