@@ -60,6 +60,14 @@ class Cluster:
                 ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ConfigError(_no_cluster(address, error)) from None
+        except Exception as error:
+            if address != LOCAL:
+                raise
+            why = str(error).splitlines()[0]  # of a plain Exception: that a node timed out, say
+            raise ConfigError(
+                f"--ray local: Ray could not be started here ({why}): the machine may have too "
+                "much to do; try again, or see /tmp/ray/session_latest/logs"
+            ) from None
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, ending)  # Ray takes it, and would end at once
         self._output = sys.stdout

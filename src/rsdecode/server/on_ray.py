@@ -47,7 +47,8 @@ def serve_on_ray(
         settings = config.model_dump(mode="json", exclude_unset=True)
         names = ", ".join(["front", *deployed_roles(config)])
         tell(f"deploying on Ray Serve: {names}")
-        serve.api._run(build({"config": settings}), name=NAME, _blocking=False)
+        application = serve.RunTarget(build({"config": settings}), NAME)
+        serve.run_many([application], wait_for_applications_running=False)
         _wait_until_running(ending)
         if not ending.is_set():
             started()

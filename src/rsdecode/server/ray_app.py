@@ -114,18 +114,16 @@ def build(args: dict[str, Any]) -> serve.Application:
     except (KeyError, ValidationError) as error:
         raise ConfigError(f"args of rsdecode's application: {error}") from None
     settings, code = config.model_dump(mode="json", exclude_unset=True), code_version()
+    deployment: Any = serve.deployment  # typed as a function that takes functions
+    router: Any = RequestRouterConfig
+    sticky = router(request_router_class=ROUTER)
+    model = deployment(ModelReplica).options(request_router_config=sticky)
     models: dict[str, Any] = {
-        role.value: serve.deployment(ModelReplica)
-        .options(**options_of(config, role.value), request_router_config=_sticky())
-        .bind(role.value, settings, code)
+        role.value: model.options(**options_of(config, role)).bind(role.value, settings, code)
         for role in deployed_roles(config)
     }
-    front: Any = serve.deployment(serve.ingress()(Front))
-    return front.options(**options_of(config, FRONT)).bind(settings, code, **models)
-
-
-def _sticky() -> RequestRouterConfig:
-    return RequestRouterConfig(request_router_class=ROUTER)
+    front = deployment(serve.ingress()(Front)).options(**options_of(config, FRONT))
+    return front.bind(settings, code, **models)
 
 
 def options_of(config: RunConfig, name: str) -> dict[str, Any]:
@@ -135,6 +133,7 @@ def options_of(config: RunConfig, name: str) -> dict[str, Any]:
         config: of the run.
         name: of the deployment: `front` or a role.
     """
+    name = str(name)
     wanted: RayReplicasConfig = getattr(config.ray, name)
     at_once = config.run.concurrency + config.server.queue
     # the front refuses what is too much itself; models let it wait in their engines
