@@ -6,7 +6,7 @@ one that clients talk to. `build` is what Serve's configuration files name.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 from ray import serve
@@ -114,8 +114,8 @@ def build(args: dict[str, Any]) -> serve.Application:
     except (KeyError, ValidationError) as error:
         raise ConfigError(f"args of rsdecode's application: {error}") from None
     settings, code = config.model_dump(mode="json", exclude_unset=True), code_version()
-    deployment: Any = serve.deployment  # typed as a function that takes functions
-    router: Any = RequestRouterConfig
+    deployment = cast(Any, serve.deployment)  # typed as a function that takes functions
+    router = cast(Any, RequestRouterConfig)
     sticky = router(request_router_class=ROUTER)
     model = deployment(ModelReplica).options(request_router_config=sticky)
     models: dict[str, Any] = {

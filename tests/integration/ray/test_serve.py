@@ -49,7 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
             stderr=out, env=ENVIRONMENT,
         )  # fmt: skip
         try:
-            wait(lambda: "rsd serve: http" in log.read_text() or process.poll() is not None, 240)
+            wait(lambda: "rsd serve: http" in log.read_text() or process.poll() is not None, 400)
             assert process.poll() is None, log.read_text()
             yield f"http://127.0.0.1:{port}"
             process.send_signal(signal.SIGTERM)
