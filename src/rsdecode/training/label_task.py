@@ -55,9 +55,9 @@ class LabelTask:
     def open(self, models: Models, pool: GradingPool) -> OpenLabelTask:
         """See `TaskSettings`."""
         config = RunConfig.model_validate(self.config)
-        return OpenLabelTask(
-            label_run(config, self.settings, AnswerKind(self.kind), models, pool, self.written)
-        )
+        kind = AnswerKind(self.kind)
+        run = label_run(config, self.settings, kind, models, pool, written=self.written)
+        return OpenLabelTask(run)
 
 
 class OpenLabelTask:
@@ -80,6 +80,7 @@ def label_run(
     kind: AnswerKind,
     models: Models,
     pool: GradingPool,
+    *,
     written: Mapping[str, Sequence[Sampled]] | None = None,
 ) -> LabelRun:
     """Labelling with loaded models, as a configuration says."""

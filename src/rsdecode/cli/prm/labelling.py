@@ -80,7 +80,9 @@ async def _label_here(
 
     done = file.done
     with GradingPool() as pool:
-        labelling = label_run(plan.config, plan.settings, plan.kind, models, pool, plan.written)
+        labelling = label_run(
+            plan.config, plan.settings, plan.kind, models, pool, written=plan.written
+        )
 
         async def label(problems: Sequence[Problem]) -> None:
             await labelling.run(problems, done, keep)
