@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -25,10 +25,10 @@ class Unlabelled(NamedTuple):
 
     @classmethod
     def of(
-        cls, problem: Problem, settings: LabelSettings, done: Mapping[Key, Mapping[str, Any]]
+        cls, problem: Problem, places: Iterable[int], done: Mapping[Key, Mapping[str, Any]]
     ) -> Unlabelled:
         """A problem with what there is of it."""
-        keys: Collection[Key] = [(problem.id, place) for place in range(settings.solutions)]
+        keys = [(problem.id, place) for place in places]
         return cls(problem, tuple(done[key] for key in keys if key in done))
 
 

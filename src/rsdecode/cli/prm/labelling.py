@@ -118,7 +118,7 @@ async def _label_there(
         file.begin(await crew.shapes(task))
 
         async def label(problems: Sequence[Problem]) -> None:
-            items = [Unlabelled.of(problem, plan.settings, done) for problem in problems]
+            items = [Unlabelled.of(problem, plan.places(problem), done) for problem in problems]
             await crew.run(task, items, keep)
 
         work = _in_two_parts(plan, file, label, progress, only_estimate=only_estimate)
