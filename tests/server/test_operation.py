@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from rsdecode.backends.scripted import ScriptedModel
-from rsdecode.config.schema import ServerConfig
+from rsdecode.config.running import ServerConfig
 from rsdecode.core.errors import ConfigError, RequestError
 from rsdecode.core.protocols import Models
 from rsdecode.core.requests import Generate

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
     field_validator,
@@ -15,6 +13,15 @@ from pydantic import (
 )
 
 from rsdecode.config.method_names import MethodName, parse_method_name
+from rsdecode.config.parts import Count, NotNegative, Part, Positive, Share
+from rsdecode.config.running import (
+    EngineConfig,
+    HttpConfig,
+    LlamaCppConfig,
+    RayConfig,
+    ServerConfig,
+    VllmConfig,
+)
 from rsdecode.config.specs import (
     RULES,
     SpecKind,
@@ -49,22 +56,12 @@ NOT_OF_TEMPLATES = frozenset(
 )
 """What `apply_chat_template` and chat servers take for themselves."""
 
-Share = Annotated[float, Field(ge=0, le=1, description="a number in [0, 1]")]
-Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number above 0")]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a number >= 0")]
 Lookahead = Annotated[int, Field(ge=0, le=1, description="0 or 1")]
-Place = Annotated[int, Field(ge=0, description="a whole number >= 0")]
-Context = Annotated[int, Field(ge=2, description="a whole number of at least 2")]
 TopP = Annotated[float, Field(gt=0, le=1, description="a number in (0, 1]")]
 TopK = Annotated[int, Field(ge=0, description="a whole number >= 0 (0 keeps all tokens)")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RewardConfig(_Part):
+class RewardConfig(Part):
     """The reward model: its spec and, where detection must not decide, the kind of its head.
 
     Attributes:
@@ -146,7 +143,7 @@ class RewardConfig(_Part):
         return self
 
 
-class WeightingConfig(_Part):
+class WeightingConfig(Part):
     """The weighting function w(r) (paper, Table 1) and its parameters."""
 
     kind: str = "step"
@@ -179,7 +176,7 @@ class WeightingConfig(_Part):
         return self
 
 
-class LimitsConfig(_Part):
+class LimitsConfig(Part):
     """How long a step and an answer may get."""
 
     max_steps: Count = 100
@@ -187,7 +184,7 @@ class LimitsConfig(_Part):
     max_tokens: Count = 4096
 
 
-class SamplingConfig(_Part):
+class SamplingConfig(Part):
     """How one model draws tokens; temperature 0 is greedy."""
 
     temperature: NotNegative = 0.0
@@ -195,14 +192,14 @@ class SamplingConfig(_Part):
     top_k: TopK = 0
 
 
-class RolesSampling(_Part):
+class RolesSampling(Part):
     """Sampling of the draft and of the target."""
 
     draft: SamplingConfig = SamplingConfig()
     target: SamplingConfig = SamplingConfig()
 
 
-class PromptConfig(_Part):
+class PromptConfig(Part):
     """What surrounds the question.
 
     Attributes:
@@ -218,7 +215,7 @@ class PromptConfig(_Part):
     template: Annotated[
         dict[str, JsonValue],
         Field(description="names and JSON values, such as {enable_thinking: false}"),
-    ] = {}
+    ] = Field(default_factory=dict[str, JsonValue])
 
     @field_validator("plain")
     @classmethod
@@ -245,7 +242,7 @@ class PromptConfig(_Part):
         return value
 
 
-class AnswerConfig(_Part):
+class AnswerConfig(Part):
     """Where a model's answer is looked for.
 
     Attributes:
@@ -264,104 +261,7 @@ class AnswerConfig(_Part):
         return THOUGHTS if self.thoughts is None else Thoughts(self.thoughts)
 
 
-class EngineConfig(_Part):
-    """The in-process engine.
-
-    Attributes:
-        device: auto, cpu, cuda, cuda:1.
-        dtype: of weights and computing; auto for the checkpoint's on a GPU, float32 elsewhere.
-        slots: sequences in the KV cache, and requests in one batch at most.
-        max_context: tokens of a sequence at most; by default what the model was made for.
-        threads: of a forward pass on a processor; by default one for small models and the physical
-            cores for others, or what the variable OMP_NUM_THREADS says.
-    """
-
-    device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    slots: Count = 32
-    max_context: Context | None = None
-    threads: Count | None = None
-
-
-class LlamaCppConfig(_Part):
-    """How `gguf:` files are run by llama.cpp; `engine.max_context` holds for them too.
-
-    Attributes:
-        dequantise: run them in the engine instead, with their weights dequantised.
-        slots: sequences at once of each file and role; by default as many as fit into memory, up
-            to eight.
-        threads: of each file; by default `engine.threads`, else one on each core.
-        gpu_layers: layers on the GPU; by default all that fit, where llama.cpp was built for one.
-        cache_mib: memory for sequences that lost their slot to others.
-        logs: folder for llama.cpp's logs; by default one of the run's own, kept after a failure.
-        ready_timeout_s: how long loading may take.
-    """
-
-    dequantise: bool = False
-    slots: Count | None = None
-    threads: Count | None = None
-    gpu_layers: Place | None = None
-    cache_mib: Place = 1024
-    logs: str | None = None
-    ready_timeout_s: Positive = 1800.0
-
-
-class VllmRoleConfig(_Part):
-    """How one role's model is served; roles that share a model share the first one's settings.
-
-    Attributes:
-        tensor_parallel: GPUs to spread it over; by default as few as hold its weights well.
-        gpus: which of the GPUs; by default those with most room.
-        memory: share of each GPU's memory; by default computed from the models' sizes.
-        max_model_len: tokens of one request; by default a question and the longest answer.
-        arguments: more arguments of `vllm serve`.
-    """
-
-    tensor_parallel: Count | None = None
-    gpus: Annotated[tuple[Place, ...], Field(min_length=1)] | None = None
-    memory: Annotated[float, Field(gt=0, le=1, description="a number in (0, 1]")] | None = None
-    max_model_len: Context | None = None
-    arguments: tuple[str, ...] = ()
-
-
-class VllmConfig(_Part):
-    """The vLLM servers that are started for `vllm:` models.
-
-    Attributes:
-        executable: the `vllm` command; by default $RSD_VLLM, one beside this Python or on the PATH.
-        gpus: how many GPUs there are; by default nvidia-smi is asked.
-        gpu_memory_gib: of each GPU; by default nvidia-smi is asked.
-        logs: folder for the servers' logs; by default one of the run's own, kept after a failure.
-        ready_timeout_s: how long the start of a server may take.
-    """
-
-    executable: str | None = None
-    gpus: Count | None = None
-    gpu_memory_gib: Positive | None = None
-    logs: str | None = None
-    ready_timeout_s: Positive = 1800.0
-    draft: VllmRoleConfig = VllmRoleConfig()
-    target: VllmRoleConfig = VllmRoleConfig()
-    reward: VllmRoleConfig = VllmRoleConfig()
-
-    def of(self, role: Role) -> VllmRoleConfig:
-        """The settings of one role."""
-        settings: VllmRoleConfig = getattr(self, role.value)
-        return settings
-
-
-class HttpConfig(_Part):
-    """Patience with served models (see `backends.openai_http.HttpSettings`); changes no answer."""
-
-    timeout_s: Positive = 300.0
-    deadline_s: Positive = 1800.0
-    attempts: Count = 6
-    backoff_s: Positive = 0.5
-    rest_s: Positive = 5.0
-    concurrency: Count = 256
-
-
-class RunSettings(_Part):
+class RunSettings(Part):
     """How the run is carried out; nothing here but the seed changes an answer."""
 
     seed: Annotated[int, Field(description="a whole number")] = 0
@@ -370,102 +270,7 @@ class RunSettings(_Part):
     samples: Count = 1
 
 
-class RayReplicasConfig(_Part):
-    """Replicas of one model, or of the front, under `rsd serve --ray`.
-
-    Attributes:
-        replicas: how many there are at least.
-        most: how many more load may make of them; by default there are always `replicas`.
-        requests: under way in each replica when another one is started.
-        cpus: processor cores of each, and threads of its passes.
-        gpus: of each; fractions let several models share one.
-        resources: custom resources of each, by the names that the nodes were started with.
-    """
-
-    replicas: Count = 1
-    most: Count | None = None
-    requests: Count = 32
-    cpus: Positive = 1.0
-    gpus: NotNegative = 0.0
-    resources: dict[str, Positive] = {}
-
-    @model_validator(mode="after")
-    def _grows(self) -> RayReplicasConfig:
-        if self.most is not None and self.most < self.replicas:
-            raise ConfigError(f"most {self.most} is below replicas {self.replicas}")
-        return self
-
-
-class RayConfig(_Part):
-    """Workers on Ray, and replicas for `rsd serve --ray`; they change no answer.
-
-    A worker has all models of the run (`rsd eval --ray`), a replica a single one.
-
-    Attributes:
-        workers: how many; by default as many as the cluster has room for.
-        cpus: processor cores of each, and threads of its passes.
-        gpus: of each; a fraction lets workers share one.
-        resources: custom resources of each, by the names that the nodes were started with.
-        front: of `rsd serve --ray`: the server that clients talk to.
-        draft: of `rsd serve --ray` and `rsd plan`.
-        target: the same.
-        reward: the same.
-    """
-
-    workers: Count | None = None
-    cpus: Positive = 1.0
-    gpus: NotNegative = 0.0
-    resources: dict[str, Positive] = {}
-    front: RayReplicasConfig = RayReplicasConfig()
-    draft: RayReplicasConfig = RayReplicasConfig()
-    target: RayReplicasConfig = RayReplicasConfig()
-    reward: RayReplicasConfig = RayReplicasConfig()
-
-    def of(self, role: Role) -> RayReplicasConfig:
-        """The replicas of one model."""
-        settings: RayReplicasConfig = getattr(self, role.value)
-        return settings
-
-
-class ServerConfig(_Part):
-    """How `rsd serve` serves; nothing here but `ignore_seed` changes an answer.
-
-    Attributes:
-        host: address to listen on; one that others can reach needs keys.
-        port: to listen on; 0 for any that is free.
-        keys: file of API keys, a label and a key a line; RSD_API_KEYS holds more of them.
-        allow_public: listen on a public address without keys.
-        cors: origins whose pages may ask this server, such as https://example.org; "*" for all.
-        storage: folder that keeps the trajectories which the page's users share by link.
-        queue: answers that may wait for their turn; more are refused with 429.
-        max_body_kib: size of a request.
-        max_prompt_characters: of all messages of a request together.
-        max_samples: answers that one request may have written (n, and the samples of its method).
-        deadline_s: seconds for an answer; null for no limit. `run.timeout_s` holds where it is
-            shorter.
-        drain_s: seconds that running answers are given when the server is told to end.
-        ignore_seed: draw a new seed for every request, also where the client sends one.
-        thoughts_open: whether prompts end with a mark that opens the thoughts; by default it is
-            read from the chat template, where that is known here.
-    """
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535, description="a port, 0 to 65535")] = 8000
-    keys: str | None = None
-    allow_public: bool = False
-    cors: tuple[str, ...] = ()
-    storage: str | None = None
-    queue: Place = 256
-    max_body_kib: Count = 1024
-    max_prompt_characters: Count = 400_000
-    max_samples: Count = 64
-    deadline_s: Positive | None = 900.0
-    drain_s: Positive = 60.0
-    ignore_seed: bool = False
-    thoughts_open: bool | None = None
-
-
-class RunConfig(_Part):
+class RunConfig(Part):
     """Everything that a run is built from.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from rsdecode.config.parts import Part, Place
 from rsdecode.config.specs import GATES, ModelSpec, parse_reward_spec
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.thought_steps import SHORTEST, WORDS, parse_thought_rule
@@ -14,10 +15,8 @@ from rsdecode.core.types import Role
 from rsdecode.methods.thinking import Thinking
 from rsdecode.text.chat_template import SWITCHES
 
-Tokens = Annotated[int, Field(ge=0, description="a whole number >= 0")]
 
-
-class ThinkingConfig(BaseModel):
+class ThinkingConfig(Part):
     """What is done with thoughts: who writes and judges them, and when they end.
 
     Attributes:
@@ -43,19 +42,17 @@ class ThinkingConfig(BaseModel):
         opened: whether prompts open the thoughts, where that cannot be seen (a chat endpoint).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     mode: Literal["auto", "on", "off"] = "auto"
     effort: Literal["low", "medium", "high"] | None = None
-    budget: Tokens | None = None
+    budget: Place | None = None
     boundary: str = f"paragraphs:{SHORTEST}"
     markers: tuple[Annotated[str, Field(min_length=1)], ...] = WORDS
     score: Literal["answer", "steps", "all"] | None = None
     thoughts_by: Literal["draft", "target", "rsd"] | None = None
     gate: str | None = None
     threshold: Annotated[float, Field(ge=0, le=1, description="a number in [0, 1]")] | None = None
-    first_steps: Tokens = 0
-    repeats: Tokens = 3
+    first_steps: Place = 0
+    repeats: Place = 3
     opened: bool | None = None
 
     @field_validator("mode", mode="before")

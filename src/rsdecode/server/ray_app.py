@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from rsdecode.config import RunConfig
 from rsdecode.config.build import ModelBuilder, build_method
 from rsdecode.config.methods import check_models
-from rsdecode.config.schema import RayReplicasConfig
+from rsdecode.config.running import RayReplicasConfig
 from rsdecode.config.specs import SpecKind, parse_model_spec, parse_reward_spec
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.protocols import LanguageModel, Models

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import uvicorn
 
-from rsdecode.config.schema import ServerConfig
+from rsdecode.config.running import ServerConfig
 from rsdecode.core.errors import ConfigError
 from rsdecode.server.app import create_app
 from rsdecode.server.keys import Keys, load_keys
