@@ -263,13 +263,13 @@ async def test_the_context_is_no_longer_than_the_model_was_made_for(file):
 
 
 async def test_cancelled_work_ends_within_a_decode_step(tmp_path):
-    file = tiny_gguf.write(tmp_path / "endless.gguf", ends=0.0)
+    file = tiny_gguf.write(tmp_path / "endless.gguf", ends=0.0, context=8192)
     model = load_llama_cpp(file, replace(OPTIONS, max_context=8192))
     try:
         task = asyncio.create_task(model.generate([ask("Go on.", "cancelled", tokens=8000)]))
         while not any(slot["is_processing"] for slot in await asyncio.to_thread(slots, model)):
+            assert not task.done()
             await asyncio.sleep(0.005)
-        assert not task.done()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
