@@ -126,20 +126,9 @@ def test_labels_that_were_kept_are_not_made_again(
     small_disk: Path, tmp_path: Path, models: list[str]
 ) -> None:
     (tmp_path / "checking.py").write_text("def score(question, steps): return 1.0\n")
-    words = [
-        "apple",
-        "bread",
-        "chair",
-        "dance",
-        "eagle",
-        "fruit",
-        "glass",
-        "horse",
-        "ivory",
-        "jelly",
-    ]
+    words = [f"{a}pp{b}" for a in "aeiou" for b in "aei"]
     lines = [{"id": f"{a}-{b}", "question": f"{a} {b}?", "answer": "4"}
-             for a in words for b in words[:3]]  # fmt: skip
+             for a in words for b in words[:7]]  # fmt: skip
     write_lines(tmp_path / "q.jsonl", *lines)
     out = small_disk / "labels"
     command = ["prm", "label", "--data", "q.jsonl", "--out", out, "--by", "checker", *models,

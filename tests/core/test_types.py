@@ -110,4 +110,6 @@ def test_the_set_of_finish_reasons_is_closed() -> None:
         "max_steps",
         "cancelled",
         "error",
+        "budget",
+        "repeated",
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -23,6 +25,8 @@ LIMIT = 20
 
 class Poisoned:
     """A tokenizer without a fast backend that cannot decode one token."""
+
+    added_tokens_decoder: Mapping[int, Any] = MappingProxyType({})
 
     def __init__(self) -> None:
         self._tokenizer: Any = tiny.tokenizer()
