@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from rsdecode.core.errors import RsdError
 from rsdecode.core.requests import (
     Assess,
+    Begun,
     Decoding,
     Generate,
     Generated,
@@ -18,7 +19,7 @@ from rsdecode.core.requests import (
     Score,
     Verify,
 )
-from rsdecode.core.types import Problem, Role, Usage
+from rsdecode.core.types import Problem, Role
 from rsdecode.methods import Method
 
 
@@ -104,9 +105,10 @@ class Recording:
                 role = Role.REWARD
             case _:
                 return None
-        if reply is None or (host := self._hosts.get(role)) is None:
+        host = self._hosts.get(role)
+        if reply is None or isinstance(reply, Begun) or host is None:
             return None
-        usage: Usage = reply.usage
+        usage = reply.usage
         writes = isinstance(reply, Generated | Proposed)
         return Work(host, usage.prefill_tokens, usage.decoded_tokens if writes else 0)
 

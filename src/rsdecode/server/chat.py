@@ -15,7 +15,7 @@ from rsdecode.server.answers import EndPart, Part, StartPart, TextPart, TracePar
 from rsdecode.server.chat_request import ChatRequest, conversation
 from rsdecode.server.logprobs import AnswerToken, chat_logprobs
 from rsdecode.server.service import Ask, Service
-from rsdecode.server.sse import Begun, EventStream, data, while_connected
+from rsdecode.server.sse import EventStream, StartedEvents, data, while_connected
 
 router = APIRouter()
 
@@ -43,7 +43,7 @@ async def chat(body: ChatRequest, request: Request) -> Response:
     }
     if body.stream:
         chunks = _chunks(service, ask, head, include_usage=body.include_usage)
-        return EventStream(await Begun.of(chunks))
+        return EventStream(await StartedEvents.of(chunks))
     return await while_connected(request, _whole(service, ask, head, ignored))
 
 

@@ -20,7 +20,7 @@ from rsdecode.server.errors import invalid, unsupported
 from rsdecode.server.likelihood import measure
 from rsdecode.server.logprobs import completion_logprobs
 from rsdecode.server.service import Ask, Service
-from rsdecode.server.sse import Begun, EventStream, data, while_connected
+from rsdecode.server.sse import EventStream, StartedEvents, data, while_connected
 
 router = APIRouter()
 DEFAULT_TOKENS = 16
@@ -62,7 +62,7 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
     if len(asks) * asks[0].count > service.settings.max_samples + service.settings.queue:
         raise invalid("more answers than this server's queue holds: send fewer prompts", "prompt")
     if body.stream:
-        return EventStream(await Begun.of(_chunks(service, asks, body, head)))
+        return EventStream(await StartedEvents.of(_chunks(service, asks, body, head)))
     return await while_connected(request, _whole(service, asks, body, head, ignored))
 
 

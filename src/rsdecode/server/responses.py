@@ -21,7 +21,7 @@ from rsdecode.server.errors import ApiError, unsupported
 from rsdecode.server.logprobs import MOST_TOP, chat_tokens
 from rsdecode.server.requests import SamplingRequest, check_text
 from rsdecode.server.service import Ask, Service
-from rsdecode.server.sse import Begun, EventStream, while_connected
+from rsdecode.server.sse import EventStream, StartedEvents, while_connected
 
 router = APIRouter()
 ALLOWED = frozenset({"truncation", "max_tool_calls"})
@@ -118,7 +118,7 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
     await service.check_told(ask)
     growing = _Response(body, ask, request.scope["state"]["request_id"], ignored)
     if body.stream:
-        return EventStream(await Begun.of(_events(service, growing)), last=b"")
+        return EventStream(await StartedEvents.of(_events(service, growing)), last=b"")
     return await while_connected(request, _whole(service, growing))
 
 

@@ -47,7 +47,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -
         await _end(task, watch)
 
 
-class Begun:
+class StartedEvents:
     """Events of which the first is there: what fails before it gets a status of its own."""
 
     def __init__(self, first: bytes, rest: AsyncGenerator[bytes]) -> None:
@@ -55,11 +55,11 @@ class Begun:
         self._rest = rest
 
     @classmethod
-    async def of(cls, events: AsyncGenerator[bytes]) -> Begun:
+    async def of(cls, events: AsyncGenerator[bytes]) -> StartedEvents:
         """Wait for the first event."""
         return cls(await anext(events), events)
 
-    def __aiter__(self) -> Begun:
+    def __aiter__(self) -> StartedEvents:
         return self
 
     async def __anext__(self) -> bytes:
@@ -83,7 +83,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: Begun, *, last: bytes = DONE) -> None:
+    def __init__(self, events: StartedEvents, *, last: bytes = DONE) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
         self._events = events

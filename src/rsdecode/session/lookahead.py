@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from rsdecode.core.requests import Failed, Generate, Reply
+from rsdecode.core.requests import Begun, Failed, Generate, Reply
 from rsdecode.core.types import Ledger, Usage
 
 Serve = Callable[[Generate], Awaitable[Sequence[Reply | Failed]]]
@@ -85,7 +85,7 @@ class Lookahead:
 def _wasted(task: asyncio.Task[Sequence[Reply | Failed]], seconds: float) -> Usage:
     """What a dropped request cost, as far as it is known."""
     [reply] = [None] if task.cancelled() else task.result()
-    if reply is None or isinstance(reply, Failed):
+    if reply is None or isinstance(reply, Failed | Begun):
         return Usage(seconds=seconds, speculative_calls=1)
     usage = reply.usage
     return replace(usage, speculative_calls=1, speculative_tokens=usage.decoded_tokens)
