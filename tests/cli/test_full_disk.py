@@ -152,6 +152,7 @@ def test_labels_that_were_kept_are_not_made_again(
     assert sorted(row["problem"] for row in written) == sorted(line["id"] for line in lines)
 
 
+@pytest.mark.skipif("RSD_SLOW" not in os.environ, reason="three trainings; set RSD_SLOW=1")
 def test_a_training_goes_on_from_the_last_checkpoint_that_fitted(
     large_disk: Path, tmp_path: Path
 ) -> None:
