@@ -59,9 +59,13 @@ def test_both_are_told_what_concerns_their_caches() -> None:
     assert answers.told == thoughts.told == ["end s", "clear", "close"]
     assert reward.describe() == {"kind": "0.9", "thoughts kind": "0.4"}
     assert not reward.reads_draft
-    assert reward.notes == ()
+    assert reward.notes == (
+        "the reward's two models are of different or unknown size: FLOPs are not told",
+    )
 
 
 def test_flops_are_told_of_one_size_alone() -> None:
-    assert PartedReward(Judge(1.0, ModelShape(5)), Judge(1.0, ModelShape(5))).shape == ModelShape(5)
+    alike = PartedReward(Judge(1.0, ModelShape(5)), Judge(1.0, ModelShape(5)))
+    assert alike.shape == ModelShape(5)
+    assert alike.notes == ()
     assert PartedReward(Judge(1.0, ModelShape(5)), Judge(1.0, ModelShape(9))).shape is None

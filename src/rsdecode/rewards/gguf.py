@@ -11,6 +11,7 @@ Language models that say + or - need no head: their next token's probabilities a
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,7 @@ _SIGNS: dict[RewardKind, Callable[..., ShepherdFormat | ChatTurnsFormat | RawSte
 }
 
 
-class _LlamaCppReader:
+class _LlamaCppReader(ABC):
     """What both readers share: sessions and their slots."""
 
     def __init__(self, connection: Connection) -> None:
@@ -80,8 +81,9 @@ class _LlamaCppReader:
         except RsdError as error:
             return Failed(error)
 
+    @abstractmethod
     async def _read(self, job: Marked) -> Rewards:
-        raise NotImplementedError
+        """The rewards of one job."""
 
 
 class HiddenStateReader(_LlamaCppReader):

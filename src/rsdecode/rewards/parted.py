@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rsdecode.core.cost import ModelShape
-from rsdecode.core.protocols import Caching, Closeable, Noted, ReadsDraft, RewardModel, Sized
+from rsdecode.core.protocols import RewardModel
 from rsdecode.core.requests import Failed, Score, Scored
+from rsdecode.rewards.joined import JoinedReward
 
 
-class PartedReward:
+class PartedReward(JoinedReward):
     """Has thoughts scored by one reward model and answers by another.
 
     Args:
@@ -18,55 +18,12 @@ class PartedReward:
     """
 
     def __init__(self, answers: RewardModel, thoughts: RewardModel) -> None:
+        super().__init__(answers, thoughts, "reward")
         self._answers, self._thoughts = answers, thoughts
-
-    @property
-    def parts(self) -> tuple[RewardModel, RewardModel]:
-        """The judge of answers, and that of thoughts."""
-        return self._answers, self._thoughts
-
-    @property
-    def reads_draft(self) -> bool:
-        """Whether one of them needs steps as the draft wrote them."""
-        return any(isinstance(part, ReadsDraft) and part.reads_draft for part in self.parts)
-
-    @property
-    def shape(self) -> ModelShape | None:
-        """That of the one that computes; None where it is not known or they differ."""
-        shapes = [part.shape for part in self.parts if isinstance(part, Sized)]
-        return shapes[0] if shapes and all(shape == shapes[0] for shape in shapes) else None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of results must know of both."""
-        told = (part.notes for part in self.parts if isinstance(part, Noted))
-        return tuple(note for notes in told for note in notes)
 
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""
-        facts: dict[str, str] = {}
-        for name, part in zip(("", "thoughts "), self.parts, strict=True):
-            describe = getattr(part, "describe", dict[str, str])
-            facts |= {f"{name}{key}": str(value) for key, value in describe().items()}
-        return facts
-
-    def end(self, session: str) -> None:
-        """A session is over."""
-        for part in self.parts:
-            if isinstance(part, Caching):
-                part.end(session)
-
-    def clear(self) -> None:
-        """Empty the caches, between two runs."""
-        for part in self.parts:
-            if isinstance(part, Caching):
-                part.clear()
-
-    def close(self) -> None:
-        """Close both; safe to call twice."""
-        for part in self.parts:
-            if isinstance(part, Closeable):
-                part.close()
+        return self.describe_parts("", "thoughts ")
 
     async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         """Score all requests, those of each judge in one batch; replies in their order."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ConfigError
-from rsdecode.core.protocols import Caching, Closeable, Noted, ReadsDraft, RewardModel, Sized
+from rsdecode.core.protocols import RewardModel
 from rsdecode.core.requests import Failed, Score, Scored
+from rsdecode.rewards.joined import JoinedReward
 
 
-class CascadeReward:
+class CascadeReward(JoinedReward):
     """0 where the first reward is below `low`, 1 from `high` on, else the second reward.
 
     So any threshold above 0 decides the clear cases as the first reward does. The second reads
@@ -29,62 +29,17 @@ class CascadeReward:
     def __init__(self, first: RewardModel, second: RewardModel, low: float, high: float) -> None:
         if not 0.0 <= low <= high <= 1.0:
             raise ConfigError(f"the bounds {low:g}, {high:g} must satisfy 0 <= low <= high <= 1")
+        super().__init__(first, second, "cascade")
         self._first, self._second = first, second
         self._low, self._high = low, high
 
-    @property
-    def parts(self) -> tuple[RewardModel, RewardModel]:
-        """The two rewards."""
-        return self._first, self._second
-
-    @property
-    def reads_draft(self) -> bool:
-        """Whether one of them needs steps as the draft wrote them."""
-        return any(isinstance(part, ReadsDraft) and part.reads_draft for part in self.parts)
-
-    @property
-    def shape(self) -> ModelShape | None:
-        """That of the one that computes, or of both; None where it is not known or they differ."""
-        shapes = [part.shape for part in self.parts if isinstance(part, Sized)]
-        return shapes[0] if shapes and all(shape == shapes[0] for shape in shapes) else None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of results must know of both."""
-        own: tuple[str, ...] = ()
-        if self.shape is None and any(isinstance(part, Sized) for part in self.parts):
-            own = ("the cascade's two models are of different or unknown size: FLOPs are not told",)
-        told = (part.notes for part in self.parts if isinstance(part, Noted))
-        return (*own, *(note for notes in told for note in notes))
-
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""
-        facts = {
+        return {
             "kind": "cascade",
             "reads": f"the first; where it is in [{self._low:g}, {self._high:g}), the second",
+            **self.describe_parts("first ", "second "),
         }
-        for name, part in zip(("first", "second"), self.parts, strict=True):
-            describe = getattr(part, "describe", dict[str, str])
-            facts |= {f"{name} {key}": str(value) for key, value in describe().items()}
-        return facts
-
-    def end(self, session: str) -> None:
-        """A session is over."""
-        for part in self.parts:
-            if isinstance(part, Caching):
-                part.end(session)
-
-    def clear(self) -> None:
-        """Empty the caches, between two runs."""
-        for part in self.parts:
-            if isinstance(part, Caching):
-                part.clear()
-
-    def close(self) -> None:
-        """Close both; safe to call twice."""
-        for part in self.parts:
-            if isinstance(part, Closeable):
-                part.close()
 
     async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         """Score all requests; those that are not clear go to the second in one batch."""
