@@ -419,6 +419,26 @@ async def test_fewer_events_on_demand(wanted: Any) -> None:
     assert (await handle.result()).finished
 
 
+@pytest.mark.parametrize("role", [Role.DRAFT, Role.TARGET])
+async def test_text_while_it_is_written_of_one_role_alone(role: Role) -> None:
+    """The other one's model is not asked to stream: each piece of text costs its listener."""
+    asked: list[Role] = []
+
+    class Noting(Typing):
+        async def stream(self, requests: Any, show: Any) -> Any:
+            asked.extend(request.role for request in requests)
+            return await super().stream(requests, show)
+
+    noting = Noting(write)
+    method, kinds = RSD(), {Proposed, Scored, Decided, Delta, Finished}
+    async with Session(Models(noting, noting, models().reward)) as session:
+        handles = [session.submit(p, method, events=role) for p in problems(8)]
+        events = [event for handle in handles for event in [event async for event in handle]]
+    assert {event.role for event in events if isinstance(event, Delta)} == {role}
+    assert {type(event) for event in events} == kinds
+    assert set(asked) == {role}
+
+
 @pytest.mark.parametrize("role", Role)
 async def test_a_stray_cancelled_error_of_a_model_is_a_failure(role: Role) -> None:
     """As when a library cancels a future of its own: nobody has cancelled the problem."""

@@ -18,6 +18,7 @@ from rsdecode.core.protocols import Models, Tokenizes
 from rsdecode.core.types import Message, Problem, RawPrompt, Role
 from rsdecode.server.answers import AnswerForm, EndPart, GrowingAnswer, Part, StartPart, TextPart
 from rsdecode.server.errors import ApiError, invalid, overloaded, prompt_too_long, unavailable
+from rsdecode.server.final_text import sure_writer
 from rsdecode.server.health import Health
 from rsdecode.server.logprobs import check_method, check_writer
 from rsdecode.server.method_choice import Changes, Chosen, MethodChooser, header_options
@@ -25,7 +26,7 @@ from rsdecode.server.metrics import Metrics
 from rsdecode.server.requests import RsdOptions, SamplingRequest, described
 from rsdecode.server.tracing import current_span
 from rsdecode.session.events import Decided
-from rsdecode.session.handle import Handle
+from rsdecode.session.handle import Events, Handle
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
 from rsdecode.text.codec import Codec, HasCodec
@@ -48,7 +49,7 @@ class Ask:
         form: how the answers are given out.
         seed: of all random draws.
         count: answers.
-        live: whether text is wanted while a step is being written.
+        events: of the sessions: text while it is written only of whom it is sure to stay.
         model: the name that the request asked for.
     """
 
@@ -57,7 +58,7 @@ class Ask:
     form: AnswerForm
     seed: int
     count: int
-    live: bool
+    events: Events
     model: str = "rsd"
 
 
@@ -170,8 +171,9 @@ class Service:
             told=told,
         )
         watched = told is None and bool(request.stream or request.stops)
-        live = watched or options.trace == "deltas"
-        return Ask(read, chosen, form, self._seed(request, headers), count, live, request.model)
+        writer = sure_writer(chosen.method) if watched else None
+        events = "all" if options.trace == "deltas" else writer or "steps"
+        return Ask(read, chosen, form, self._seed(request, headers), count, events, request.model)
 
     async def text_of(self, ids: Sequence[int], param: str) -> str:
         """The text of the target's token ids.
@@ -309,8 +311,7 @@ class Service:
                 problem = Problem(PROBLEM, ask.messages)
                 deadline_s, told = self.deadline_s, ask.form.told
                 job = Job(problem, ask.chosen.method, ask.seed, sample, deadline_s, told=told)
-                events = "all" if ask.live else "steps"
-                handles.append(self.session.submit_job(job, events=events))
+                handles.append(self.session.submit_job(job, events=ask.events))
         except Overloaded:
             for handle in handles:
                 handle.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Self, cast
@@ -58,7 +58,7 @@ class Answering:
     Args:
         models: what answers.
         on_event: told of texts and scores as they come; None where nobody wants to know.
-        deltas: whether `on_event` is told of text while it is written, by models that can.
+        deltas: whose text `on_event` is told of while it is written, by models that can.
         told: what everything that is written says of its tokens (see `Generate.told`).
     """
 
@@ -67,13 +67,13 @@ class Answering:
         models: Models,
         on_event: OnEvent | None = None,
         *,
-        deltas: bool = False,
+        deltas: Collection[Role] = (),
         told: int | None = None,
     ) -> None:
         self._models = models
         self._told = told
         self._on_event = on_event
-        self._deltas = deltas and on_event is not None
+        self._deltas = () if on_event is None else deltas
         self._ahead = Lookahead(lambda request: self._serve(request.role, [request]))
 
     async def __aenter__(self) -> Self:
@@ -160,7 +160,7 @@ class Answering:
                 if self._told is not None:
                     writes = [replace(request, told=self._told) for request in writes]
                 model = models.language_model(role)
-                if self._deltas and isinstance(model, Streamer):
+                if role in self._deltas and isinstance(model, Streamer):
                     return await model.stream(writes, partial(self._show, writes))
                 return await model.generate(writes)
 

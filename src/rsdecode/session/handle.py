@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, Self
 
-from rsdecode.core.types import Trajectory
+from rsdecode.core.types import Role, Trajectory
 from rsdecode.session.events import Event, Finished
 from rsdecode.session.job import Job
 
-Events = Literal["all", "steps", "none"]
-"""Which events a handle collects: all; all but `Delta`; none."""
+Events = Literal["all", "steps", "none"] | Role
+"""Which events a handle collects: all; all but `Delta`; none; or a role: all, but `Delta` only of
+what that role writes."""
 CANCELLED = "cancelled by the caller"
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -21,7 +21,7 @@ from typing import Self
 from rsdecode.core.errors import Overloaded, SessionClosed
 from rsdecode.core.protocols import Models
 from rsdecode.core.thoughts import THOUGHTS, Thoughts
-from rsdecode.core.types import FinishReason, Problem, Step, Trajectory
+from rsdecode.core.types import FinishReason, Problem, Role, Step, Trajectory
 from rsdecode.methods import Method, require
 from rsdecode.session.answering import Answering
 from rsdecode.session.cache_session import in_cache_session
@@ -272,8 +272,9 @@ class Session:
             steps.append(step)
 
         on_event = None if handle.events == "none" else handle.tell
-        deltas, told = handle.events == "all", handle.job.told
-        answering = Answering(self.models, on_event, deltas=deltas, told=told)
+        answering = Answering(
+            self.models, on_event, deltas=_shown(handle.events), told=handle.job.told
+        )
         name = self._claim(handle.job.cache_session)
         try:
             decoding = in_cache_session(name, handle.job)
@@ -311,6 +312,13 @@ class Session:
             self.models.end(name)
         except Exception:
             logger.exception("a model failed when it was told that %r is over", name)
+
+
+def _shown(events: Events) -> Collection[Role]:
+    """Whose text is told of while it is written."""
+    if events == "all":
+        return tuple(Role)
+    return (events,) if isinstance(events, Role) else ()
 
 
 def _unstarted(handle: Handle) -> Trajectory:
