@@ -6,7 +6,7 @@ Axes: S slots, L positions, H key/value heads, D head size, B rows of a batch, T
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,19 +19,23 @@ GROWTH = 128
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Where the tokens of one forward pass belong in the cache.
+    """The tokens of one forward pass, and where they belong in the cache; all on the device.
 
     Rows are padded on the left, so that the last token of every row is at index -1.
 
     Attributes:
-        slots: [B], the slot of each row.
+        ids: [B, T], the tokens; 0 for padding.
+        slots: [B, 1], the slot of each row.
+        rows: the slots, as a slice where they are adjacent, else [B].
         positions: [B, T], the position of each token in its sequence; 0 for padding.
         columns: [B, T], where its keys and values are written; padding goes to a spare column.
         span: number of columns that some row attends to.
         begins: whether all rows begin their sequences.
     """
 
+    ids: Tensor
     slots: Tensor
+    rows: slice | Tensor
     positions: Tensor
     columns: Tensor
     span: int
@@ -60,7 +64,6 @@ class SlotCache:
         self._values: dict[int, Tensor] = {}
         self.states = SlotStates(slots)
         self._batch: Batch | None = None
-        self._rows: slice | Tensor = slice(0)
 
     @property
     def nbytes(self) -> int:
@@ -68,27 +71,41 @@ class SlotCache:
         kept = (*self._keys.values(), *self._values.values())
         return sum(t.numel() * t.element_size() for t in kept) + self.states.nbytes
 
-    def batch(self, slots: list[int], lengths: list[int], starts: list[int], width: int) -> Batch:
-        """Lay out a forward pass: row i adds `lengths[i]` tokens from position `starts[i]` on."""
-        span = max(start + length for start, length in zip(starts, lengths, strict=True))
-        self._grow(span + 1)
-        step = torch.arange(width) - width
-        start, length = torch.tensor(starts)[:, None], torch.tensor(lengths)[:, None]
-        positions = start + length + step
-        padding = step < -length
-        columns = positions.masked_fill(padding, self._length - 1)
-        positions = positions.masked_fill(padding, 0)
-        return Batch(torch.tensor(slots), positions, columns, span, not any(starts))
+    def batch(
+        self,
+        slots: Sequence[int],
+        pieces: Sequence[Sequence[int]],
+        starts: Sequence[int],
+        device: torch.device,
+    ) -> Batch:
+        """Lay out a forward pass: row i adds the tokens `pieces[i]` from position `starts[i]` on.
 
-    def enter(self, batch: Batch, device: torch.device) -> None:
+        What the host knows goes to the device in one transfer; the rest is computed there.
+        """
+        width = max(map(len, pieces))
+        span = max(start + len(piece) for start, piece in zip(starts, pieces, strict=True))
+        self._grow(span + 1)
+        known = torch.tensor(
+            [
+                [slot, start, len(piece), *[0] * (width - len(piece)), *piece]
+                for slot, start, piece in zip(slots, starts, pieces, strict=True)
+            ]
+        ).to(device, non_blocking=device.type == "cuda")
+        slot, start, length, ids = known.split([1, 1, 1, width], dim=1)
+        step = torch.arange(width, device=device) - width
+        positions = columns = start + length + step
+        if any(len(piece) < width for piece in pieces):
+            padding = step < -length
+            columns = positions.masked_fill(padding, self._length - 1)
+            positions = positions.masked_fill(padding, 0)
+        adjacent = list(slots) == list(range(slots[0], slots[0] + len(slots)))
+        rows = slice(slots[0], slots[0] + len(slots)) if adjacent else slot[:, 0]
+        return Batch(ids, slot, rows, positions, columns, span, not any(starts))
+
+    def enter(self, batch: Batch) -> None:
         """Direct the coming `update` calls to the rows of `batch`."""
-        first, last = int(batch.slots[0]), int(batch.slots[-1])
-        rows = batch.slots.to(device)
-        ordered = torch.arange(first, first + len(batch.slots))
-        adjacent = last == first + len(batch.slots) - 1 and torch.equal(batch.slots, ordered)
-        self._rows = slice(first, last + 1) if adjacent else rows
-        self._batch = replace(batch, slots=rows[:, None], columns=batch.columns.to(device))
-        self.states.enter(self._rows, begins=batch.begins)
+        self._batch = batch
+        self.states.enter(batch.rows, begins=batch.begins)
 
     def leave(self) -> None:
         """End a forward pass, which has succeeded."""
@@ -114,11 +131,14 @@ class SlotCache:
 
     def exchange(self, pairs: Sequence[tuple[int, int]], length: int) -> None:
         """Exchange the first `length` positions of pairs of slots; each slot is in one at most."""
-        first, second = torch.tensor(pairs).T
-        sources, targets = torch.cat((first, second)), torch.cat((second, first))
-        for tensor in (*self._keys.values(), *self._values.values()):
-            used, device = tensor[:, :length], tensor.device
-            used.index_copy_(0, targets.to(device), used.index_select(0, sources.to(device)))
+        both = [*pairs, *((second, first) for first, second in pairs)]
+        kept = (*self._keys.values(), *self._values.values())
+        if not kept:
+            return
+        sources, targets = torch.tensor(both).T.to(kept[0].device)
+        for tensor in kept:
+            used = tensor[:, :length]
+            used.index_copy_(0, targets, used.index_select(0, sources))
 
     def get_conv_state(self, layer_idx: int, state_idx: int = 0) -> Tensor | None:
         """The last inputs of a layer's convolution, [B, C, size]; part of the models' interface."""
@@ -156,14 +176,15 @@ class SlotCache:
         return 0
 
     def _store(self, stored: Tensor, new: Tensor, batch: Batch) -> Tensor:
-        if len(new) == 1 and isinstance(self._rows, slice):  # a row alone has no padding
-            stored[self._rows, batch.span - new.shape[2] : batch.span].copy_(new.transpose(1, 2))
+        rows = batch.rows
+        if len(new) == 1 and isinstance(rows, slice):  # a row alone has no padding
+            stored[rows, batch.span - new.shape[2] : batch.span].copy_(new.transpose(1, 2))
         else:
             stored[batch.slots, batch.columns] = new.transpose(1, 2)
         used = stored[:, : batch.span]
-        if isinstance(self._rows, slice):
-            return used[self._rows].transpose(1, 2)
-        return used.index_select(0, self._rows).transpose(1, 2)
+        if isinstance(rows, slice):
+            return used[rows].transpose(1, 2)
+        return used.index_select(0, rows).transpose(1, 2)
 
     def _allocate(self, like: Tensor) -> Tensor:
         _, heads, _, size = like.shape

@@ -369,7 +369,9 @@ class Engine:
                 with self._failing_alone(row):
                     self._write_guessed(row, outputs[place, -1 - row.guessed :])
         elif writing:
-            self._sample([r for _, r in writing], outputs[[place for place, _ in writing], -1])
+            everyone = len(writing) == len(computed.rows)  # the usual case, which needs no copy
+            last = outputs[:, -1] if everyone else outputs[[place for place, _ in writing], -1]
+            self._sample([row for _, row in writing], last)
 
     def _sample(self, rows: Sequence[DecodeRow], logits: Tensor) -> None:
         """Give rows their next tokens, drawn from `logits` [B, V]."""

@@ -52,8 +52,8 @@ class Footprint:
 def footprint(network: Network) -> Footprint:
     """Measure it on one token."""
     cache = SlotCache(1, 1)
-    batch = cache.batch([0], [1], [0], 1)
-    outputs = network.forward(torch.tensor([[0]]), batch, cache, last_only=True)
+    batch = cache.batch([0], [[0]], [0], network.device)
+    outputs = network.forward(batch.ids, batch, cache, last_only=True)
     columns, states = 2, cache.states.nbytes  # the token's and the spare one
     keys_and_values = cache.nbytes - states
     kept = outputs[0, -1].numel() * outputs.element_size() if states else 0

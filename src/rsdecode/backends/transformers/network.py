@@ -49,7 +49,7 @@ class Network(Protocol):
         ...
 
     def forward(self, ids: Tensor, batch: Batch, cache: SlotCache, *, last_only: bool) -> Tensor:
-        """Outputs for new tokens `ids` [B, T].
+        """Outputs for new tokens `ids` [B, T], those of `batch`.
 
         Returns:
             [B, T, W], or [B, 1, W] of the last token of each row.
@@ -95,13 +95,13 @@ class _HuggingFaceNetwork:
         return self._reading
 
     def _run(self, ids: Tensor, batch: Batch, cache: SlotCache, **kwargs: Any) -> Any:
-        cache.enter(batch, self.device)
+        cache.enter(batch)
         masks = {kind: self._mask(batch, window) for kind, window in self._windows.items()}
         outputs = self._model(
-            input_ids=ids.to(self.device),
+            input_ids=ids,
             attention_mask=masks_by_layer(self._config, masks),
             use_cache=True,
-            **({"position_ids": batch.positions.to(self.device)} if self._positions else {}),
+            **({"position_ids": batch.positions} if self._positions else {}),
             **{self._cache_argument: cache},
             **kwargs,
         )
@@ -110,13 +110,14 @@ class _HuggingFaceNetwork:
 
     def _mask(self, batch: Batch, window: int | None) -> Tensor:
         """Additive mask [B, 1, T, K]: a token sees itself and what is before it in its row."""
-        query, key = batch.positions[:, :, None], torch.arange(batch.span)
+        device = batch.positions.device
+        query, key = batch.positions[:, :, None], torch.arange(batch.span, device=device)
         seen = key <= query
         if window is not None:
             seen &= key > query - window
-        mask = torch.zeros(seen.shape, dtype=self._dtype)
+        mask = torch.zeros(seen.shape, dtype=self._dtype, device=device)
         mask.masked_fill_(~seen, torch.finfo(self._dtype).min)
-        return mask[:, None].to(self.device)
+        return mask[:, None]
 
 
 class CausalNetwork(_HuggingFaceNetwork):

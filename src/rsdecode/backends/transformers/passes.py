@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from rsdecode.backends.transformers.batching import Row, chunk
@@ -116,15 +115,9 @@ class ForwardPasses:
 
     def _forward(self, rows: list[Row]) -> Computed:
         counts = self._counts(rows)
-        width = max(counts)
         slots = [row.slot.index for row in rows]
+        pieces = [row.pending[:count] for row, count in zip(rows, counts, strict=True)]
         starts = [len(row.slot.ids) for row in rows]
-        batch = self.cache.batch(slots, counts, starts, width)
-        ids = [
-            [0] * (width - count) + row.pending[:count]
-            for row, count in zip(rows, counts, strict=True)
-        ]
-        outputs = self._network.forward(
-            torch.tensor(ids), batch, self.cache, last_only=rows[0].last_only
-        )
+        batch = self.cache.batch(slots, pieces, starts, self._network.device)
+        outputs = self._network.forward(batch.ids, batch, self.cache, last_only=rows[0].last_only)
         return Computed(rows, outputs, counts)

@@ -117,10 +117,8 @@ class _Compared:
 
     def run(self, slots: list[int], pieces: list[list[int]], starts: list[int]) -> Tensor:
         """Outputs after the last tokens of pieces, side by side, the shorter ones padded."""
-        width = max(map(len, pieces))
-        batch = self.cache.batch(slots, [len(piece) for piece in pieces], starts, width)
-        ids = torch.tensor([[0] * (width - len(piece)) + piece for piece in pieces])
-        return self.network.forward(ids, batch, self.cache, last_only=True)[:, -1].float()
+        batch = self.cache.batch(slots, pieces, starts, self.network.device)
+        return self.network.forward(batch.ids, batch, self.cache, last_only=True)[:, -1].float()
 
 
 def _distance(outputs: Tensor, expected: Tensor) -> float:

@@ -6,6 +6,7 @@ Axes: B rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ INVALID = -1
 def sample(logits: Tensor, sampling: Sequence[Sampling], uniforms: Sequence[float]) -> list[int]:
     """Greedy at temperature 0, else the inverse of the cumulative distribution at a number.
 
+    Everything is computed where the logits are; the host waits once, for the tokens.
+
     Args:
         logits: [B, V].
         sampling: of each row.
@@ -30,39 +33,55 @@ def sample(logits: Tensor, sampling: Sequence[Sampling], uniforms: Sequence[floa
         A token id for each row, `INVALID` where the logits contain NaN.
     """
     logits = logits.float()
-    highest, greedy = logits.max(dim=-1)
-    tokens = [int(token) for token in greedy.masked_fill(highest.isnan(), INVALID).cpu()]
-    drawn = [row for row, o in enumerate(sampling) if o.temperature > 0 and tokens[row] != INVALID]
-    whole = [row for row in drawn if sampling[row].top_k == 0 and sampling[row].top_p == 1.0]
-    at_once = max(1, AT_ONCE // logits.shape[-1])
-    for start in range(0, len(whole), at_once):
-        rows = whole[start : start + at_once]
-        chosen = _draw_together(logits[rows], sampling, uniforms, rows)
-        for row, token in zip(rows, chosen, strict=True):
-            tokens[row] = token
-    for row in set(drawn).difference(whole):
-        kept, ids = _likeliest(logits[row], sampling[row])
-        tokens[row] = int(ids[inverse(kept, uniforms[row])])
-    return tokens
+    highest, tokens = logits.max(dim=-1)
+    for count, drawn in _by_count(sampling, logits.shape[-1]).items():
+        at_once = max(1, AT_ONCE // logits.shape[-1])
+        for start in range(0, len(drawn), at_once):
+            rows = drawn[start : start + at_once]
+            options = [
+                (sampling[row].temperature, sampling[row].top_p, uniforms[row]) for row in rows
+            ]
+            if len(rows) == len(logits):
+                tokens = _draw(logits, count, options)
+            else:
+                tokens[rows] = _draw(logits[rows], count, options)
+    return cast("list[int]", tokens.masked_fill(highest.isnan(), INVALID).tolist())
 
 
-def _draw_together(
-    logits: Tensor, sampling: Sequence[Sampling], uniforms: Sequence[float], rows: Sequence[int]
-) -> list[int]:
+def _by_count(sampling: Sequence[Sampling], size: int) -> dict[int, list[int]]:
+    """The rows that are drawn, by how many of the likeliest tokens are kept; 0 for all, unsorted."""
+    rows: dict[int, list[int]] = {}
+    for row, options in enumerate(sampling):
+        if options.temperature > 0:
+            count = 0 if options.top_k == 0 and options.top_p == 1.0 else options.top_k or size
+            rows.setdefault(min(count, size), []).append(row)
+    return rows
+
+
+def _draw(logits: Tensor, count: int, options: Sequence[tuple[float, float, float]]) -> Tensor:
     """One token for each of the rows [R], whose logits [R, V] these are, as each alone would draw.
 
     All operations are along the vocabulary: a row's numbers do not depend on the others.
+
+    Args:
+        logits: float32.
+        count: of the likeliest tokens that are kept; 0 for all of them, in their own order.
+        options: temperature, top-p and a number in [0, 1) of each row.
     """
-    place = logits.device
-    temperatures = torch.tensor([sampling[row].temperature for row in rows], device=place)
-    numbers = torch.tensor([uniforms[row] for row in rows], dtype=torch.float64, device=place)
-    scaled = (logits - logits.max(-1, keepdim=True).values) / temperatures[:, None]
-    probabilities = scaled.double().softmax(-1)
-    cumulative = probabilities.cumsum(-1)
-    wanted = numbers[:, None] * cumulative[:, -1:]
-    found = torch.searchsorted(cumulative, wanted, right=True)[:, 0]
-    last = logits.shape[-1] - 1 - (probabilities > 0).flip(-1).to(torch.uint8).argmax(-1)
-    return [int(token) for token in torch.minimum(found, last).cpu()]
+    numbers = torch.tensor(options, dtype=torch.float64).to(logits.device)[:, :, None]
+    temperatures, top_p, uniforms = numbers.unbind(1)
+    ids: Tensor | None = None
+    if count:
+        logits, ids = logits.topk(count)
+    weights = _probabilities(logits, temperatures.float())
+    if ids is not None:
+        before = weights.cumsum(-1) - weights
+        weights = weights.masked_fill(before >= top_p, 0.0)
+    cumulative = weights.cumsum(-1)
+    found = torch.searchsorted(cumulative, uniforms * cumulative[:, -1:], right=True)
+    last = weights.shape[-1] - 1 - (weights > 0).flip(-1).to(torch.uint8).argmax(-1, keepdim=True)
+    chosen = torch.minimum(found, last)
+    return (chosen if ids is None else ids.gather(-1, chosen))[:, 0]
 
 
 def sample_apart(
@@ -86,7 +105,10 @@ def distribution(logits: Tensor, options: Sampling) -> Tensor:
         return everywhere
     if options.top_k == 0 and options.top_p == 1.0:
         return _probabilities(logits, options.temperature)
-    kept, ids = _likeliest(logits, options)
+    values, ids = logits.topk(min(options.top_k or len(logits), len(logits)))
+    probabilities = _probabilities(values, options.temperature)
+    before = probabilities.cumsum(-1) - probabilities
+    kept = probabilities.masked_fill(before >= options.top_p, 0.0)
     everywhere[ids] = kept / kept.sum()
     return everywhere
 
@@ -100,17 +122,10 @@ def log_probabilities(logits: Tensor, options: Sampling) -> Tensor:
     return torch.stack([distribution(row, options).log().float() for row in logits])
 
 
-def _likeliest(logits: Tensor, options: Sampling) -> tuple[Tensor, Tensor]:
-    """Weights, 0 outside of the nucleus, and ids of the top-k tokens, the likeliest first."""
-    count = min(options.top_k or len(logits), len(logits))
-    values, ids = logits.topk(count)
-    probabilities = _probabilities(values, options.temperature)
-    before = probabilities.cumsum(-1) - probabilities
-    return probabilities.masked_fill(before >= options.top_p, 0.0), ids
-
-
-def _probabilities(logits: Tensor, temperature: float) -> Tensor:
-    return ((logits.float() - logits.max()) / temperature).double().softmax(-1)
+def _probabilities(logits: Tensor, temperature: Tensor | float) -> Tensor:
+    """Along the last axis, float64, which the sums of a large vocabulary need."""
+    highest = logits.max(-1, keepdim=True).values
+    return ((logits.float() - highest) / temperature).double().softmax(-1)
 
 
 def inverse(probabilities: Tensor, uniform: float) -> int:

@@ -1,0 +1,458 @@
+"""RSD on one GPU with random weights of real shapes, against the memory bandwidth that it has.
+
+    PYTHONPATH=src python -m benchmarks.gpu [--out FILE] [--json]
+    PYTHONPATH=src python -m benchmarks.gpu --shape tiny --device cpu
+
+Needs torch, transformers and safetensors and nothing else of ours: no pydantic, typer or rich. The
+weights are those of Qwen2.5-Math 1.5B (draft), 7B (target) and a 1.5B reward model with a value
+head, made on the device in bfloat16; their answers make no sense, and take as long as real ones.
+
+bandwidth   bytes a second that the device copies, and that it reads; the higher is the floor's
+write       tokens/s of the draft and of the target in the engine, alone and 32 at a time; the floor
+            is that each pass reads all weights once, and the keys and values of its rows
+score       steps/s that the reward model reads, each behind what it has read; the same floor
+rsd         answers/s of RSD at .75 acceptance, of the target alone in the same engine, and of
+            `generate` of the target, one problem at a time; a step is 32 tokens, an answer 8 steps
+
+Acceptance is set: the reward is computed, and a draw with the seed of the step decides. Problems
+have names for which it decides so in just three steps of four.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
+
+from benchmarks.report import device_name, show, versions
+from rsdecode.backends.transformers.engine import Engine
+from rsdecode.backends.transformers.footprint import footprint
+from rsdecode.backends.transformers.jobs import Decode, Decoded
+from rsdecode.backends.transformers.load import LoadOptions, resolve_device
+from rsdecode.backends.transformers.model import LocalModel
+from rsdecode.backends.transformers.network import BackboneNetwork, CausalNetwork
+from rsdecode.backends.transformers.probe import output_distance
+from rsdecode.core.acceptance import accept
+from rsdecode.core.errors import RsdError
+from rsdecode.core.limits import Limits
+from rsdecode.core.protocols import Models
+from rsdecode.core.seeds import derive_seed
+from rsdecode.core.segment import Boundary
+from rsdecode.core.types import Problem, Role, Trajectory
+from rsdecode.core.weighting import Constant
+from rsdecode.methods import RSD, Method, Single
+from rsdecode.rewards.heads import linear_head, probability
+from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.reader import EngineReader, Marked, Rewards
+from rsdecode.rewards.value_head import ValueHeadFormat
+from rsdecode.session.job import Job
+from rsdecode.session.session import Session
+from rsdecode.text.vocabulary import Vocabulary
+
+ACCEPTANCE = 0.75
+EOS = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of the three models and of the work.
+
+    Attributes:
+        models: arguments of `Qwen2Config` of draft, target and reward model.
+        words: of the tokenizer, which all three share.
+        step: tokens of a step.
+        steps: of an answer.
+        prompt: tokens of a question.
+        alone: problems that are solved one at a time.
+        together: problems that are solved at the same time.
+        buffer: bytes that the bandwidth is measured on.
+    """
+
+    models: dict[Role, dict[str, Any]]
+    dtype: torch.dtype
+    words: int
+    step: int
+    steps: int
+    prompt: int
+    alone: int
+    together: int
+    buffer: int
+
+    @property
+    def answer(self) -> int:
+        """Tokens of an answer."""
+        return self.step * self.steps
+
+
+_SMALL: dict[str, Any] = {
+    "vocab_size": 151_936, "hidden_size": 1536, "intermediate_size": 8960,
+    "num_hidden_layers": 28, "num_attention_heads": 12, "num_key_value_heads": 2,
+}  # fmt: skip
+_LARGE: dict[str, Any] = {
+    "vocab_size": 152_064, "hidden_size": 3584, "intermediate_size": 18_944,
+    "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+}  # fmt: skip
+_TINY: dict[str, Any] = {
+    "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+}  # fmt: skip
+SHAPES = {
+    "qwen2.5-math": Shape(
+        {
+            Role.DRAFT: _SMALL | {"tie_word_embeddings": True},
+            Role.TARGET: _LARGE | {"tie_word_embeddings": False},
+            Role.REWARD: _SMALL,
+        },
+        torch.bfloat16, 151_643, 32, 8, 128, 4, 32, 4 << 30,
+    ),
+    "tiny": Shape(
+        {
+            Role.DRAFT: _TINY | {"tie_word_embeddings": True},
+            Role.TARGET: _TINY | {"vocab_size": 310, "hidden_size": 64, "num_hidden_layers": 3},
+            Role.REWARD: _TINY,
+        },
+        torch.float32, 290, 4, 4, 12, 2, 4, 1 << 22,
+    ),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Run all cases and print them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-math")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, cpu")
+    parser.add_argument("--out", type=Path, help="a file that holds the cases so far at any time")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    try:
+        device = resolve_device(options.device)
+    except RsdError as error:
+        parser.error(str(error))
+    keeper = Keeper(options.shape, device, options.out)
+    benchmark(SHAPES[options.shape], device, keeper)
+    show(keeper.cases, as_json=options.json)
+
+
+class Keeper:
+    """Collects cases; each is told, and is in the file, as soon as it is there."""
+
+    def __init__(self, shape: str, device: torch.device, out: Path | None) -> None:
+        self._head = {"shape": shape, "device": _name(device), "versions": versions()}
+        self._out = out
+        self._started = time.perf_counter()
+        self.cases: list[dict[str, Any]] = []
+
+    def add(self, name: str, **figures: Any) -> None:
+        """Take a case."""
+        now = datetime.datetime.now().isoformat(timespec="seconds")
+        self.cases.append({"name": name, **figures})
+        after = time.perf_counter() - self._started
+        print(f"{after:6.1f} s  {self.cases[-1]}", file=sys.stderr, flush=True)
+        if self._out is not None:
+            whole = {"date": now, **self._head, "seconds": round(after, 1), "cases": self.cases}
+            new = self._out.with_name(self._out.name + ".new")
+            new.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+            new.replace(self._out)
+
+
+def benchmark(shape: Shape, device: torch.device, keeper: Keeper) -> None:
+    """All cases."""
+    speed = bandwidth(device, shape.buffer)
+    keeper.add("bandwidth", **{f"{kind}_gb_per_s": round(v / 1e9, 1) for kind, v in speed.items()})
+    floor = max(speed.values())
+    words = tokenizer(shape.words)
+    made = {role: random_model(role, shape, device) for role in Role}
+    for role, model in made.items():
+        # how far our cache and masks are from the model's own pass: rounding, if all is well
+        keeper.add(f"{role}, outputs", distance=float(f"{output_distance(model):.2g}"))
+    for role in (Role.DRAFT, Role.TARGET):
+        for rows in (1, shape.together):
+            keeper.add(f"{role} writes, {rows}", **writing(made[role], words, shape, rows, floor))
+    for rows in (1, shape.together):
+        keeper.add(f"reward reads, {rows}", **scoring(made[Role.REWARD], shape, rows, floor))
+    plain = generate(made[Role.TARGET], shape)
+    keeper.add("generate", answers_per_s=round(plain.rate, 4))
+    for rows in (1, shape.together):
+        keeper.add(f"rsd, {rows}", **compare(made, words, shape, rows, plain))
+    if device.type == "cuda":
+        keeper.add("memory", peak_mib=torch.cuda.max_memory_allocated(device) >> 20)
+
+
+def bandwidth(device: torch.device, size: int) -> dict[str, float]:
+    """Bytes a second of a copy, which reads and writes, and of reading alone.
+
+    Reading is a matrix times a vector, as a decode step does it.
+    """
+    source = torch.ones((size // 2 // 8192, 8192), dtype=torch.bfloat16, device=device)
+    target, vector = torch.empty_like(source), source[0].clone()
+    copied = _fastest(lambda: target.copy_(source), device)
+    read = _fastest(lambda: source @ vector, device)
+    held = source.numel() * source.element_size()
+    return {"copy": 2 * held / copied, "read": held / read}
+
+
+def random_model(role: Role, shape: Shape, device: torch.device) -> Any:
+    """A network that was never trained, and never ends an answer.
+
+    Rows of the output layer whose tokens must not come (the end, and those that the tokenizer does
+    not have) are zero, which is never the highest of so many logits.
+    """
+    torch.manual_seed(list(Role).index(role))
+    config = Qwen2Config(**shape.models[role], max_position_embeddings=4096, eos_token_id=EOS)
+    auto: Any = AutoModel if role is Role.REWARD else AutoModelForCausalLM
+    with torch.device(device):
+        model = auto.from_config(config, dtype=shape.dtype, attn_implementation="sdpa").eval()
+    if role is not Role.REWARD:
+        with torch.no_grad():
+            weight = model.get_output_embeddings().weight
+            weight[EOS] = 0
+            weight[shape.words :] = 0
+    return model
+
+
+def tokenizer(words: int) -> PreTrainedTokenizerFast:
+    """One token for each word, so that texts and tokens are as long in all three models."""
+    backend = Tokenizer(models.WordLevel({f"w{i}": i for i in range(words)}, unk_token="w1"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="w0")
+
+
+def writing(
+    model: Any, words: PreTrainedTokenizerFast, shape: Shape, rows: int, floor: float
+) -> dict[str, float]:
+    """Tokens a second of `rows` answers at a time, and the share of the floor's."""
+    context = shape.prompt + shape.answer
+    network = CausalNetwork(model)
+    engine = Engine(network, tokenizer=words, slots=rows, max_context=context + 1)
+    jobs = [Decode(str(i), _prompt(shape, i), shape.answer, seed=i) for i in range(rows)]
+    begin = [Decode(job.session, job.ids, 1) for job in jobs]
+
+    def seconds(asked: Sequence[Decode]) -> float:
+        engine.clear()
+        started = time.perf_counter()
+        replies = asyncio.run(engine.decode(asked))
+        for job, reply in zip(asked, replies, strict=True):
+            assert isinstance(reply, Decoded), reply
+            assert len(reply.ids) == job.max_tokens, reply
+        return time.perf_counter() - started
+
+    seconds(jobs)
+    first = seconds(begin)
+    took = seconds(jobs) - first
+    engine.close()
+    read = _weight_bytes(model) + rows * footprint(network).token_bytes * (
+        shape.prompt + shape.answer / 2
+    )
+    rate, bound = rows * (shape.answer - 1) / took, rows * floor / read
+    return {
+        "tokens_per_s": round(rate, 1),
+        "floor_tokens_per_s": round(bound, 1),
+        "of_floor": round(rate / bound, 3),
+        "ms_per_pass": round(1000 * rows / rate, 2),
+        "ms_prompt": round(1000 * first, 1),
+    }
+
+
+def scoring(model: Any, shape: Shape, rows: int, floor: float) -> dict[str, float]:
+    """Steps a second that the reward model reads behind the steps before them."""
+    reader = EngineReader(engine := _reward_engine(model, shape, rows), probability(None))
+
+    def read(steps: int) -> float:
+        length = shape.prompt + steps * shape.step
+        jobs = [
+            Marked(str(i), _prompt(shape, i, length), (length - 1,), (length,)) for i in range(rows)
+        ]
+        started = time.perf_counter()
+        for reply in asyncio.run(reader.read(jobs)):
+            assert isinstance(reply, Rewards), reply
+        return time.perf_counter() - started
+
+    read(1)  # threads and memory are there from here on
+    took = sum(read(steps) for steps in range(2, shape.steps + 1)) / (shape.steps - 1)
+    engine.close()
+    bound = floor / _weight_bytes(model)
+    return {
+        "steps_per_s": round(rows / took, 1),
+        "ms_per_pass": round(1000 * took, 2),
+        "floor_ms_per_pass": round(1000 / bound, 4),
+    }
+
+
+def compare(
+    made: dict[Role, Any],
+    words: PreTrainedTokenizerFast,
+    shape: Shape,
+    rows: int,
+    plain: Plain,
+) -> dict[str, Any]:
+    """RSD and the target alone in the engine beside what `generate` wrote, in answers a second."""
+    models = _models(made, words, shape, rows)
+    problems = [_problem(shape, i) for i in range(max(rows, shape.alone))]
+    limits = Limits(shape.steps, 2 * shape.step, shape.answer)
+    rsd = RSD(Constant(ACCEPTANCE), boundary=Boundary(tokens=shape.step), limits=limits)
+    target = Single(Role.TARGET, limits=limits)
+    try:
+        for method in (rsd, target):
+            solve(models, method, rows, problems[:rows])  # threads and memory
+        ours, rate = solve(models, rsd, rows, problems)
+        alone, target_rate = solve(models, target, rows, problems)
+    finally:
+        models.close()
+    steps = [step for answer in ours for step in answer.steps]
+    return {
+        "accepted": round(sum(bool(step.accepted) for step in steps) / len(steps), 3),
+        "rsd_answers_per_s": round(rate, 4),
+        "target_answers_per_s": round(target_rate, 4),
+        "over_target": round(rate / target_rate, 2),
+        "over_generate": round(rate / plain.rate, 2),
+        "target_over_generate": round(target_rate / plain.rate, 2),
+        "same_tokens_as_generate": round(_same(alone, plain.answers), 3),
+    }
+
+
+def solve(
+    models: Models, method: Method, rows: int, problems: Sequence[Problem]
+) -> tuple[list[Trajectory], float]:
+    """The answers, `rows` problems at a time from empty caches, and how many came a second."""
+    models.clear()
+
+    async def run() -> list[Trajectory]:
+        session = Session(models, concurrency=rows)
+        found = {t.problem.id: t async for t in session.run(Job(p, method) for p in problems)}
+        return [found[problem.id] for problem in problems]
+
+    started = time.perf_counter()
+    answers = asyncio.run(run())
+    seconds = time.perf_counter() - started
+    for answer in answers:
+        assert answer.error is None, answer.error
+    return answers, len(problems) / seconds
+
+
+class Plain(NamedTuple):
+    """The tokens of the answers of `generate`, and how many of them came a second."""
+
+    answers: list[list[int]]
+    rate: float
+
+
+@torch.inference_mode()
+def generate(model: Any, shape: Shape) -> Plain:
+    """Some problems one after the other by `generate` of transformers."""
+    config = model.generation_config
+    config.eos_token_id, config.pad_token_id = None, EOS
+
+    def written(index: int, count: int) -> list[int]:
+        ids = torch.tensor([_prompt(shape, index)], device=model.device)
+        mask = torch.ones_like(ids)
+        new = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=count)
+        return list(map(int, new[0, ids.shape[1] :].tolist()))
+
+    written(0, 2)
+    started = time.perf_counter()
+    answers = [written(index, shape.answer) for index in range(shape.alone)]
+    return Plain(answers, len(answers) / (time.perf_counter() - started))
+
+
+def _same(answers: Sequence[Trajectory], plain: Sequence[list[int]]) -> float:
+    """The share of tokens up to the first that differs.
+
+    In short types they differ where two logits round to one, of which random weights have many.
+    """
+    right = 0
+    for answer, tokens in zip(answers, plain, strict=False):
+        ours = [int(word[1:]) for word in answer.text.split()]
+        pairs = enumerate(zip(ours, tokens, strict=True))
+        right += next((place for place, (a, b) in pairs if a != b), len(tokens))
+    return right / sum(map(len, plain))
+
+
+def _models(
+    made: dict[Role, Any], words: PreTrainedTokenizerFast, shape: Shape, slots: int
+) -> Models:
+    context = shape.prompt + shape.answer + shape.step
+    options = LoadOptions(slots=slots, max_context=context, plain_prompt="{question}")
+    draft, target = (
+        LocalModel(made[role], words, options, name=role) for role in (Role.DRAFT, Role.TARGET)
+    )
+    reader = EngineReader(_reward_engine(made[Role.REWARD], shape, slots), probability(None))
+    form = ValueHeadFormat(Vocabulary(words), "w2")
+    # each step has a mark behind it
+    reward = PrefixScorer(reader, form, max_context=context + shape.steps, kind="value-head")
+    return Models(draft, target, reward)
+
+
+def _reward_engine(model: Any, shape: Shape, slots: int) -> Engine:
+    """The backbone under a value head."""
+    torch.manual_seed(9)
+    weight = torch.randn(1, model.config.hidden_size, device=model.device) / 10
+    head = linear_head(weight, torch.zeros(1, device=model.device))
+    context = shape.prompt + shape.answer + shape.step + shape.steps
+    return Engine(BackboneNetwork(model, head), slots=slots, max_context=context)
+
+
+def _problem(shape: Shape, index: int) -> Problem:
+    """A question, with a name for which as many steps are accepted as on average."""
+
+    def accepted(name: str) -> int:
+        seeds = [derive_seed(0, name, 0, step, "accept", 0) for step in range(shape.steps)]
+        return sum(accept(ACCEPTANCE, seed) for seed in seeds)
+
+    names = (f"{index}.{number}" for number in count())
+    name = next(name for name in names if accepted(name) == ACCEPTANCE * shape.steps)
+    return Problem.ask(" ".join(f"w{i}" for i in _prompt(shape, index)), id=name)
+
+
+def _prompt(shape: Shape, index: int, length: int = 0) -> tuple[int, ...]:
+    """Tokens without a common beginning: questions differ."""
+    return tuple(
+        3 + (101 * index + 37 * i * i + i) % (shape.words - 3)
+        for i in range(length or shape.prompt)
+    )
+
+
+def _weight_bytes(model: Any) -> int:
+    """What a pass reads: all weights, but of an embedding that is no output layer only rows."""
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    read = [
+        p for p in model.parameters()
+        if p is not embedding.weight or (output is not None and output.weight is embedding.weight)
+    ]  # fmt: skip
+    return sum(p.numel() * p.element_size() for p in read)
+
+
+def _fastest(run: Callable[[], object], device: torch.device, times: int = 10) -> float:
+    """Seconds of the fastest of some runs."""
+
+    def finished() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    run()
+    seconds: list[float] = []
+    for _ in range(times):
+        started = finished()
+        run()
+        seconds.append(finished() - started)
+    return min(seconds)
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device_name()
+
+
+if __name__ == "__main__":
+    main()
