@@ -27,74 +27,41 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
+from transformers import PreTrainedTokenizerFast
 
+from benchmarks.random_models import (
+    ACCEPTANCE,
+    EOS,
+    Shape,
+    ask,
+    load_models,
+    prompt,
+    random_model,
+    reward_engine,
+    tokenizer,
+)
 from benchmarks.report import device_name, show, versions
 from rsdecode.backends.transformers.engine import Engine
 from rsdecode.backends.transformers.footprint import footprint
 from rsdecode.backends.transformers.jobs import Decode, Decoded
-from rsdecode.backends.transformers.load import LoadOptions, resolve_device
-from rsdecode.backends.transformers.model import LocalModel
-from rsdecode.backends.transformers.network import BackboneNetwork, CausalNetwork
+from rsdecode.backends.transformers.load import resolve_device
+from rsdecode.backends.transformers.network import CausalNetwork
 from rsdecode.backends.transformers.probe import output_distance
-from rsdecode.core.acceptance import accept
 from rsdecode.core.errors import RsdError
 from rsdecode.core.limits import Limits
 from rsdecode.core.protocols import Models
-from rsdecode.core.seeds import derive_seed
 from rsdecode.core.segment import Boundary
 from rsdecode.core.types import Problem, Role, Trajectory
 from rsdecode.core.weighting import Constant
 from rsdecode.methods import RSD, Method, Single
-from rsdecode.rewards.heads import linear_head, probability
-from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.heads import probability
 from rsdecode.rewards.reader import EngineReader, Marked, Rewards
-from rsdecode.rewards.value_head import ValueHeadFormat
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
-from rsdecode.text.vocabulary import Vocabulary
-
-ACCEPTANCE = 0.75
-EOS = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Sizes of the three models and of the work.
-
-    Attributes:
-        models: arguments of `Qwen2Config` of draft, target and reward model.
-        words: of the tokenizer, which all three share.
-        step: tokens of a step.
-        steps: of an answer.
-        prompt: tokens of a question.
-        alone: problems that are solved one at a time.
-        together: problems that are solved at the same time.
-        buffer: bytes that the bandwidth is measured on.
-    """
-
-    models: dict[Role, dict[str, Any]]
-    dtype: torch.dtype
-    words: int
-    step: int
-    steps: int
-    prompt: int
-    alone: int
-    together: int
-    buffer: int
-
-    @property
-    def answer(self) -> int:
-        """Tokens of an answer."""
-        return self.step * self.steps
-
 
 _SMALL: dict[str, Any] = {
     "vocab_size": 151_936, "hidden_size": 1536, "intermediate_size": 8960,
@@ -154,10 +121,11 @@ class Keeper:
         self._started = time.perf_counter()
         self.cases: list[dict[str, Any]] = []
 
-    def add(self, name: str, **figures: Any) -> None:
-        """Take a case."""
+    def add(self, name: str, **figures: float) -> None:
+        """Take a case, its figures to four digits."""
         now = datetime.datetime.now().isoformat(timespec="seconds")
-        self.cases.append({"name": name, **figures})
+        digits = {key: float(f"{figure:.4g}") for key, figure in figures.items()}
+        self.cases.append({"name": name, **digits})
         after = time.perf_counter() - self._started
         print(f"{after:6.1f} s  {self.cases[-1]}", file=sys.stderr, flush=True)
         if self._out is not None:
@@ -170,20 +138,20 @@ class Keeper:
 def benchmark(shape: Shape, device: torch.device, keeper: Keeper) -> None:
     """All cases."""
     speed = bandwidth(device, shape.buffer)
-    keeper.add("bandwidth", **{f"{kind}_gb_per_s": round(v / 1e9, 1) for kind, v in speed.items()})
+    keeper.add("bandwidth", **{f"{kind}_gb_per_s": v / 1e9 for kind, v in speed.items()})
     floor = max(speed.values())
     words = tokenizer(shape.words)
     made = {role: random_model(role, shape, device) for role in Role}
     for role, model in made.items():
         # how far our cache and masks are from the model's own pass: rounding, if all is well
-        keeper.add(f"{role}, outputs", distance=float(f"{output_distance(model):.2g}"))
+        keeper.add(f"{role}, outputs", distance=output_distance(model))
     for role in (Role.DRAFT, Role.TARGET):
         for rows in (1, shape.together):
             keeper.add(f"{role} writes, {rows}", **writing(made[role], words, shape, rows, floor))
     for rows in (1, shape.together):
         keeper.add(f"reward reads, {rows}", **scoring(made[Role.REWARD], shape, rows, floor))
     plain = generate(made[Role.TARGET], shape)
-    keeper.add("generate", answers_per_s=round(plain.rate, 4))
+    keeper.add("generate", answers_per_s=plain.rate)
     for rows in (1, shape.together):
         keeper.add(f"rsd, {rows}", **compare(made, words, shape, rows, plain))
     if device.type == "cuda":
@@ -203,32 +171,6 @@ def bandwidth(device: torch.device, size: int) -> dict[str, float]:
     return {"copy": 2 * held / copied, "read": held / read}
 
 
-def random_model(role: Role, shape: Shape, device: torch.device) -> Any:
-    """A network that was never trained, and never ends an answer.
-
-    Rows of the output layer whose tokens must not come (the end, and those that the tokenizer does
-    not have) are zero, which is never the highest of so many logits.
-    """
-    torch.manual_seed(list(Role).index(role))
-    config = Qwen2Config(**shape.models[role], max_position_embeddings=4096, eos_token_id=EOS)
-    auto: Any = AutoModel if role is Role.REWARD else AutoModelForCausalLM
-    with torch.device(device):
-        model = auto.from_config(config, dtype=shape.dtype, attn_implementation="sdpa").eval()
-    if role is not Role.REWARD:
-        with torch.no_grad():
-            weight = model.get_output_embeddings().weight
-            weight[EOS] = 0
-            weight[shape.words :] = 0
-    return model
-
-
-def tokenizer(words: int) -> PreTrainedTokenizerFast:
-    """One token for each word, so that texts and tokens are as long in all three models."""
-    backend = Tokenizer(models.WordLevel({f"w{i}": i for i in range(words)}, unk_token="w1"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="w0")
-
-
 def writing(
     model: Any, words: PreTrainedTokenizerFast, shape: Shape, rows: int, floor: float
 ) -> dict[str, float]:
@@ -236,7 +178,7 @@ def writing(
     context = shape.prompt + shape.answer
     network = CausalNetwork(model)
     engine = Engine(network, tokenizer=words, slots=rows, max_context=context + 1)
-    jobs = [Decode(str(i), _prompt(shape, i), shape.answer, seed=i) for i in range(rows)]
+    jobs = [Decode(str(i), prompt(shape, i), shape.answer, seed=i) for i in range(rows)]
     begin = [Decode(job.session, job.ids, 1) for job in jobs]
 
     def seconds(asked: Sequence[Decode]) -> float:
@@ -252,27 +194,27 @@ def writing(
     first = seconds(begin)
     took = seconds(jobs) - first
     engine.close()
-    read = _weight_bytes(model) + rows * footprint(network).token_bytes * (
+    read = weight_bytes(model) + rows * footprint(network).token_bytes * (
         shape.prompt + shape.answer / 2
     )
     rate, bound = rows * (shape.answer - 1) / took, rows * floor / read
     return {
-        "tokens_per_s": round(rate, 1),
-        "floor_tokens_per_s": round(bound, 1),
-        "of_floor": round(rate / bound, 3),
-        "ms_per_pass": round(1000 * rows / rate, 2),
-        "ms_prompt": round(1000 * first, 1),
+        "tokens_per_s": rate,
+        "floor_tokens_per_s": bound,
+        "of_floor": rate / bound,
+        "ms_per_pass": 1000 * rows / rate,
+        "ms_prompt": 1000 * first,
     }
 
 
 def scoring(model: Any, shape: Shape, rows: int, floor: float) -> dict[str, float]:
     """Steps a second that the reward model reads behind the steps before them."""
-    reader = EngineReader(engine := _reward_engine(model, shape, rows), probability(None))
+    reader = EngineReader(engine := reward_engine(model, shape, rows), probability(None))
 
     def read(steps: int) -> float:
         length = shape.prompt + steps * shape.step
         jobs = [
-            Marked(str(i), _prompt(shape, i, length), (length - 1,), (length,)) for i in range(rows)
+            Marked(str(i), prompt(shape, i, length), (length - 1,), (length,)) for i in range(rows)
         ]
         started = time.perf_counter()
         for reply in asyncio.run(reader.read(jobs)):
@@ -282,11 +224,11 @@ def scoring(model: Any, shape: Shape, rows: int, floor: float) -> dict[str, floa
     read(1)  # threads and memory are there from here on
     took = sum(read(steps) for steps in range(2, shape.steps + 1)) / (shape.steps - 1)
     engine.close()
-    bound = floor / _weight_bytes(model)
+    bound = floor / weight_bytes(model)
     return {
-        "steps_per_s": round(rows / took, 1),
-        "ms_per_pass": round(1000 * took, 2),
-        "floor_ms_per_pass": round(1000 / bound, 4),
+        "steps_per_s": rows / took,
+        "ms_per_pass": 1000 * took,
+        "floor_ms_per_pass": 1000 / bound,
     }
 
 
@@ -298,8 +240,8 @@ def compare(
     plain: Plain,
 ) -> dict[str, Any]:
     """RSD and the target alone in the engine beside what `generate` wrote, in answers a second."""
-    models = _models(made, words, shape, rows)
-    problems = [_problem(shape, i) for i in range(max(rows, shape.alone))]
+    models = load_models(made, words, shape, rows)
+    problems = [ask(shape, i) for i in range(max(rows, shape.alone))]
     limits = Limits(shape.steps, 2 * shape.step, shape.answer)
     rsd = RSD(Constant(ACCEPTANCE), boundary=Boundary(tokens=shape.step), limits=limits)
     target = Single(Role.TARGET, limits=limits)
@@ -312,13 +254,13 @@ def compare(
         models.close()
     steps = [step for answer in ours for step in answer.steps]
     return {
-        "accepted": round(sum(bool(step.accepted) for step in steps) / len(steps), 3),
-        "rsd_answers_per_s": round(rate, 4),
-        "target_answers_per_s": round(target_rate, 4),
-        "over_target": round(rate / target_rate, 2),
-        "over_generate": round(rate / plain.rate, 2),
-        "target_over_generate": round(target_rate / plain.rate, 2),
-        "same_tokens_as_generate": round(_same(alone, plain.answers), 3),
+        "accepted": sum(bool(step.accepted) for step in steps) / len(steps),
+        "rsd_answers_per_s": rate,
+        "target_answers_per_s": target_rate,
+        "over_target": rate / target_rate,
+        "over_generate": rate / plain.rate,
+        "target_over_generate": target_rate / plain.rate,
+        "same_tokens_as_generate": _same(alone, plain.answers),
     }
 
 
@@ -355,7 +297,7 @@ def generate(model: Any, shape: Shape) -> Plain:
     config.eos_token_id, config.pad_token_id = None, EOS
 
     def written(index: int, count: int) -> list[int]:
-        ids = torch.tensor([_prompt(shape, index)], device=model.device)
+        ids = torch.tensor([prompt(shape, index)], device=model.device)
         mask = torch.ones_like(ids)
         new = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=count)
         return list(map(int, new[0, ids.shape[1] :].tolist()))
@@ -379,51 +321,7 @@ def _same(answers: Sequence[Trajectory], plain: Sequence[list[int]]) -> float:
     return right / sum(map(len, plain))
 
 
-def _models(
-    made: dict[Role, Any], words: PreTrainedTokenizerFast, shape: Shape, slots: int
-) -> Models:
-    context = shape.prompt + shape.answer + shape.step
-    options = LoadOptions(slots=slots, max_context=context, plain_prompt="{question}")
-    draft, target = (
-        LocalModel(made[role], words, options, name=role) for role in (Role.DRAFT, Role.TARGET)
-    )
-    reader = EngineReader(_reward_engine(made[Role.REWARD], shape, slots), probability(None))
-    form = ValueHeadFormat(Vocabulary(words), "w2")
-    # each step has a mark behind it
-    reward = PrefixScorer(reader, form, max_context=context + shape.steps, kind="value-head")
-    return Models(draft, target, reward)
-
-
-def _reward_engine(model: Any, shape: Shape, slots: int) -> Engine:
-    """The backbone under a value head."""
-    torch.manual_seed(9)
-    weight = torch.randn(1, model.config.hidden_size, device=model.device) / 10
-    head = linear_head(weight, torch.zeros(1, device=model.device))
-    context = shape.prompt + shape.answer + shape.step + shape.steps
-    return Engine(BackboneNetwork(model, head), slots=slots, max_context=context)
-
-
-def _problem(shape: Shape, index: int) -> Problem:
-    """A question, with a name for which as many steps are accepted as on average."""
-
-    def accepted(name: str) -> int:
-        seeds = [derive_seed(0, name, 0, step, "accept", 0) for step in range(shape.steps)]
-        return sum(accept(ACCEPTANCE, seed) for seed in seeds)
-
-    names = (f"{index}.{number}" for number in count())
-    name = next(name for name in names if accepted(name) == ACCEPTANCE * shape.steps)
-    return Problem.ask(" ".join(f"w{i}" for i in _prompt(shape, index)), id=name)
-
-
-def _prompt(shape: Shape, index: int, length: int = 0) -> tuple[int, ...]:
-    """Tokens without a common beginning: questions differ."""
-    return tuple(
-        3 + (101 * index + 37 * i * i + i) % (shape.words - 3)
-        for i in range(length or shape.prompt)
-    )
-
-
-def _weight_bytes(model: Any) -> int:
+def weight_bytes(model: Any) -> int:
     """What a pass reads: all weights, but of an embedding that is no output layer only rows."""
     embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
     read = [

@@ -26,11 +26,23 @@ class Instant:
     """All three models: a step of 40 tokens, every third one rejected, at no cost of its own.
 
     Each call lets all other problems run, as a real model would, so that all are in flight.
+
+    Args:
+        steps: of each answer.
+
+    Attributes:
+        begun: CPU time at which each step of an answer was first asked for.
     """
+
+    def __init__(self, steps: int = STEPS) -> None:
+        self._steps = steps
+        self.begun: dict[int, float] = {}
 
     async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         await asyncio.sleep(0)
-        return [_written(request) for request in requests]
+        for request in requests:
+            self.begun.setdefault(len(request.context.answer), time.process_time())
+        return [_written(request, self._steps) for request in requests]
 
     async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         await asyncio.sleep(0)
@@ -76,10 +88,23 @@ def run_once(count: int) -> tuple[float, int]:
     return time.process_time() - started, steps
 
 
-def _written(request: Generate) -> Generated:
+def step_seconds(steps: int) -> list[float]:
+    """CPU seconds of each step but the last of a problem that is alone; every third is rejected."""
+    instant = Instant(steps)
+    job = Job(Problem.ask("How many pencils are there?", id="0"), RSD())
+
+    async def run() -> None:
+        async for _ in Session(Models(instant, instant, instant)).run([job]):
+            pass
+
+    asyncio.run(run())
+    return [instant.begun[place + 1] - instant.begun[place] for place in range(steps - 1)]
+
+
+def _written(request: Generate, steps: int) -> Generated:
     """A new text and new ids, as a real reply brings them."""
     place = len(request.context.answer)
     ids = tuple(range(1000 * place, 1000 * place + STEP_TOKENS))
     segment = Segment(f"{place} {STEP_TEXT}", Tokens("benchmark", ids))
-    finish = FinishReason.STOP if place < STEPS - 1 else FinishReason.EOS
+    finish = FinishReason.STOP if place < steps - 1 else FinishReason.EOS
     return Generated(segment, finish, Usage(STEP_TOKENS, 100, STEP_TOKENS, 1))

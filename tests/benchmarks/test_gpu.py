@@ -11,6 +11,8 @@ import pytest
 
 import rsdecode
 from benchmarks import gpu
+from benchmarks.random_models import ACCEPTANCE, random_model
+from rsdecode.core.types import Role
 
 ROOT = Path(__file__).parents[2]
 LACKING = ["pydantic", "typer", "rich", "joblib", "threadpoolctl", "scipy", "accelerate"]
@@ -42,10 +44,12 @@ def test_it_runs_where_torch_and_transformers_are_all_there_is(tmp_path: Path) -
     by_name = {case.pop("name"): case for case in cases}
     assert all(by_name[f"{role}, outputs"]["distance"] < 1e-5 for role in ("draft", "target"))
     for name in ("rsd, 1", "rsd, 4"):
-        assert by_name[name]["accepted"] == gpu.ACCEPTANCE
+        assert by_name[name]["accepted"] == ACCEPTANCE
         assert by_name[name]["same_tokens_as_generate"] == 1.0
-    for case in by_name.values():
-        assert all(figure > 0 for figure in case.values()), by_name
+        assert all(figure > 0 for figure in by_name[name].values()), by_name
+    for name in ("draft writes, 1", "target writes, 4"):
+        assert by_name[name]["floor_tokens_per_s"] > by_name[name]["tokens_per_s"]
+    assert by_name["reward reads, 4"]["steps_per_s"] > 0
 
 
 def test_a_device_that_is_not_there_is_one_line(
@@ -61,9 +65,9 @@ def test_a_device_that_is_not_there_is_one_line(
 def test_the_floor_counts_what_a_pass_reads() -> None:
     """An embedding is read as far as its rows, unless it is the output layer too."""
     shape, cpu = gpu.SHAPES["tiny"], gpu.resolve_device("cpu")
-    for role in gpu.Role:
-        model = gpu.random_model(role, shape, cpu)
+    for role in Role:
+        model = random_model(role, shape, cpu)
         whole = sum(p.numel() for p in model.parameters())
         rows = model.get_input_embeddings().weight.numel()
-        apart = role is not gpu.Role.DRAFT
-        assert gpu._weight_bytes(model) == 4 * (whole - rows * apart)
+        apart = role is not Role.DRAFT
+        assert gpu.weight_bytes(model) == 4 * (whole - rows * apart)
