@@ -25,8 +25,8 @@ class Batch:
 
     Attributes:
         ids: [B, T], the tokens; 0 for padding.
-        slots: [B, 1], the slot of each row.
-        rows: the slots, as a slice where they are adjacent, else [B].
+        slots: [B], the slot of each row.
+        rows: the same, as a slice where they are adjacent.
         positions: [B, T], the position of each token in its sequence; 0 for padding.
         columns: [B, T], where its keys and values are written; padding goes to a spare column.
         span: number of columns that some row attends to.
@@ -64,6 +64,7 @@ class SlotCache:
         self._values: dict[int, Tensor] = {}
         self.states = SlotStates(slots)
         self._batch: Batch | None = None
+        self._places: tuple[Tensor, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -98,13 +99,14 @@ class SlotCache:
             padding = step < -length
             columns = positions.masked_fill(padding, self._length - 1)
             positions = positions.masked_fill(padding, 0)
+        slot = slot[:, 0]
         adjacent = list(slots) == list(range(slots[0], slots[0] + len(slots)))
-        rows = slice(slots[0], slots[0] + len(slots)) if adjacent else slot[:, 0]
+        rows = slice(slots[0], slots[0] + len(slots)) if adjacent else slot
         return Batch(ids, slot, rows, positions, columns, span, not any(starts))
 
     def enter(self, batch: Batch) -> None:
         """Direct the coming `update` calls to the rows of `batch`."""
-        self._batch = batch
+        self._batch, self._places = batch, (batch.slots[:, None], batch.columns)
         self.states.enter(batch.rows, begins=batch.begins)
 
     def leave(self) -> None:
@@ -180,7 +182,7 @@ class SlotCache:
         if len(new) == 1 and isinstance(rows, slice):  # a row alone has no padding
             stored[rows, batch.span - new.shape[2] : batch.span].copy_(new.transpose(1, 2))
         else:
-            stored[batch.slots, batch.columns] = new.transpose(1, 2)
+            stored[self._places] = new.transpose(1, 2)
         used = stored[:, : batch.span]
         if isinstance(rows, slice):
             return used[rows].transpose(1, 2)

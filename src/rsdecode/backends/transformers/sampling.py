@@ -49,7 +49,7 @@ def sample(logits: Tensor, sampling: Sequence[Sampling], uniforms: Sequence[floa
 
 
 def _by_count(sampling: Sequence[Sampling], size: int) -> dict[int, list[int]]:
-    """The rows that are drawn, by how many of the likeliest tokens are kept; 0 for all, unsorted."""
+    """The rows that are drawn, by how many of the likeliest tokens are kept; 0 for all of them."""
     rows: dict[int, list[int]] = {}
     for row, options in enumerate(sampling):
         if options.temperature > 0:
