@@ -102,7 +102,7 @@ class SlotCache:
         slot = slot[:, 0]
         adjacent = list(slots) == list(range(slots[0], slots[0] + len(slots)))
         rows = slice(slots[0], slots[0] + len(slots)) if adjacent else slot
-        return Batch(ids, slot, rows, positions, columns, span, not any(starts))
+        return Batch(ids.contiguous(), slot, rows, positions, columns, span, not any(starts))
 
     def enter(self, batch: Batch) -> None:
         """Direct the coming `update` calls to the rows of `batch`."""

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+FEW = 64
+"""Outputs a token up to which those of a whole pass are fetched at once: rewards, no vocabulary."""
 
 
 class Engine:
@@ -352,6 +354,8 @@ class Engine:
     def _collect(self, computed: Computed) -> None:
         """Hand each row its outputs and answer what is done; a row's fault is its own."""
         outputs = computed.outputs
+        if self._states is None and outputs.shape[-1] <= FEW:
+            outputs = outputs.cpu()  # the host waits once, not for each row
         writing: list[tuple[int, DecodeRow]] = []
         for row, count in zip(computed.rows, computed.counts, strict=True):
             row.advance(count)
