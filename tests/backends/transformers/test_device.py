@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks.gpu import SHAPES
+from benchmarks.random_models import random_model
 from rsdecode.backends.transformers.cache import SlotCache
 from rsdecode.backends.transformers.network import BackboneNetwork, CausalNetwork
 from rsdecode.backends.transformers.sampling import sample
 from rsdecode.core.requests import Sampling
+from rsdecode.core.types import Role
 from rsdecode.rewards.heads import linear_head
 from tests.backends.transformers import tiny
 
@@ -101,3 +105,17 @@ def test_tokens_are_drawn_on_the_device_and_fetched_together(
     with OneDevice() as mode, pytest.raises(NotImplementedError, match=r"Cannot copy|item|local"):
         sample(logits, sampling, [0.1, 0.5, 0.9])  # fails at the end, where tokens are fetched
     assert mode.transfers == transfers
+
+
+@pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a build of torch for CUDA")
+@pytest.mark.parametrize("role", [Role.DRAFT, Role.TARGET])
+def test_models_of_real_size_on_a_cuda_device_that_need_not_be_there(role: Role) -> None:
+    with FakeTensorMode(), torch.no_grad():
+        network = CausalNetwork(random_model(role, SHAPES["qwen2.5-math"], torch.device("cuda:0")))
+        cache = SlotCache(4, 300)
+        for slots, pieces, starts in PASSES:
+            batch = cache.batch(slots, pieces, starts, network.device)
+            logits = network.forward(batch.ids, batch, cache, last_only=True)
+            assert (logits.device, logits.dtype) == (torch.device("cuda:0"), torch.bfloat16)
+            with pytest.raises(DataDependentOutputException):  # nothing before the tokens is asked
+                sample(logits[:, -1], [Sampling(0.7, 0.9)] * len(slots), [0.5] * len(slots))
