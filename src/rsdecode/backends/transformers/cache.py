@@ -92,14 +92,13 @@ class SlotCache:
                 for slot, start, piece in zip(slots, starts, pieces, strict=True)
             ]
         ).to(device, non_blocking=device.type == "cuda")
-        slot, start, length, ids = known.split([1, 1, 1, width], dim=1)
+        slot, start, length, ids = known[:, 0], known[:, 1:2], known[:, 2:3], known[:, 3:]
         step = torch.arange(width, device=device) - width
         positions = columns = start + length + step
         if any(len(piece) < width for piece in pieces):
             padding = step < -length
             columns = positions.masked_fill(padding, self._length - 1)
             positions = positions.masked_fill(padding, 0)
-        slot = slot[:, 0]
         adjacent = list(slots) == list(range(slots[0], slots[0] + len(slots)))
         rows = slice(slots[0], slots[0] + len(slots)) if adjacent else slot
         return Batch(ids.contiguous(), slot, rows, positions, columns, span, not any(starts))
