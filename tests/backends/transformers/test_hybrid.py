@@ -72,6 +72,8 @@ def from_scratch(model: Any, job: Decode, count: int) -> list[int]:
 
     At temperature 0 by `generate` itself.
     """
+    if not count:  # its only token crossed the step's end
+        return []
     ids = torch.tensor([job.ids])
     if job.sampling.temperature == 0:
         given = {"attention_mask": torch.ones_like(ids), "do_sample": False, "pad_token_id": 0}
