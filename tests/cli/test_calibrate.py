@@ -71,6 +71,32 @@ def test_problems_with_answers_are_solved_by_the_draft(rsd: Rsd, tmp_path: Path)
     assert solved.code == 0, solved
 
 
+def test_a_stored_evaluation_is_read_and_nobody_writes(rsd: Rsd, tmp_path: Path) -> None:
+    method = ("--methods", "draft,rsd@0", "--limit", 12, "--out", tmp_path / "runs")
+    assert rsd("eval", "--reward", "confidence:draft", *method, "--data", "abacus:test").code == 0
+    where = ("calibrate", "--data", tmp_path / "runs", "--json", "--limit", 24)
+    cells = [p for p in (tmp_path / "runs" / "cells").glob("*.jsonl") if "rsd" in p.name]
+    stored = [json.loads(line) for line in cells[0].read_text().splitlines()]
+    own = [step["reward"] for record in stored for step in record["steps"]]
+
+    taken = rsd(*where, "--reward", "confidence:draft", "--out", tmp_path / "a.yaml")
+    assert taken.code == 0, taken
+    assert json.loads(taken.out)["steps"] == sum(reward is not None for reward in own)
+
+    read = rsd(*where, "--reward", "abacus:prm", "--out", tmp_path / "b.yaml")
+    assert read.code == 0, read
+    assert json.loads(read.out)["steps"] > len(own), "the draft's answers too, step by step"
+    assert json.loads(read.out)["error_after"] < json.loads(read.out)["error_before"] + 1e-9
+
+    unknown = rsd(*where, "--reward", "confidence:draft:min", "--out", tmp_path / "c.yaml")
+    assert unknown.code == 2
+    assert "has judged none there" in unknown.err
+    (tmp_path / "empty").mkdir()
+    empty = rsd("calibrate", "--data", tmp_path / "empty", "--reward", "abacus:prm")
+    assert empty.code == 2
+    assert "holds no results of rsd eval" in empty.err
+
+
 @pytest.mark.parametrize(
     ("line", "part"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,7 @@ from rsdecode.config import RunConfig
 from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rsdecode.core.protocols import RewardModel
     from rsdecode.rewards.calibration import Calibration
 
 FEW_STEPS = 200
@@ -30,12 +33,12 @@ def command(
         str,
         typer.Option(
             "--data",
-            help="A file of labelled steps (rsd prm label, ProcessBench), or problems with "
-            "answers, as rsd eval takes them.",
+            help="A file of labelled steps (rsd prm label, ProcessBench), a folder of rsd eval "
+            "(its --out), or problems with answers, as rsd eval takes them.",
         ),
     ] = "abacus:validation",
     limit: Annotated[
-        int, typer.Option("--limit", min=2, help="Solutions, or problems, at most.")
+        int, typer.Option("--limit", min=2, help="Solutions, answers or problems, at most.")
     ] = 200,
     how: Annotated[
         str, typer.Option("--fit", help="isotonic, or platt for few steps; default isotonic.")
@@ -53,9 +56,10 @@ def command(
     """Make a reward's numbers probabilities, from steps with outcomes.
 
     A monotone map goes from the reward to the share of steps that are right.
-    From a file of labelled steps, each step counts as it is labelled. From problems, the draft
-    solves them, and its steps count as right if its answer is. The map is written beside the
-    configuration, which names it (`reward.calibration`); rsd tune and all other commands use it.
+    From a file of labelled steps, each step counts as it is labelled. From what rsd eval has kept,
+    the steps of an answer count as right if the answer is, and so do those of the draft where it
+    is given problems to solve. The map is written beside the configuration, which names it
+    (`reward.calibration`); rsd tune and all other commands use it.
 
     Exit code: 0 done; 2 the options, the data, the configuration or a model are wrong.
     """
@@ -111,6 +115,8 @@ def _steps(config: RunConfig, data: str, limit: int) -> tuple[list[float], list[
     path = Path(data).expanduser()
     if _is_labelled(path):
         return _labelled(config, path, limit)
+    if path.is_dir():
+        return _stored(config, path, limit)
     return _solved(config, data, limit)
 
 
@@ -124,27 +130,58 @@ def _is_labelled(path: Path) -> bool:
 
 
 def _labelled(config: RunConfig, path: Path, limit: int) -> tuple[list[float], list[bool]]:
-    from rsdecode.cli.runtime import loading
-    from rsdecode.config.build import ModelBuilder
-    from rsdecode.core.protocols import ReadsDraft
-    from rsdecode.core.types import Role
     from rsdecode.evals.labelled import read_labelled, score_labelled
 
     solutions = read_labelled(path, limit)
     if not solutions:
         raise ConfigError(f"--data {path} holds no solutions")
-    builder = ModelBuilder(config, [Role.REWARD])
-    try:
-        with loading(config):
-            reward = builder.reward()
-        if isinstance(reward, ReadsDraft) and reward.reads_draft:
+    with _reward(config) as reward:
+        if _reads_draft(reward):
             raise ConfigError(
                 f"{config.reward.spec} knows only steps as the draft wrote them: give problems "
                 "with answers to --data, which the draft then solves"
             )
         return asyncio.run(score_labelled(reward, solutions))
+
+
+def _stored(config: RunConfig, folder: Path, limit: int) -> tuple[list[float], list[bool]]:
+    """Answers of an evaluation; each of their steps is as right as the answer."""
+    from rsdecode.evals.stored_steps import read_stored, stored_rewards
+
+    answers = read_stored(folder, config, limit)
+    if all(None not in answer.rewards for answer in answers):
+        return asyncio.run(stored_rewards(None, answers))
+    with _reward(config) as reward:
+        reads = None if _reads_draft(reward) else reward
+        rewards, right = asyncio.run(stored_rewards(reads, answers))
+    if not rewards:
+        raise ConfigError(
+            f"--data {folder}: {config.reward.spec} knows only steps as the draft wrote them, and "
+            "has judged none there: give an evaluation of rsd@0 with this reward"
+        )
+    return rewards, right
+
+
+@contextmanager
+def _reward(config: RunConfig) -> Generator[RewardModel]:
+    """The reward model alone, and whose probabilities it reads."""
+    from rsdecode.cli.runtime import loading
+    from rsdecode.config.build import ModelBuilder
+    from rsdecode.core.types import Role
+
+    builder = ModelBuilder(config, [Role.REWARD])
+    try:
+        with loading(config):
+            model = builder.reward()
+        yield model
     finally:
         builder.close()
+
+
+def _reads_draft(model: RewardModel) -> bool:
+    from rsdecode.core.protocols import ReadsDraft
+
+    return isinstance(model, ReadsDraft) and model.reads_draft
 
 
 def _solved(config: RunConfig, data: str, limit: int) -> tuple[list[float], list[bool]]:

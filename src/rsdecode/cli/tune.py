@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,9 @@ from rsdecode.config import RunConfig
 from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rsdecode.core.protocols import Models
+    from rsdecode.evals.cascades import Cascades
+    from rsdecode.evals.plan import EvalTask
     from rsdecode.evals.tune import Goal, Point, Tuned
 
 
@@ -58,16 +62,23 @@ def command(
     """Find the threshold of RSD for a goal, and write a configuration with it.
 
     Give one goal: --target-calls, --flops or --no-worse-than-target. The thresholds that were tried
-    are shown with accuracy and cost. Greedy replies are shared between them.
+    are shown with accuracy and cost. Greedy replies are shared between them. A cascade without
+    bounds is given them too, so that its second reward is asked as little as the goal allows.
 
     Exit code: 0 the goal is met; 1 it is not, and the nearest threshold is written; 2 the options,
     the configuration or a model are wrong; 130 interrupted (143 by SIGTERM).
     """
     goal, asked = _goal(target_calls, flops, no_worse, confidence, margin)
     config = _tunable(options.load())
+    unbounded = _is_unbounded(config)
+    if unbounded:
+        goal, config = _with_more_tests(goal), _with_bounds(config, (0.0, 1.0))
     if not out.resolve().parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it first")
-    tuned = _search(config, goal, data, limit)
+    tuned, cascades = _search(config, goal, data, limit, unbounded=unbounded)
+    if cascades is not None:
+        config = _with_bounds(config, cascades.chosen.bounds)
+        tuned = replace(tuned, chosen=cascades.chosen.point, met=cascades.met)
     doubt = goal.doubt(tuned.chosen)
     warnings = [doubt] if doubt is not None else []
     if not tuned.met:
@@ -81,10 +92,16 @@ def command(
         points = [point.as_record() for point in tuned.points]
         record = {"goal": asked, "data": data, "met": tuned.met, "warnings": warnings}
         chosen = tuned.chosen.as_record()
-        print(json.dumps({**record, "chosen": chosen, "points": points, "out": str(out)}))
+        more = {} if cascades is None else {"cascades": cascades.as_records()}
+        bounds = {} if cascades is None else {"bounds": list(cascades.chosen.bounds)}
+        record |= {"chosen": chosen | bounds, "points": points, **more, "out": str(out)}
+        print(json.dumps(record))
     else:
         _show(tuned)
-    print_note(f"threshold {tuned.chosen.threshold:g}; rsd solve --config {out} uses it")
+        if cascades is not None:
+            _show_cascades(cascades)
+    told = "" if cascades is None else "bounds {:g}, {:g} and ".format(*cascades.chosen.bounds)
+    print_note(f"{told}threshold {tuned.chosen.threshold:g}; rsd solve --config {out} uses it")
     return 0 if tuned.met else 1
 
 
@@ -132,7 +149,44 @@ def _tunable(config: RunConfig) -> RunConfig:
     return config
 
 
-def _search(config: RunConfig, goal: Goal, data: str, limit: int) -> Tuned:
+def _is_unbounded(config: RunConfig) -> bool:
+    """Whether the reward is a cascade that has no bounds.
+
+    Raises:
+        ConfigError: its rewards go through something that was made for bounds.
+    """
+    from rsdecode.config.specs import SpecKind, parse_reward_spec
+
+    if config.reward.bounds or parse_reward_spec(config.reward.spec).kind is not SpecKind.CASCADE:
+        return False
+    for name, value in (
+        ("reward.calibration", config.reward.calibration),
+        ("thinking.gate", config.thinking.gate),
+    ):
+        if value is not None:
+            raise ConfigError(
+                f"{name} {value!r}: rsd tune finds a cascade's bounds without it; leave it out, or "
+                "give the bounds (--reward-bounds)"
+            )
+    return True
+
+
+def _with_bounds(config: RunConfig, bounds: tuple[float, float]) -> RunConfig:
+    reward = config.reward.model_copy(update={"bounds": (float(bounds[0]), float(bounds[1]))})
+    return config.model_copy(update={"reward": reward})
+
+
+def _with_more_tests(goal: Goal) -> Goal:
+    """The goal, where cascades are tried beside thresholds."""
+    from rsdecode.evals.cascades import SHARES
+    from rsdecode.evals.tune import NoWorse
+
+    return replace(goal, tests=goal.tests + len(SHARES)) if isinstance(goal, NoWorse) else goal
+
+
+def _search(
+    config: RunConfig, goal: Goal, data: str, limit: int, *, unbounded: bool
+) -> tuple[Tuned, Cascades | None]:
     from rsdecode.cli.runtime import loading
     from rsdecode.config.build import build_models
     from rsdecode.evals.calibration import Calibration
@@ -144,7 +198,10 @@ def _search(config: RunConfig, goal: Goal, data: str, limit: int) -> Tuned:
     with loading(config):
         models = build_models(config, [alone.method, rsd.method])
     try:
-        return asyncio.run(_tune(Calibration(alone, rsd, models), goal))
+        if unbounded:
+            return asyncio.run(_tune_cascade(alone, rsd, models, goal))
+        with Calibration(alone, rsd, models) as calibration:
+            return asyncio.run(_tune(calibration, goal)), None
     finally:
         for note in models.notes():
             print_warning(note)
@@ -167,8 +224,34 @@ async def _tune(calibration: Any, goal: Goal) -> Tuned:
         return point
 
     print_note(f"{len(calibration.problems)} problems; first the target alone")
-    with calibration:
-        return await tune(goal, run)
+    return await tune(goal, run)
+
+
+async def _tune_cascade(
+    alone: EvalTask, rsd: EvalTask, models: Models, goal: Goal
+) -> tuple[Tuned, Cascades]:
+    """The threshold by the second reward alone, and the bounds of the first."""
+    from rsdecode.evals.calibration import Calibration
+    from rsdecode.evals.cascades import BothRewards, Bounds, cascade_for
+    from rsdecode.rewards.gates import CascadeReward
+
+    assert isinstance(models.reward, CascadeReward)
+    first, second = models.reward.parts
+    both = BothRewards(first, second)
+
+    async def run(bounds: Bounds) -> Point:
+        cascade = CascadeReward(first, second, *bounds)
+        point = await calibration.with_reward(cascade).point(threshold)
+        print_note(
+            f"bounds {bounds.low:g}, {bounds.high:g}: {100 * point.accuracy.estimate:.1f} % right, "
+            f"{100 * bounds.asks(both.pairs):.1f} % of drafts to the second reward"
+        )
+        return point
+
+    with Calibration(alone, rsd, replace(models, reward=both)) as calibration:
+        tuned = await _tune(calibration, goal)
+        threshold = tuned.chosen.threshold
+        return tuned, await cascade_for(goal, both.pairs, threshold, run)
 
 
 def _write(out: Path, config: RunConfig, chosen: Point, comments: Sequence[str]) -> None:
@@ -207,6 +290,14 @@ def _show(tuned: Tuned) -> None:
             "<-" if point is tuned.chosen else "",
         )
     Console(width=None if Console().is_terminal else 120).print(table)
+
+
+def _show_cascades(cascades: Cascades) -> None:
+    print(f"{'bounds':>15}  {'to the second':>13}  accuracy")
+    for each in cascades.tried:
+        mark = " <-" if each is cascades.chosen else ""
+        bounds = f"{each.bounds.low:g}, {each.bounds.high:g}"
+        print(f"{bounds:>15}  {100 * each.asked:11.1f} %  {_percent(each.point.accuracy)}{mark}")
 
 
 def _percent(interval: Any, sign: str = "") -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import aclosing
+from dataclasses import replace
 
 from rsdecode.config.methods import build_named_method
 from rsdecode.core.errors import ConfigError
-from rsdecode.core.protocols import Models
+from rsdecode.core.protocols import Models, RewardModel
 from rsdecode.core.types import Problem
 from rsdecode.evals.grading import GradingPool
-from rsdecode.evals.memory import remembering
+from rsdecode.evals.memory import RememberingReward, remembering
 from rsdecode.evals.plan import EvalTask
 from rsdecode.evals.runner import judge
 from rsdecode.evals.tune import Outcome, Point, outcome
@@ -54,6 +56,12 @@ class Calibration:
         method = build_named_method(f"rsd@{threshold!r}", self._rsd.config)
         outcomes = await self._outcomes(method, self._rsd.problems)
         return Point(threshold, outcomes, self._target)
+
+    def with_reward(self, reward: RewardModel) -> Calibration:
+        """The same problems, target and memory of what was written, with another reward."""
+        other = copy.copy(self)
+        other._models = replace(self._models, reward=RememberingReward(reward))
+        return other
 
     async def rewarded(self) -> list[Outcome]:
         """RSD at threshold 0: what the draft alone does, and the rewards of its steps."""

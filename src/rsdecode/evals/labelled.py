@@ -14,11 +14,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from rsdecode.core.errors import InputError
-from rsdecode.core.protocols import RewardModel
+from rsdecode.core.protocols import Caching, RewardModel
 from rsdecode.core.requests import Failed, Score
 from rsdecode.core.types import Context, Message, Segment
 from rsdecode.methods.scoring import rewards_in
@@ -97,22 +98,34 @@ async def score_labelled(
     Raises:
         RsdError: a solution cannot be scored.
     """
-    rewards: list[float] = []
-    right: list[bool] = []
-    for start in range(0, len(solutions), batch):
-        some = solutions[start : start + batch]
-        requests = [
-            Score(
-                Context((Message("user", solution.question),)),
-                tuple(map(Segment, solution.steps)),
-                f"calibrate/{start + place}",
-                ends=all(solution.right),
-            )
-            for place, solution in enumerate(some)
-        ]
-        for solution, reply in zip(some, await model.score(requests), strict=True):
+    asked = [
+        Score(
+            Context((Message("user", solution.question),)),
+            tuple(map(Segment, solution.steps)),
+            f"calibrate/{number}",
+            ends=all(solution.right),
+        )
+        for number, solution in enumerate(solutions)
+    ]
+    rewards = await score_all(model, asked, batch)
+    return list(chain.from_iterable(rewards)), [r for each in solutions for r in each.right]
+
+
+async def score_all(
+    model: RewardModel, asked: Sequence[Score], batch: int = 32
+) -> list[list[float]]:
+    """The rewards of each request's steps, some requests at a time.
+
+    Raises:
+        RsdError: one cannot be scored.
+    """
+    found: list[list[float]] = []
+    for start in range(0, len(asked), batch):
+        some = asked[start : start + batch]
+        for request, reply in zip(some, await model.score(some), strict=True):
             if isinstance(reply, Failed):
                 raise reply.error
-            rewards += rewards_in(reply, len(solution.steps))
-            right += solution.right
-    return rewards, right
+            found.append(list(rewards_in(reply, len(request.steps))))
+            if isinstance(model, Caching):
+                model.end(request.session)
+    return found

@@ -189,16 +189,20 @@ class NoWorse:
     """Not worse than the target alone by more than a margin, with a level of confidence.
 
     Many thresholds are tried, so each is tested at its part of the level (Bonferroni).
+
+    Attributes:
+        tests: how many are tried, at most.
     """
 
     confidence: float = 0.95
     margin: float = 0.0
     highest: bool = False
+    tests: int = TESTS
 
     @property
     def z(self) -> float:
         """Standard errors below the estimate at which the one-sided bound lies."""
-        return NormalDist().inv_cdf(1 - (1 - self.confidence) / TESTS)
+        return NormalDist().inv_cdf(1 - (1 - self.confidence) / self.tests)
 
     def meets(self, point: Point) -> bool:
         return point.difference(self.z).low >= -self.margin
