@@ -29,6 +29,7 @@ from rsdecode.core.types import (
     Problem,
     Role,
     Segment,
+    Step,
     Tokens,
     Trajectory,
 )
@@ -246,6 +247,25 @@ def test_every_method_keeps_to_the_budget(method: Method) -> None:
     assert found.answer == "3"
     assert not any("Idea" in text for text in judge.texts), "thoughts are not judged"
     assert not any("Idea" in s.text for r in judge.scored for s in r.context.answer)
+
+
+def test_thoughts_within_a_budget_are_shown_before_the_answer_is_written() -> None:
+    endless = "<think>\n" + "".join(f"Idea {i} is new.\n\n" for i in range(100))
+    draft, _ = both(endless)
+    thinking = replace(ALONE, budget=6)
+    method = Single(Role.DRAFT, thinking=thinking)
+    seen: list[tuple[str, int]] = []
+
+    def see(step: Step) -> None:
+        seen.append((step.text, len(draft.asked)))
+
+    found = drive(method(Problem.ask("How many?")), Models(draft), see)
+    assert "".join(text for text, _ in seen) == found.text
+    thoughts = "".join(text for text, asked in seen if asked == 1)
+    assert thoughts.endswith("</think>\n\n")
+    assert thoughts == "".join(step.text for step in found.steps if step.thought)
+    assert [asked for text, asked in seen if text in ANSWER] == [2, 2]
+    assert sum(step.token_count for step in found.steps) == found.ledger.draft.decoded_tokens
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)

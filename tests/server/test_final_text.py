@@ -4,6 +4,7 @@ import pytest
 
 from rsdecode.core.types import FinishReason, Role, Segment, Step
 from rsdecode.methods import RSD, Majority, Single
+from rsdecode.methods.thinking import Thinking
 from rsdecode.server.final_text import FinalText, sure_writer
 from rsdecode.session.events import Decided, Delta
 
@@ -45,6 +46,23 @@ def test_one_model_alone_shows_all_that_it_writes() -> None:
     assert given == ["", "a", "\n\n", "b"]
     assert text.add(decided(0, "a\n\n")) == ""
     assert text.add(decided(1, "bc")) == "c"
+
+
+def test_thoughts_are_closed_between_two_requests_of_one_model() -> None:
+    text = FinalText(sure_writer(Single(Role.DRAFT, thinking=Thinking(budget=2))))
+    given = [text.add(delta(Role.DRAFT, 0, piece)) for piece in ("Hm", " so")]
+    given += [text.add(decided(0, "Hm so")), text.add(decided(1, "</think>"))]
+    given += [text.add(delta(Role.DRAFT, 2, piece)) for piece in ("It", " is")]
+    given.append(text.add(decided(2, "It is.")))
+    assert given == ["", "Hm", " so", "</think>", "", "It", " is."]
+
+
+def test_an_answer_without_thoughts_goes_on_in_a_second_request() -> None:
+    text = FinalText(sure_writer(Single(Role.DRAFT, thinking=Thinking(budget=2))))
+    pieces = [(0, "One"), (0, " and"), (1, " two"), (1, ".")]
+    given = [text.add(delta(Role.DRAFT, step, piece)) for step, piece in pieces]
+    given.append(text.add(decided(0, "One and two.")))
+    assert given == ["", "One", " and", " two", "."]
 
 
 def test_votes_are_counted_before_anything_is_shown() -> None:

@@ -256,12 +256,14 @@ class Begun:
             does not tell.
         continues: whether an answer can be continued; where it cannot, only the model itself can
             keep to a budget of thoughts.
+        takes_effort: whether the model's template has a switch for how much is to be thought.
     """
 
     opened: str | None = None
     thinks: bool = False
     closing: str = ""
     continues: bool = True
+    takes_effort: bool = False
 
 
 @dataclass(frozen=True, slots=True)

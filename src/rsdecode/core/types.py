@@ -76,6 +76,20 @@ class RawPrompt(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class LastMessage(Message):
+    """The last message of a conversation, with what a chat template is told of the reply to it.
+
+    Attributes:
+        opens: whether the template opens the reply; else what follows opens it.
+        effort: how much is to be thought: `none`, `low`, `medium` or `high`; None for what the
+            configuration says.
+    """
+
+    opens: bool = True
+    effort: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """What is to be solved.
 

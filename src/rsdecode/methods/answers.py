@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 from rsdecode.core.requests import Generate, Generated, Sampling, generate
 from rsdecode.core.segment import WHOLE_ANSWER
 from rsdecode.core.types import FinishReason, Role, Segment, Step, ToldToken
-from rsdecode.methods.budgeted import within_budget
+from rsdecode.methods.budgeted import AfterThoughts, within_budget
 from rsdecode.methods.thinking import Part
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
@@ -41,12 +41,24 @@ def draft_answers(
 
 
 def whole_answers(
-    trajectory: TrajectoryBuilder, role: Role, sampling: Sampling, sessions: Sequence[str]
+    trajectory: TrajectoryBuilder,
+    role: Role,
+    sampling: Sampling,
+    sessions: Sequence[str],
+    *,
+    after_thoughts: AfterThoughts | None = None,
 ) -> Deciding[list[Generated]]:
     """Have a model write a whole answer in each session, all asked for at once.
 
     Where thoughts have a budget they are written first (see `methods.budgeted`); a model that
     cannot continue what it wrote keeps to the budget itself.
+
+    Args:
+        trajectory: that the answers are for.
+        role: who writes.
+        sampling: how.
+        sessions: one for each answer.
+        after_thoughts: what is done with each answer's thoughts before it goes on.
     """
     yield from trajectory.begin(role)
     progress = trajectory.progress
@@ -61,7 +73,7 @@ def whole_answers(
     if left is None or (trajectory.thinking_is_off and trajectory.closing_step() is None):
         written = yield from generate(requests)
     elif trajectory.start.continues:
-        written = yield from within_budget(trajectory, requests)
+        written = yield from within_budget(trajectory, requests, after_thoughts)
     else:
         written = yield from generate([replace(r, thinking_tokens=left) for r in requests])
     trajectory.charge(role, *written)

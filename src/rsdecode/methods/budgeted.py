@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rsdecode.core.requests import Generate, Generated, generate
@@ -10,6 +10,8 @@ from rsdecode.core.seeds import derive_seed
 from rsdecode.core.segment import WHOLE_ANSWER
 from rsdecode.core.types import FinishReason, Segment, Tokens, Usage
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder, unjudged
+
+AfterThoughts = Callable[[Generated], Deciding[None]]
 
 
 @dataclass(slots=True)
@@ -31,6 +33,12 @@ class _Answer:
         """Whether it has no end yet, and room."""
         over = self.finish in (FinishReason.EOS, FinishReason.LENGTH)
         return not over and self.growing.room > 0
+
+    @property
+    def has_thought(self) -> bool:
+        """Whether all that there is of it is thoughts."""
+        steps = self.growing.steps
+        return bool(steps) and all(step.thought for step in steps)
 
     def next(self, *, thoughts: bool) -> Generate:
         """The request for its thoughts, or for what follows them."""
@@ -67,19 +75,25 @@ class _Answer:
 
 
 def within_budget(
-    trajectory: TrajectoryBuilder, requests: Sequence[Generate]
+    trajectory: TrajectoryBuilder,
+    requests: Sequence[Generate],
+    after_thoughts: AfterThoughts | None = None,
 ) -> Deciding[list[Generated]]:
     """Serve requests for whole answers; each reply is what two requests wrote, and cost.
 
     Args:
         trajectory: whose thoughts have a budget.
         requests: of whole answers.
+        after_thoughts: is given the thoughts of each answer that goes on after them.
     """
     answers = [_Answer(request, replace(trajectory, steps=[])) for request in requests]
     for thoughts in (True, False):
         for answer in answers:
             answer.close()
         active = [a for a in answers if a.goes_on and not (thoughts and a.growing.steps)]
+        for answer in () if thoughts else active:
+            if after_thoughts is not None and answer.has_thought:
+                yield from after_thoughts(answer.whole)
         replies = yield from generate([answer.next(thoughts=thoughts) for answer in active])
         for answer, written in zip(active, replies, strict=True):
             answer.take(written)

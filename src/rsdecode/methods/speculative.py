@@ -75,7 +75,7 @@ class _GrowingAnswer:
     def close_thoughts(self) -> None:
         """End the thoughts, if their budget has just been used up."""
         thinking = self.trajectory.thinking
-        budget = None if thinking is None else thinking.limit
+        budget = None if thinking is None else thinking.limit(self.trajectory.start)
         if budget is None or self.before or self.written < budget:
             return
         growing = replace(self.trajectory, steps=[])

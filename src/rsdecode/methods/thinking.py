@@ -32,6 +32,8 @@ class Thinking:
             the weighting of the answer's steps.
         writer: who writes them where it does not; methods without a target have the draft.
         first_steps: so many steps of a trajectory are written by the target, unjudged.
+        effort_budget: tokens of thoughts where an effort is wanted and a model's template has no
+            switch for it; None for no such limit.
         repeats: times that a step is written until thoughts, or the answer after them, are ended.
         opened: whether the prompt opens the thoughts, where the models do not know.
     """
@@ -39,6 +41,7 @@ class Thinking:
     marks: Thoughts = THOUGHTS
     off: bool = False
     budget: int | None = None
+    effort_budget: int | None = None
     rule: ThoughtRule = field(default_factory=ThoughtRule)
     judged: bool = True
     alone: bool = False
@@ -48,10 +51,12 @@ class Thinking:
     repeats: int = 3
     opened: bool | None = None
 
-    @property
-    def limit(self) -> int | None:
+    def limit(self, start: Start) -> int | None:
         """Tokens of thoughts; None for no limit."""
-        return 0 if self.off else self.budget
+        if self.off:
+            return 0
+        limits = (self.budget, None if start.takes_effort else self.effort_budget)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def started(self, begun: Mapping[Role, Begun]) -> Start:
         """What is known before the first step, from how the models' replies begin."""
@@ -65,6 +70,7 @@ class Thinking:
             thinks=any(known.thinks for known in begun.values()),
             closing=closing,
             continues=all(known.continues for known in begun.values()),
+            takes_effort=bool(begun) and all(known.takes_effort for known in begun.values()),
         )
 
     def _opening(self, known: Begun) -> str:
@@ -83,6 +89,7 @@ class Start:
         thinks: whether thoughts are expected.
         closing: what ends thoughts; empty where no model knows.
         continues: whether all models can continue an answer.
+        takes_effort: whether the templates of all have a switch for how much is to be thought.
     """
 
     opening: str = ""
@@ -90,6 +97,7 @@ class Start:
     thinks: bool = False
     closing: str = ""
     continues: bool = True
+    takes_effort: bool = False
 
 
 class Part(NamedTuple):
@@ -158,7 +166,7 @@ class Progress:
     @property
     def left(self) -> int | None:
         """Tokens of the budget that are left; None without a limit."""
-        budget = self.thinking.limit
+        budget = self.thinking.limit(self.start)
         if budget is None:
             return None
         return budget - sum(step.token_count for step in self.steps if step.thought)

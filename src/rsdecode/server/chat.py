@@ -33,6 +33,7 @@ async def chat(body: ChatRequest, request: Request) -> Response:
         max_tokens=body.limit,
         parted=body.parts_thoughts,
         told=body.told,
+        effort=body.reasoning_effort,
     )
     await service.check_told(ask)
     head = {

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rsdecode.core.types import Message, MessageRole
+from rsdecode.server.effort import EffortName
 from rsdecode.server.errors import invalid, unsupported
 from rsdecode.server.logprobs import MOST_TOP
 from rsdecode.server.requests import SamplingRequest, check_text
@@ -48,6 +49,7 @@ class ChatRequest(SamplingRequest):
     max_completion_tokens: MaxTokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_TOP)] | None = None
+    reasoning_effort: EffortName | None = None
     separate_reasoning: bool | Literal["auto"] | None = None
 
     @property

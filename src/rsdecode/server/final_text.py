@@ -12,14 +12,14 @@ from rsdecode.session.events import Decided, Delta
 def sure_writer(method: Method) -> Role | None:
     """Whose text enters the answer as it is written; None where all is decided afterwards.
 
-    RSD asks the target only for steps that stay. A model alone writes nothing that is rejected,
-    but thoughts with a budget are closed between two requests, of which texts do not tell.
+    RSD asks the target only for steps that stay. A model alone writes nothing that is rejected;
+    thoughts with a budget are decided before the answer behind them is begun.
     """
     match method:
         case RSD():
             return Role.TARGET
-        case Single(role=role, thinking=thinking):
-            return role if thinking is None or thinking.limit is None else None
+        case Single(role=role):
+            return role
         case _:
             return None
 
@@ -62,7 +62,9 @@ class FinalText:
         if event.role is not self.writer or event.candidate:
             return ""
         if event.step != self._step:
-            self._step, self._before = event.step, self._decided
+            ahead = self._before + self._written + self._newest
+            decided = len(self._decided) > len(self._before) or self._step < 0
+            self._step, self._before = event.step, self._decided if decided else ahead
             self._written = self._newest = ""
             self.pieces = 0
         self.pieces += 1

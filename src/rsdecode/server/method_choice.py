@@ -17,6 +17,7 @@ from rsdecode.config.schema import WEIGHTINGS
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.protocols import Models
 from rsdecode.methods import Method
+from rsdecode.server.effort import thinking_with
 from rsdecode.server.errors import ApiError, invalid, unknown_model
 from rsdecode.server.requests import RsdOptions, described
 
@@ -53,6 +54,7 @@ class Changes:
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    effort: str | None = None
 
 
 class MethodChooser:
@@ -142,7 +144,7 @@ class MethodChooser:
         config = self._changed(options, changes)
         try:
             config = settled(config.model_copy(update={"method": name}))
-            method = build_named_method(name, config)
+            method = thinking_with(build_named_method(name, config), changes.effort)
             check_models(config, method, self._models)
         except ConfigError as error:
             raise invalid(str(error), "rsd" if options.method is None else "rsd.method") from None

@@ -17,6 +17,7 @@ from rsdecode.server.accounts import usage_record
 from rsdecode.server.answers import EndPart, TextPart, TracePart
 from rsdecode.server.chat import extension
 from rsdecode.server.chat_request import ChatMessage, ContentPart, conversation
+from rsdecode.server.effort import EffortName
 from rsdecode.server.errors import ApiError, unsupported
 from rsdecode.server.logprobs import MOST_TOP, chat_tokens
 from rsdecode.server.requests import SamplingRequest, check_text
@@ -38,6 +39,14 @@ class InputItem(BaseModel):
     content: str | list[ContentPart] | None = None
 
 
+class ReasoningOptions(BaseModel):
+    """How much is to be thought; summaries are not written, thoughts are told as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    effort: EffortName | None = None
+
+
 class ResponsesRequest(SamplingRequest):
     """The body of `POST /v1/responses`."""
 
@@ -48,7 +57,7 @@ class ResponsesRequest(SamplingRequest):
     conversation: Any = None
     background: bool | None = None
     text: Any = None
-    reasoning: Any = None
+    reasoning: ReasoningOptions | None = None
     include: list[str] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_TOP)] | None = None
 
@@ -58,6 +67,11 @@ class ResponsesRequest(SamplingRequest):
         if self.top_logprobs or LOGPROBS in (self.include or ()):
             return self.top_logprobs or 0
         return None
+
+    @property
+    def effort(self) -> str | None:
+        """How much is to be thought; None for what the configuration says."""
+        return None if self.reasoning is None else self.reasoning.effort
 
     def messages(self) -> tuple[Message, ...]:
         """The conversation.
@@ -92,9 +106,6 @@ class ResponsesRequest(SamplingRequest):
         form: Any = self.text.get("format") if isinstance(self.text, dict) else None  # pyright: ignore[reportUnknownVariableType]
         if form not in (None, {"type": "text"}):
             raise unsupported("text.format", "steps of reasoning follow no grammar; ask for text")
-        effort: Any = self.reasoning.get("effort") if isinstance(self.reasoning, dict) else None  # pyright: ignore[reportUnknownVariableType]
-        if effort is not None:
-            raise unsupported("reasoning.effort", "set prompt.template in the configuration")
 
 
 @router.post("/v1/responses", response_model=None)
@@ -114,6 +125,7 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
         max_tokens=body.max_output_tokens,
         param="input",
         told=body.told,
+        effort=body.effort,
     )
     await service.check_told(ask)
     growing = _Response(body, ask, request.scope["state"]["request_id"], ignored)
@@ -209,7 +221,7 @@ class _Response:
             "output": list(self._items),
             "parallel_tool_calls": False,
             "previous_response_id": None,
-            "reasoning": {"effort": None, "summary": None},
+            "reasoning": {"effort": body.effort, "summary": None},
             "store": False,
             "temperature": body.temperature,
             "text": {"format": {"type": "text"}},

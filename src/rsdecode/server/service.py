@@ -17,6 +17,7 @@ from rsdecode.core.errors import Overloaded, RsdError, SessionClosed
 from rsdecode.core.protocols import Models, Tokenizes
 from rsdecode.core.types import Message, Problem, RawPrompt, Role
 from rsdecode.server.answers import AnswerForm, EndPart, GrowingAnswer, Part, StartPart, TextPart
+from rsdecode.server.effort import with_effort
 from rsdecode.server.errors import ApiError, invalid, overloaded, prompt_too_long, unavailable
 from rsdecode.server.final_text import sure_writer
 from rsdecode.server.health import Health
@@ -92,8 +93,8 @@ class Service:
             if (codec := self._codec_of(role)) is not None and codec.max_context
         ]
         self._session: Session | None = None
+        self._opened: dict[str | None, bool] = {}
         self._watch()
-        self._inside = self._opens_thoughts()
         self._family = list(config.family_writers)
 
     @property
@@ -131,6 +132,7 @@ class Service:
         parted: bool = True,
         param: str = "messages",
         told: int | None = None,
+        effort: str | None = None,
     ) -> Ask:
         """Read what a request asks for.
 
@@ -142,12 +144,13 @@ class Service:
             parted: whether thoughts have a field of their own.
             param: the field that holds the conversation.
             told: how many likely tokens are told beside each of the answer's (see `check_told`).
+            effort: how much is to be thought (see `server.effort`); None for the configuration's.
 
         Raises:
             ApiError: it cannot be honoured.
         """
         options = _options(request, headers)
-        changes = Changes(max_tokens, request.temperature, request.top_p, request.top_k)
+        changes = Changes(max_tokens, request.temperature, request.top_p, request.top_k, effort)
         chosen = self.chooser.choose(request.model, options, changes)
         count = request.n or 1
         if count * chosen.samples > self.settings.max_samples:
@@ -156,12 +159,12 @@ class Service:
                 f"allows ({self.settings.max_samples} in all): ask for fewer",
                 "n",
             )
-        read = self._with_system(messages)
+        read = with_effort(self._with_system(messages), effort)
         form = AnswerForm(
             method=chosen.method,
             thoughts=self.config.answer.marks,
             stops=request.stops,
-            inside=self._inside,
+            inside=self._opens_thoughts(effort),
             parted=parted,
             trace=options.trace,
             prompt_tokens=self._prompt_tokens(read, param),
@@ -390,14 +393,19 @@ class Service:
         models = (self.models.target, self.models.draft)
         return next((model for model in models if isinstance(model, Tokenizes)), None)
 
-    def _opens_thoughts(self) -> bool:
-        """Whether the prompt ends with a mark that opens the thoughts."""
+    def _opens_thoughts(self, effort: str | None) -> bool:
+        """Whether prompts end with a mark that opens the thoughts."""
+        if effort not in self._opened:
+            self._opened[effort] = self._finds_opened(effort)
+        return self._opened[effort]
+
+    def _finds_opened(self, effort: str | None) -> bool:
         told = self.settings.thoughts_open
         told = self.config.thinking.opened if told is None else told
         if told is not None or self.codec is None:
             return bool(told)
         try:
-            prompt = self.codec.chat_text([Message("user", "?")])
+            prompt = self.codec.chat_text(with_effort([Message("user", "?")], effort))
         except RsdError:
             return False
         return self.config.answer.marks.opened_by(prompt) is not None

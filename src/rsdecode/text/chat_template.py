@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from rsdecode.core.errors import ConfigError, ModelLoadError
-from rsdecode.core.types import Message
+from rsdecode.core.types import LastMessage, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,7 +20,7 @@ _SYSTEM, _ASKED = "rsd-system-marker", "rsd-question-marker"
 _REPLIED, _ASKED_AGAIN = "rsd-reply-marker", "rsd-next-question-marker"
 _THOUGHT = "rsd-thought-marker"
 _THOUGHT_MARK = re.compile(r"</?think>|\[/?THINK\]")
-SWITCHES = ("enable_thinking", "thinking")
+SWITCHES, EFFORT = ("enable_thinking", "thinking"), "reasoning_effort"
 """Arguments by which templates are told whether to think."""
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
 """What templates call the thoughts of a message."""
@@ -82,15 +82,20 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message], *, reply: bool) -> str:
         """The conversation as text; with `reply`, up to where a reply starts.
 
+        A `LastMessage` says whether a reply is opened at all, and how much is to be thought.
+
         Raises:
             ModelLoadError: the template refuses such messages.
         """
+        last, more = messages[-1], dict[str, Any]()
+        if isinstance(last, LastMessage):
+            reply, more = reply and last.opens, effort_arguments(last.effort)
         has_system = any(message.role == "system" for message in messages)
         if has_system and self.system_role is not SystemRole.TAKEN:
             messages = with_system_before_question(messages)
             self.moved_system = True
         try:
-            text = self._render(messages, reply=reply)
+            text = self._render(messages, reply=reply, **more)
         except Exception as error:  # templates raise errors of their own, by Jinja
             raise ModelLoadError(
                 f"the chat template of {self._name!r} refuses the messages "
@@ -151,6 +156,11 @@ class ChatTemplate:
         pieces = [node.data for node in parsed.find_all(nodes.TemplateData)]
         pieces += [n.value for n in parsed.find_all(nodes.Const) if isinstance(n.value, str)]
         return "\0".join(pieces)
+
+    @property
+    def takes_effort(self) -> bool:
+        """Whether it has a switch for how much is to be thought."""
+        return bool(self) and EFFORT in self._source
 
     def after_reply(self) -> list[str]:
         """What follows an assistant's reply at the end of a conversation, and before a question.
@@ -250,6 +260,17 @@ class ChatTemplate:
         if self._date is not None or DATE not in self._source:
             return False
         return self._try(messages, reply=reply, **{DATE: ""}) is None
+
+
+def effort_arguments(effort: str | None) -> dict[str, Any]:
+    """Arguments of chat templates for an effort; templates ignore those that they do not know.
+
+    As vLLM has it: the effort itself, and the switches of thoughts unless it is `none`.
+    """
+    if effort is None:
+        return {}
+    given: dict[str, Any] = dict.fromkeys(SWITCHES, effort != "none")
+    return given if effort == "none" else {**given, EFFORT: effort}
 
 
 def _with_thought(text: str) -> object:

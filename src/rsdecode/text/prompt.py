@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,8 @@ class Prompts:
         prompt = self.prompt_text(messages)
         if form is None:
             return Begun(marks.opened_by(prompt) or "")
-        return form.begun(prompt, marks)
+        takes_effort = self._words.template.takes_effort
+        return replace(form.begun(prompt, marks), takes_effort=takes_effort)
 
     def thought_form(self, marks: Thoughts = THOUGHTS) -> ThoughtForm | None:
         """How the model's thoughts begin and end; None where nothing tells that it has any."""

@@ -151,7 +151,8 @@ class Words:
         form = thought_form(marks, self._template.literal_text, names, after)
         if form is None:
             return Begun(marks.opened_by(prompt) or "")
-        return form.begun(prompt, marks)
+        begun = form.begun(prompt, marks)
+        return replace(begun, takes_effort=self._template.takes_effort)
 
     async def prompt_ids(self, tokenize: Tokenize, messages: Messages) -> Ids:
         """The ids of everything before the answer."""
