@@ -60,8 +60,14 @@ def test_what_cannot_be_planned() -> None:
         plan_servers(config(vllm__draft__max_model_len=4096), Role, CPU)
     with pytest.raises(ModelLoadError, match=r"draft: cannot read the config\.json"):
         plan_servers(config(draft="vllm:./nowhere/at/all"), Role, CPU)
-    with pytest.raises(ConfigError, match="plus-minus reward model is not served"):
-        plan_servers(config(reward__kind="plus-minus"), Role, CPU)
+    with pytest.raises(ConfigError, match="head of a reward-head reward model is no part of vLLM"):
+        plan_servers(config(reward__kind="reward-head"), Role, CPU)
+
+
+def test_signs_are_read_from_a_server_that_writes() -> None:
+    *_, reward = plan_servers(config(reward__kind="plus-minus"), Role, CPU)
+    assert reward.spec.task is Task.GENERATE
+    assert "pooling" not in arguments(reward, 1)
 
 
 def test_a_model_that_vllm_would_read_wrongly_is_refused(tmp_path: Path) -> None:

@@ -55,13 +55,13 @@ def value_head(folder: Path, kind: str = "qwen2", **options: Any) -> tuple[Path,
     return path, reference
 
 
-def qwen_prm(folder: Path) -> tuple[Path, Reference]:
+def qwen_prm(folder: Path, system: str = QWEN_SYSTEM) -> tuple[Path, Reference]:
     path, model, head = tiny.save_qwen_prm(folder)
 
     def reference(score: Score) -> list[float]:
         steps = [step.strip() for step in steps_of(score)]
         chat = [
-            {"role": "system", "content": QWEN_SYSTEM},
+            *([{"role": "system", "content": system}] if system else []),
             {"role": "user", "content": score.context.question},
             {"role": "assistant", "content": "<extra_0>".join(steps) + "<extra_0>"},
         ]
@@ -151,6 +151,19 @@ def math_psa(folder: Path) -> tuple[Path, Reference]:
     return plus_minus_raw(folder / "Math-psa", " ", " \n\n\n\n\n", " ")
 
 
+def reasonflux_small(folder: Path) -> tuple[Path, Reference]:
+    path, model, head = tiny.save_reward_head(folder)
+
+    def reference(score: Score) -> list[float]:
+        pieces = [encode(f"<bos>{score.context.question}")]
+        for index, step in enumerate(steps_of(score)):
+            pieces.append(encode(("\n\n" if index else "") + step.strip()))
+        values = read(pieces, lambda ids: head(model(ids).last_hidden_state), len(score.steps))
+        return values[:, 0].sigmoid().tolist()
+
+    return path, reference
+
+
 def outcome(folder: Path, labels: int) -> tuple[Path, Reference]:
     path, model = tiny.save_classifier(folder, "sequence", num_labels=labels)
 
@@ -180,6 +193,8 @@ CASES: dict[str, tuple[Callable[[Path], tuple[Path, Reference]], str | None]] = 
     "value-head on llama": (lambda folder: value_head(folder, "llama"), None),
     "value-head on gpt2": (lambda folder: value_head(folder, "gpt2", prefix="transformer."), None),
     "qwen-prm": (qwen_prm, None),
+    "qwen-prm, ReasonFlux": (lambda folder: qwen_prm(folder / "ReasonFlux-PRM-7B", ""), None),
+    "reward-head": (reasonflux_small, None),
     "token-classifier": (token_classifier, None),
     "token-classifier, labels named": (
         lambda folder: token_classifier(folder, 0, id2label={0: "True", 1: "False"}),
@@ -343,6 +358,15 @@ async def test_messages_that_the_template_refuses_fail_alone(tmp_path):
     assert isinstance(refused, Failed)
     assert "not like this" in str(refused.error)
     assert rewards([fine])
+
+
+def test_describe_says_where_a_reward_head_is_read(tmp_path):
+    path, _, _ = tiny.save_reward_head(tmp_path / "prm")
+    with loaded(path) as reward:
+        told = reward.describe()
+    assert told["kind"] == "reward-head"
+    assert told["step mark"] == "none: read at the end of each step"
+    assert told["head"] == "the sigmoid of reward_head.pt after the answer so far"
 
 
 def test_describe_names_kind_mark_and_context(tmp_path):

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from rsdecode.config.specs import parse_reward_spec
 from rsdecode.core.errors import ConfigError, ModelLoadError
 from rsdecode.rewards import RewardKind, load_reward_model
 from rsdecode.rewards.detect import SUPPORTED, detect_kind, parse_kind
-from rsdecode.rewards.settings import SECTION
+from rsdecode.rewards.settings import SECTION, RewardSettings
 from tests.rewards import tiny
 
 
@@ -39,12 +40,24 @@ def test_the_architecture_gives_the_kind_away(architecture, kind):
         ("/models/VersaPRM-Base-8B/", RewardKind.PLUS_MINUS_RAW),
         ("openreasoner/Math-psa", RewardKind.PLUS_MINUS_RAW),
         ("jinachris/PURE-PRM-7B", RewardKind.PURE),
+        ("Gen-Verse/ReasonFlux-PRM-7B", RewardKind.QWEN_PRM),
+        ("Gen-Verse/ReasonFlux-PRM-1.5B", RewardKind.REWARD_HEAD),
     ],
 )
 def test_published_models_are_known_by_name(name, kind):
     architectures = ["LlamaForCausalLM", "Qwen2ForTokenClassification"]
     assert detect_kind(name, architectures, lambda: False) is kind
     assert detect_kind(f"{name.rstrip('/')}-mine", architectures, lambda: False) is not kind
+
+
+def test_an_implicit_reward_is_told_its_reference():
+    with pytest.raises(ModelLoadError) as caught:
+        detect_kind("PRIME-RL/EurusPRM-Stage2", ["Qwen2ForCausalLM"], lambda: False)
+    told = str(caught.value)
+    spec = parse_reward_spec(told[told.index("implicit:") :])
+    assert spec.implicit.beta == 0.001
+    assert str(spec.implicit.model) == "hf:PRIME-RL/EurusPRM-Stage2"
+    assert str(spec.implicit.reference) == "hf:Qwen/Qwen2.5-Math-7B-Instruct"
 
 
 def test_a_language_model_with_a_value_head_is_one():
@@ -85,6 +98,7 @@ def test_folders_are_detected(tmp_path):
     assert detected(tiny.save_qwen_prm(tmp_path / "b")[0]) == "qwen-prm"
     assert detected(tiny.save_classifier(tmp_path / "c", "token")[0]) == "token-classifier"
     assert detected(tiny.save_classifier(tmp_path / "d", "sequence")[0]) == "outcome"
+    assert detected(tiny.save_reward_head(tmp_path / "e")[0]) == "reward-head"
 
 
 def test_a_trl_value_head_under_a_language_model_is_detected(tmp_path):
@@ -119,6 +133,15 @@ def test_missing_weights_are_named(tmp_path):
     (path / "model.safetensors").unlink()
     with pytest.raises(ModelLoadError, match=r"has no weights \(model.safetensors"):
         load_reward_model(str(path), tiny.OPTIONS)
+
+
+def test_a_reward_head_takes_no_settings_and_needs_its_file(tmp_path):
+    path, _, _ = tiny.save_reward_head(tmp_path)
+    with pytest.raises(ConfigError, match=r"reward.mark .* which reads no setting"):
+        load_reward_model(str(path), tiny.OPTIONS, settings=RewardSettings(mark="x"))
+    (path / "reward_head.pt").unlink()
+    with pytest.raises(ModelLoadError, match=r"has no weights \(reward_head.pt"):
+        load_reward_model(str(path), tiny.OPTIONS, "reward-head")
 
 
 def test_a_damaged_weights_file_is_named(tmp_path):

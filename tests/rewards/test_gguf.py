@@ -57,7 +57,8 @@ async def test_equals_a_plain_forward_pass(name, tmp_path):
     assert told["kind"].endswith("its network on llama.cpp")
     signs = name.startswith("plus-minus")
     assert ("good sign" in told) == signs
-    assert told.get("head") == (None if signs else str(folder / "head.safetensors"))
+    kept = "reward_head.pt" if name == "reward-head" else "head.safetensors"
+    assert told.get("head") == (None if signs else str(folder / kept))
 
 
 async def test_signs_read_only_what_is_new_and_heads_everything(tmp_path):

@@ -18,7 +18,7 @@ from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.reader import Marked
 from rsdecode.rewards.served import Form, form_of, load_served_reward, rows_of_marks
 from tests.backends.openai_http.local_server import LocalServer, Reply
-from tests.backends.openai_http.model_server import NAME, pooling
+from tests.backends.openai_http.model_server import NAME, generative_scoring, pooling
 from tests.rewards import tiny
 
 Save = Callable[[Path], tuple[Any, ...]]
@@ -136,8 +136,55 @@ async def test_a_prefix_too_long_for_the_server(tmp_path: Path) -> None:
     assert isinstance(reply.error, ContextFull)
 
 
-def test_kinds_that_no_server_reads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["plus-minus", "plus-minus-chat", "plus-minus-raw"])
+async def test_signs_are_read_as_in_process(kind: str, tmp_path: Path) -> None:
     folder = str(tiny.save_causal(tmp_path)[0])
+    local = load_reward_model(folder, tiny.OPTIONS, kind)
+    expected = await local.score(tiny.PROBLEMS)
+    async with LocalServer(generative_scoring(local)) as server:
+        served = load_served_reward(transport(server), folder, kind)
+        replies = await served.score(tiny.PROBLEMS)
+    local.close()
+    for ours, theirs in zip(replies, expected, strict=True):
+        assert isinstance(ours, Scored)
+        assert isinstance(theirs, Scored)
+        assert ours.rewards == pytest.approx(theirs.rewards, abs=1e-5)
+        assert ours.usage.decoded_tokens == len(ours.rewards)
+    told, other = served.describe(), local.describe()
+    assert [told[key] for key in ("step mark", "good sign", "bad sign")] == [
+        other[key] for key in ("step mark", "good sign", "bad sign")
+    ]
+    assert served.shape == local.shape
+
+
+async def test_a_server_that_cuts_what_is_too_long(tmp_path: Path) -> None:
+    """vLLM 0.32 reads as much of a prompt as fits, and gives a score of it."""
+    folder = str(tiny.save_causal(tmp_path)[0])
+    local = load_reward_model(folder, tiny.OPTIONS, "plus-minus")
+    async with LocalServer(generative_scoring(local, most=30)) as server:
+        served = load_served_reward(transport(server), folder, "plus-minus")
+        long, short = await served.score([tiny.PROBLEMS[3], tiny.PROBLEMS[2]])
+    local.close()
+    assert isinstance(long, Failed)
+    assert isinstance(long.error, ContextFull)
+    assert "has read 30 of" in str(long.error)
+    assert isinstance(short, Scored)
+
+
+async def test_a_server_without_the_route_for_signs(tmp_path: Path) -> None:
+    async def absent(path: str, body: dict[str, Any]) -> Reply:
+        return Reply(404, {"detail": "Not Found"})
+
+    folder = str(tiny.save_causal(tmp_path)[0])
+    async with LocalServer(absent) as server:
+        served = load_served_reward(transport(server), folder, "plus-minus-raw")
+        [reply] = await served.score(tiny.PROBLEMS[:1])
+    assert isinstance(reply, Failed)
+    assert "/generative_scoring" in str(reply.error)
+
+
+def test_kinds_that_no_server_reads(tmp_path: Path) -> None:
+    folder = str(tiny.save_reward_head(tmp_path)[0])
     unused = Transport(Address(("http://h/v1",), NAME), HttpSettings())
-    with pytest.raises(ConfigError, match=r"plus-minus reward model .* hf:"):
-        load_served_reward(unused, folder, "plus-minus")
+    with pytest.raises(ConfigError, match=r"reward-head reward model is computed here.*hf:"):
+        load_served_reward(unused, folder, "reward-head")

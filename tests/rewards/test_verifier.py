@@ -13,9 +13,10 @@ from rsdecode.config import RunConfig
 from rsdecode.config.build import ModelBuilder
 from rsdecode.config.specs import parse_reward_spec
 from rsdecode.core.errors import ConfigError
-from rsdecode.core.requests import Assessed, Failed, Generated, Likelihood
+from rsdecode.core.requests import Assessed, Failed, Generated, Likelihood, Sampling
 from rsdecode.core.types import FinishReason, Segment, Usage
-from rsdecode.rewards.verifier import LEAD, PROMPT, VerifierReward
+from rsdecode.rewards.verifier import VerifierReward
+from rsdecode.rewards.verifier_form import FORMS, LEAD, PROMPT
 from tests.rewards import tiny
 from tests.rewards.tiny import PROBLEMS, rewards, steps_of
 
@@ -135,6 +136,7 @@ def test_specs():
         "verifier:samples=0:hf:a/b": "samples '0' must be a number of at least 1",
         "verifier:temperature=x:hf:a/b": "temperature 'x' must be",
         "verifier:vllm:a/b": "give its URL",
+        "verifier:form=prm:hf:a/b": "unknown form of a verifier 'prm': use one of thinkprm, genprm",
         "verifier:nonsense": "unknown model spec 'nonsense'",
     }.items():
         with pytest.raises(ConfigError, match=said):
@@ -155,3 +157,119 @@ async def test_a_configuration_names_it(verifier):
         assert "at most 6 tokens" in reward.describe()["cost"]
     finally:
         builder.close()
+
+
+GENPRM_CHAT = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}<|A|>{{ m.content }}<|end|>"
+    "{% elif m.role == 'user' %}<|U|>{{ m.content }}{% else %}{{ m.content }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<|A|><think>\n{% endif %}"
+)
+"""The turns of the distilled Qwen models that GenPRM was trained from."""
+
+
+@pytest.fixture(scope="module")
+def genprm(tmp_path_factory):
+    words = tiny.tokenizer()
+    words.chat_template = GENPRM_CHAT
+    folder = tmp_path_factory.mktemp("genprm") / "GenPRM-1.5B"
+    folder, network = tiny.save_causal(folder, words)
+    with torch.no_grad():
+        network.lm_head.weight[94:] = 0.0  # it writes letters and signs, which are read as written
+    network.save_pretrained(folder)
+    return folder, network
+
+
+def expected_of_genprm(score, network):
+    """Greedy tokens one by one in a conversation of its own, by whole passes."""
+    steps, turns, found = [step.strip() for step in steps_of(score)], "", []
+    for number, step in enumerate(steps, 1):
+        asked = f"{score.context.question.strip()}\n{step}" if number == 1 else step
+        turns += f"<|U|>{asked}"
+        lead = f"<analyze>\nLet's analyze the Paragraph {number} step by step: "
+        system = (
+            "You are a math teacher. Your task is to review and critique the paragraphs in "
+            "solution step by step."
+        )
+        ids = [*encode(system + turns), *encode(lead)]
+        start = len(ids)
+        for _ in range(TOKENS):
+            with torch.no_grad():
+                ids.append(int(network(torch.tensor([ids])).logits[0, -1].argmax()))
+        written = tiny.tokenizer().decode(ids[start:])
+        verdict = "</analyze>\n<output>\n**Judgement**: $\\boxed{"
+        ids += encode(verdict)
+        totals = []
+        for answer in ("Yes", "No"):
+            whole = [*ids, *encode(answer)]
+            with torch.no_grad():
+                logprobs = network(torch.tensor([whole])).logits[0].log_softmax(-1)
+            places = range(len(ids) - 1, len(whole) - 1)
+            totals.append(math.fsum(logprobs[p, whole[p + 1]].item() for p in places))
+        found.append(1 / (1 + math.exp(totals[1] - totals[0])))
+        said = "Yes" if found[-1] >= 0.5 else "No"
+        turns += f"<|A|>{lead}{written}{verdict}{said}}}$\n</output>\n<|end|>"
+    return found[-len(score.steps) :]
+
+
+async def test_genprm_equals_plain_transformers_and_remembers_what_it_said(genprm):
+    folder, network = genprm
+    settings = {
+        "reward": {"spec": f"hf:{folder}"},
+        "engine": {"device": "cpu", "slots": 2, "dtype": "float32"},
+    }
+    config = RunConfig.model_validate(settings)
+    assert config.reward.spec == f"verifier:hf:{folder}", "known by its name"
+    spec = f"verifier:temperature=0:tokens={TOKENS}:hf:{folder}"
+    builder = ModelBuilder(RunConfig.model_validate(settings | {"reward": {"spec": spec}}))
+    try:
+        reward = builder.reward()
+        first, second = PROBLEMS[0], PROBLEMS[1]
+        [reply] = await reward.score([first])
+        assert reply.rewards == pytest.approx(expected_of_genprm(first, network), abs=1e-4)
+        assert reply.usage.decoded_tokens == 2 * TOKENS, "the step before is judged as well"
+        [again] = await reward.score([second])
+        assert again.rewards == pytest.approx(expected_of_genprm(second, network), abs=1e-4)
+        assert again.usage.decoded_tokens == 2 * TOKENS, "what was said of both steps is known"
+        told = reward.describe()
+        assert told["kind"] == "verifier (GenPRM's conversation, no program run)"
+        assert told["reads"].startswith("'Yes' against 'No' after '</analyze>")
+    finally:
+        builder.close()
+
+
+async def test_genprm_is_drawn_as_published():
+    class Analyst(Fixed):
+        async def generate(self, requests):
+            self.asked += requests
+            segment = Segment(" Fine.\n</analyze>\n")
+            return [Generated(segment, FinishReason.STOP, Usage()) for _ in requests]
+
+    model = Analyst()
+    reward = VerifierReward(model, FORMS["genprm"])
+    await reward.score([tiny.request("How many?", ["One."], ["Two."])])
+    [first, second] = model.asked
+    assert first.sampling == Sampling(0.6, 0.95, 20)
+    roles = [message.role for message in second.context.messages]
+    assert roles == ["system", "user", "assistant", "user"]
+    assert second.context.messages[2].content == (
+        "<analyze>\nLet's analyze the Paragraph 1 step by step:  Fine.\n</analyze>\n"
+        "<output>\n**Judgement**: $\\boxed{Yes}$\n</output>\n"
+    )
+    assert model.read[0].context.answer[-1].text == "<output>\n**Judgement**: $\\boxed{"
+
+
+@pytest.mark.parametrize(
+    ("spec", "form"),
+    [
+        ("hf:GenPRM/GenPRM-7B", "genprm"),
+        ("hf:launch/ThinkPRM-1.5B", "thinkprm"),
+        ("gguf:/models/GenPRM-7B.Q8_0.gguf", "genprm"),
+        ("verifier:form=genprm:hf:mine/verifier", "genprm"),
+        ("verifier:form=thinkprm:hf:GenPRM/GenPRM-7B", "thinkprm"),
+        ("verifier:hf:mine/verifier", "thinkprm"),
+    ],
+)
+def test_published_verifiers_are_known_by_name(spec, form):
+    read = parse_reward_spec(spec)
+    assert read.verifier.asked == form
+    assert parse_reward_spec(str(read)) == read

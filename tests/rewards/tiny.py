@@ -138,6 +138,14 @@ def save_qwen_prm(folder: Path, **options: Any) -> tuple[Path, Any, Any]:
     return path, model, torch.nn.Sequential(first, torch.nn.ReLU(), second)
 
 
+def save_reward_head(folder: Path) -> tuple[Path, Any, Any]:
+    """ReasonFlux-PRM-1.5B's layout; also gives backbone and head."""
+    path, model = save_causal(folder)
+    head = linear(64, 1, seed=1)
+    torch.save(head.state_dict(), path / "reward_head.pt")
+    return path, model.model, head
+
+
 def save_classifier(folder: Path, task: str, **keys: Any) -> tuple[Path, Any]:
     """A `token` or `sequence` classifier, as transformers saves it.
 

@@ -221,10 +221,16 @@ class ModelBuilder:
                 return self._cascade(spec)
             case SpecKind.VERIFIER:
                 from rsdecode.rewards.verifier import VerifierReward
+                from rsdecode.rewards.verifier_form import form_named
 
-                asked = spec.verifier
-                given = {k: v for k, v in asked._asdict().items() if k != "model" and v is not None}
-                return VerifierReward(self._language_model(asked.model, Role.REWARD), **given)
+                model, _, samples, temperature, tokens = asked = spec.verifier
+                return VerifierReward(
+                    self._language_model(model, Role.REWARD),
+                    form_named(asked.asked),
+                    samples=samples or 1,
+                    temperature=temperature,
+                    tokens=tokens,
+                )
             case SpecKind.IMPLICIT:
                 from rsdecode.rewards.implicit import ImplicitReward
 

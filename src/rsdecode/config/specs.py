@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from rsdecode.config.gates import Gate, read_gate, spelled
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Role
+from rsdecode.rewards.detect import verifier_form
+from rsdecode.rewards.verifier_form import form_named
 
 
 class SpecKind(StrEnum):
@@ -91,7 +93,7 @@ RULES = (
 
 _FAMILY = Path(__file__).resolve().parents[1] / "models" / "abacus"
 _OPTION = re.compile(r"(?:beta=(?P<beta>[^:]*)|step):")
-_VERIFIER_OPTION = re.compile(r"(samples|temperature|tokens)=([^:]*):")
+_VERIFIER_OPTION = re.compile(r"(form|samples|temperature|tokens)=([^:]*):")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _URL = re.compile(r"https?://[^/\s#]+(/[^\s#]*)?#\S+")
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -117,17 +119,24 @@ class Implicit(NamedTuple):
 
 
 class Verifier(NamedTuple):
-    """A generative verifier, read; None for what is left to it (see `rewards.verifier`)."""
+    """A generative verifier, read; None for what is left to its form (see `rewards.verifier`)."""
 
     model: ModelSpec
+    form: str | None = None
     samples: int | None = None
     temperature: float | None = None
     tokens: int | None = None
 
     def __str__(self) -> str:
         given = {"samples": self.samples, "temperature": self.temperature, "tokens": self.tokens}
+        form = [] if self.form is None else [f"form={self.form}"]
         parts = [f"{name}={value:g}" for name, value in given.items() if value is not None]
-        return ":".join([*parts, str(self.model)])
+        return ":".join([*form, *parts, str(self.model)])
+
+    @property
+    def asked(self) -> str:
+        """The form in which it is asked: the one that is named, or the published model's."""
+        return self.form or verifier_form(self.model.target) or "thinkprm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +235,8 @@ def parse_reward_spec(value: str) -> ModelSpec:
         return ModelSpec(spec.kind, spelled(spec.kind.value, spec.gate))
     if spec.kind is SpecKind.VERIFIER:
         return ModelSpec(spec.kind, str(spec.verifier))
+    if spec.kind in (SpecKind.HF, SpecKind.GGUF) and verifier_form(spec.target):
+        return ModelSpec(SpecKind.VERIFIER, str(_verifier(str(spec))))
     if spec.kind is SpecKind.IMPLICIT:
         return ModelSpec(spec.kind, str(spec.implicit))
     if spec.kind is SpecKind.CASCADE:
@@ -269,10 +280,13 @@ def _implicit(target: str) -> Implicit:
 
 def _verifier(target: str) -> Verifier:
     """What follows `verifier:`: options, and a language model."""
-    rest, given = target, dict[str, float]()
+    rest, given, form = target, dict[str, float](), None
     while found := _VERIFIER_OPTION.match(rest):
         rest = rest[found.end() :]
         name, text = found[1], found[2]
+        if name == "form":
+            form = form_named(text).name
+            continue
         try:
             value = float(text) if name == "temperature" else int(text)
         except ValueError:
@@ -290,7 +304,7 @@ def _verifier(target: str) -> Verifier:
             "URL (http://HOST:PORT/v1#NAME)"
         )
     whole: dict[str, Any] = {n: v if n == "temperature" else int(v) for n, v in given.items()}
-    return Verifier(model, **whole)
+    return Verifier(model, form, **whole)
 
 
 def _cascade(target: str) -> tuple[ModelSpec, ...]:

@@ -31,7 +31,13 @@ from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_r
 from rsdecode.core.errors import ConfigError, ModelLoadError
 from rsdecode.core.protocols import LanguageModel, RewardModel
 from rsdecode.core.types import Role
-from rsdecode.rewards.detect import RewardKind, detect_kind, parse_kind
+from rsdecode.rewards.detect import (
+    SIGNED,
+    RewardKind,
+    detect_kind,
+    kind_by_name,
+    parse_kind,
+)
 
 GIB = 2**30
 RIGHT = ("Qwen2ForCausalLM", "Qwen2ForPrmModel")
@@ -71,7 +77,7 @@ class VllmServers:
 
     def reward_model(self, spec: ModelSpec) -> RewardModel:
         """The reward model `spec` (see `language_model`)."""
-        server = self._server(spec, Task.POOL)
+        server = self._server(spec, _task_of_reward(self._config, spec))
         address, model = f"{server.url}#{server.name}", server.plan.spec.model
         inner = served_reward_model(address, self._config, model, own=True)
         return watch_reward_model(inner, server, self.close)
@@ -112,9 +118,18 @@ def _models(config: RunConfig, role: Role) -> list[tuple[ModelSpec, Task]]:
         text = config.draft if role is Role.DRAFT else config.target
         return [(parse_model_spec(text), Task.GENERATE)]
     return [
-        (part.judge, Task.GENERATE) if part.kind is SpecKind.JUDGE else (part, Task.POOL)
+        (part.judge, Task.GENERATE)
+        if part.kind is SpecKind.JUDGE
+        else (part, _task_of_reward(config, part))
         for part in parse_reward_spec(config.reward.spec).parts
     ]
+
+
+def _task_of_reward(config: RunConfig, spec: ModelSpec) -> Task:
+    """Whether a reward model's next tokens are read, or its head: the former have names."""
+    named = config.reward.kind
+    kind = parse_kind(named) if named else kind_by_name(spec.target)
+    return Task.GENERATE if kind in SIGNED else Task.POOL
 
 
 def plan_servers(
@@ -236,9 +251,9 @@ def _served_kind(config: RunConfig, model: str, architecture: str) -> RewardKind
     """
     named = config.reward.kind
     kind = parse_kind(named) if named else detect_kind(model, [architecture], lambda: False)
-    if kind in (RewardKind.PLUS_MINUS, RewardKind.PLUS_MINUS_CHAT, RewardKind.PLUS_MINUS_RAW):
+    if kind is RewardKind.REWARD_HEAD:
         raise ConfigError(
-            f"reward: a {kind} reward model is not served by vLLM: load it in this process with "
+            f"reward: the head of a {kind} reward model is no part of vLLM: load it here with "
             f"hf:{model}"
         )
     return kind

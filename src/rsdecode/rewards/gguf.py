@@ -28,15 +28,16 @@ from rsdecode.core.protocols import RewardModel
 from rsdecode.core.requests import Failed
 from rsdecode.core.types import Message, Usage
 from rsdecode.rewards.checkpoint import FILES, Checkpoint, checkpoint_file
-from rsdecode.rewards.detect import RewardKind, detect_kind, parse_kind
+from rsdecode.rewards.detect import SIGNED, RewardKind, detect_kind, parse_kind
 from rsdecode.rewards.format import Format, Ids
 from rsdecode.rewards.heads import Head, linear_head, probability, two_layer_head
 from rsdecode.rewards.labels import Label
-from rsdecode.rewards.plus_minus import ChatTurnsFormat, RawStepsFormat, ShepherdFormat, raw_lead
+from rsdecode.rewards.plus_minus import sign_facts, sign_format
 from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.reader import Marked, Reader, Rewards
-from rsdecode.rewards.served import FORMATS, label_for
-from rsdecode.rewards.settings import MINUS, PLUS, RewardSettings, settle
+from rsdecode.rewards.reward_head import HEAD
+from rsdecode.rewards.served import head_format, label_for
+from rsdecode.rewards.settings import RewardSettings, settle
 from rsdecode.rewards.value_head import SUMMARY
 from rsdecode.text.pretrained import load_tokenizer, read_config
 from rsdecode.text.vocabulary import Vocabulary
@@ -46,11 +47,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 HEAD_FILE = "head.safetensors"
-_SIGNS: dict[RewardKind, Callable[..., ShepherdFormat | ChatTurnsFormat | RawStepsFormat]] = {
-    RewardKind.PLUS_MINUS: ShepherdFormat,
-    RewardKind.PLUS_MINUS_CHAT: ChatTurnsFormat,
-    RewardKind.PLUS_MINUS_RAW: RawStepsFormat,
-}
 
 
 class _LlamaCppReader(ABC):
@@ -159,14 +155,14 @@ def load_gguf_reward(
     trained = checkpoint_file(where, "training_args.bin")
     settled = settle(chosen, settings, config, trained, where)
     words = load_tokenizer(where)
-    options = replace(options, hidden_states=chosen not in _SIGNS)
+    options = replace(options, hidden_states=chosen not in SIGNED)
     gguf, server = server_of(file, options, watcher)
     connection = Connection(gguf, server, options)
     check_tokenizer(words, connection.pieces, where, str(file))
-    if chosen in _SIGNS:
+    if chosen in SIGNED:
         parts = _of_signs(chosen, connection, Vocabulary(words), settled)
     else:
-        form = FORMATS[chosen](Vocabulary(words), settled.mark or settled.separator or "")
+        form = head_format(chosen, Vocabulary(words), settled)
         label = label_for(chosen, config, settled, where)
         parts = _of_head(chosen, connection, form, label, where)
     check_format(parts.format, connection.pieces, str(file))
@@ -196,13 +192,8 @@ class _Parts(NamedTuple):
 def _of_signs(
     kind: RewardKind, connection: Connection, vocabulary: Vocabulary, settings: RewardSettings
 ) -> _Parts:
-    given = settings.given()
-    form = _SIGNS[kind](vocabulary, **given, **raw_lead(settings))
-    names = {"good sign": given.get("good", PLUS), "bad sign": given.get("bad", MINUS)}
-    reads = {
-        what: f"{sign!r} (id {token})"
-        for (what, sign), token in zip(names.items(), form.candidates, strict=True)
-    }
+    form = sign_format(kind, vocabulary, settings)
+    reads = sign_facts(form, settings)
     return _Parts(SignReader(connection, form.candidates), form, connection.file.shape, reads)
 
 
@@ -224,12 +215,14 @@ def head_of(kind: RewardKind, place: str, hidden: int) -> tuple[Head, str, int]:
         ModelLoadError: there is none, or it is for networks of another size.
     """
     try:
-        checkpoint = Checkpoint(place, files=(HEAD_FILE, *FILES))
+        beside = kind is RewardKind.REWARD_HEAD
+        checkpoint = Checkpoint(place, files=(HEAD,) if beside else (HEAD_FILE, *FILES))
         layers = [_layer(checkpoint, name) for name in _layer_names(kind, checkpoint)]
     except ModelLoadError as error:
         raise ModelLoadError(
             f"{error}. A GGUF file holds no reward head: the head's tensors are wanted in {place}, "
-            f"in {HEAD_FILE} or in the whole {FILES[0]} of the model that it was converted from"
+            f"in {HEAD_FILE} or in the whole {FILES[0]} of the model that it was converted from "
+            f"(those of a {RewardKind.REWARD_HEAD} in {HEAD})"
         ) from error
     found: int = layers[0][0].shape[-1]
     if found != hidden:
@@ -240,7 +233,7 @@ def head_of(kind: RewardKind, place: str, hidden: int) -> tuple[Head, str, int]:
     parts = [linear_head(weight, bias) for weight, bias in layers]
     head = two_layer_head(*parts) if len(parts) == 2 else parts[0]
     tensors = [tensor for layer in layers for tensor in layer if tensor is not None]
-    source = checkpoint.place(f"{_layer_names(kind, checkpoint)[0]}.weight")
+    source = checkpoint.place(f"{_layer_names(kind, checkpoint)[0]}weight")
     return head, str(source), sum(tensor.numel() for tensor in tensors)
 
 
@@ -288,6 +281,9 @@ def _config(file: Path, place: str) -> PreTrainedConfig:
 
 
 def _detect(place: str, config: PreTrainedConfig) -> RewardKind:
+    if checkpoint_file(place, HEAD):
+        return RewardKind.REWARD_HEAD
+
     def has_value_head() -> bool:
         names = Checkpoint(place, files=(HEAD_FILE, *FILES)).names
         return any(name.endswith(f"{SUMMARY}.weight") for name in names)
@@ -296,20 +292,23 @@ def _detect(place: str, config: PreTrainedConfig) -> RewardKind:
 
 
 def _layer_names(kind: RewardKind, checkpoint: Checkpoint) -> list[str]:
+    """What the names of each layer's tensors begin with."""
     match kind:
         case RewardKind.VALUE_HEAD:
-            return [SUMMARY]
+            return [f"{SUMMARY}."]
         case RewardKind.QWEN_PRM:
-            return ["score.0", "score.2"]
+            return ["score.0.", "score.2."]
+        case RewardKind.REWARD_HEAD:
+            return [""]
         case _:
             named = any(name.endswith("classifier.weight") for name in checkpoint.names)
-            return ["classifier" if named else "score"]
+            return ["classifier." if named else "score."]
 
 
 def _layer(checkpoint: Checkpoint, name: str) -> tuple[Tensor, Tensor | None]:
-    weight = checkpoint.read(f"{name}.weight")
-    biased = any(n == f"{name}.bias" or n.endswith(f".{name}.bias") for n in checkpoint.names)
-    return weight, checkpoint.read(f"{name}.bias") if biased else None
+    weight = checkpoint.read(f"{name}weight")
+    biased = any(n == f"{name}bias" or n.endswith(f".{name}bias") for n in checkpoint.names)
+    return weight, checkpoint.read(f"{name}bias") if biased else None
 
 
 def _backbone(shape: ModelShape, head: int) -> ModelShape:

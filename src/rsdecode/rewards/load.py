@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
+from rsdecode.rewards.checkpoint import checkpoint_file
 from rsdecode.rewards.detect import RewardKind, detect_kind, parse_kind
 from rsdecode.rewards.outcome import load_outcome
-from rsdecode.rewards.plus_minus import (
-    load_plus_minus,
-    load_plus_minus_chat,
-    load_plus_minus_raw,
-)
+from rsdecode.rewards.plus_minus import SIGN_FORMATS, load_signs
 from rsdecode.rewards.prefix_scorer import PrefixScorer
+from rsdecode.rewards.reward_head import HEAD, load_reward_head
 from rsdecode.rewards.settings import RewardSettings, settle
 from rsdecode.rewards.token_classifier import load_pure, load_qwen_prm, load_token_classifier
 from rsdecode.rewards.value_head import SUMMARY, load_value_head
@@ -20,15 +20,14 @@ from rsdecode.rewards.weights import RewardCheckpoint
 if TYPE_CHECKING:
     from rsdecode.backends.transformers.load import LoadOptions
 
-_LOADERS = {
+_LOADERS: Mapping[RewardKind, Callable[[RewardCheckpoint, RewardSettings], PrefixScorer]] = {
     RewardKind.VALUE_HEAD: load_value_head,
     RewardKind.QWEN_PRM: load_qwen_prm,
     RewardKind.TOKEN_CLASSIFIER: load_token_classifier,
     RewardKind.PURE: load_pure,
-    RewardKind.PLUS_MINUS: load_plus_minus,
-    RewardKind.PLUS_MINUS_CHAT: load_plus_minus_chat,
-    RewardKind.PLUS_MINUS_RAW: load_plus_minus_raw,
+    **{kind: partial(load_signs, kind) for kind in SIGN_FORMATS},
     RewardKind.OUTCOME: load_outcome,
+    RewardKind.REWARD_HEAD: load_reward_head,
 }
 
 
@@ -68,6 +67,9 @@ def load_reward_model(
 
 
 def _detect(source: RewardCheckpoint) -> RewardKind:
+    if checkpoint_file(source.path_or_id, HEAD, source.options.revision):
+        return RewardKind.REWARD_HEAD
+
     def has_value_head() -> bool:
         return source.has_weights(f"{SUMMARY}.weight")
 

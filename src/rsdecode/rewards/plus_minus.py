@@ -23,11 +23,12 @@ five, `+` and `-` with a space, and one space after the question.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rsdecode.core.errors import ConfigError, ModelLoadError
 from rsdecode.core.types import Message
-from rsdecode.rewards.format import Format, Ids, question_of
+from rsdecode.rewards.detect import RewardKind
+from rsdecode.rewards.format import Ids, question_of
 from rsdecode.rewards.heads import probability
 from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.settings import (
@@ -172,45 +173,58 @@ class ChatTurnsFormat:
         return self._vocabulary.continuing(after)
 
 
-def load_plus_minus(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:
-    """Load a language model in Math-Shepherd's format.
+SignFormat = ShepherdFormat | RawStepsFormat | ChatTurnsFormat
+SIGN_FORMATS: Mapping[RewardKind, Callable[..., SignFormat]] = {
+    RewardKind.PLUS_MINUS: ShepherdFormat,
+    RewardKind.PLUS_MINUS_CHAT: ChatTurnsFormat,
+    RewardKind.PLUS_MINUS_RAW: RawStepsFormat,
+}
+"""The kinds that are read by two signs."""
+
+
+def sign_format(kind: RewardKind, vocabulary: Vocabulary, settings: RewardSettings) -> SignFormat:
+    """The format of a kind that is read by two signs.
 
     Raises:
-        ModelLoadError: weights are missing, or the vocabulary lacks the mark or a sign.
+        ModelLoadError: the vocabulary lacks the mark or a sign, or the template does not fit.
         ConfigError: both signs are the same token.
     """
-    parts = settings.given()
-    form = ShepherdFormat(source.vocabulary, **parts)
-    return _load(source, form, form.candidates, parts, "plus-minus")
+    lead = {} if settings.lead is None else {"lead": settings.lead}
+    return SIGN_FORMATS[kind](vocabulary, **settings.given(), **lead)
 
 
-def load_plus_minus_chat(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:
-    """Load a language model in RLHFlow's format.
+def sign_facts(form: SignFormat, settings: RewardSettings) -> dict[str, str]:
+    """What `rsd doctor` prints of the signs."""
+    good, bad = form.candidates
+    return {
+        "good sign": f"{settings.good or PLUS!r} (id {good})",
+        "bad sign": f"{settings.bad or MINUS!r} (id {bad})",
+    }
+
+
+def load_signs(
+    kind: RewardKind, source: RewardCheckpoint, settings: RewardSettings
+) -> PrefixScorer:
+    """Load a language model that says a sign after each step.
 
     Raises:
         ModelLoadError: weights are missing, or the tokenizer does not fit the format.
         ConfigError: both signs are the same token.
     """
-    parts = settings.given()
-    form = ChatTurnsFormat(source.vocabulary, **parts)
-    return _load(source, form, form.candidates, parts, "plus-minus-chat")
+    from rsdecode.backends.transformers.load import model_shape
+    from rsdecode.backends.transformers.network import CausalNetwork
 
-
-def load_plus_minus_raw(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:
-    """Load a language model in VersaPRM's format.
-
-    Raises:
-        ModelLoadError: weights are missing, or the vocabulary lacks the mark or a sign.
-        ConfigError: both signs are the same token.
-    """
-    parts = settings.given()
-    form = RawStepsFormat(source.vocabulary, **parts, **raw_lead(settings))
-    return _load(source, form, form.candidates, parts, "plus-minus-raw")
-
-
-def raw_lead(settings: RewardSettings) -> dict[str, str]:
-    """What follows the question, where that is known to differ from VersaPRM's."""
-    return {} if settings.lead is None else {"lead": settings.lead}
+    form = sign_format(kind, source.vocabulary, settings)
+    model = source.causal()
+    return source.scorer(
+        CausalNetwork(model),
+        form,
+        probability(0),
+        kind=str(kind),
+        shape=model_shape(model),
+        columns=form.candidates,
+        reads=sign_facts(form, settings),
+    )
 
 
 def _signs(vocabulary: Vocabulary, good: str, bad: str) -> Ids:
@@ -222,25 +236,3 @@ def _signs(vocabulary: Vocabulary, good: str, bad: str) -> Ids:
             "both by --reward-good and --reward-bad"
         )
     return ids
-
-
-def _load(
-    source: RewardCheckpoint, form: Format, candidates: Ids, parts: dict[str, str], kind: str
-) -> PrefixScorer:
-    from rsdecode.backends.transformers.load import model_shape
-    from rsdecode.backends.transformers.network import CausalNetwork
-
-    model = source.causal()
-    good, bad = (parts.get("good", PLUS), parts.get("bad", MINUS))
-    return source.scorer(
-        CausalNetwork(model),
-        form,
-        probability(0),
-        kind=kind,
-        shape=model_shape(model),
-        columns=candidates,
-        reads={
-            "good sign": f"{good!r} (id {candidates[0]})",
-            "bad sign": f"{bad!r} (id {candidates[1]})",
-        },
-    )

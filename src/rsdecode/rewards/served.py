@@ -3,6 +3,7 @@
 Process reward models (value-head, qwen-prm, token-classifier) are asked at `/pooling` with the task
 `token_classify`, and answer with a row of label probabilities for each token or, served with a
 `step_tag_id`, for each step mark. Outcome models are asked at `/classify` and answer with one row.
+Language models that say + or - are asked at `/generative_scoring` (see `served_signs`).
 
 vLLM reads a token classifier's prompt whole for each request. With our plugin and
 `RSD_VLLM_PREFIX_CACHE` it continues a cached prefix, and there is a row for each token that it did
@@ -17,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -31,14 +32,17 @@ from rsdecode.core.errors import ConfigError, ContextFull, RsdError
 from rsdecode.core.requests import Failed
 from rsdecode.core.types import Usage
 from rsdecode.rewards.checkpoint import checkpoint_file
-from rsdecode.rewards.detect import RewardKind, detect_kind, parse_kind
+from rsdecode.rewards.detect import SIGNED, RewardKind, detect_kind, parse_kind
 from rsdecode.rewards.format import Format
 from rsdecode.rewards.labels import Label, good_label, labels_of, qwen_label
 from rsdecode.rewards.outcome import ChatAnswerFormat
+from rsdecode.rewards.plus_minus import sign_facts, sign_format
 from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.reader import Marked, Rewards
-from rsdecode.rewards.settings import RewardSettings, settle
-from rsdecode.rewards.token_classifier import QwenPrmFormat, SeparatorFormat
+from rsdecode.rewards.reward_head import BareAnswerFormat
+from rsdecode.rewards.served_signs import SignReader
+from rsdecode.rewards.settings import SKYWORK_MARK, RewardSettings, settle
+from rsdecode.rewards.token_classifier import TRL_SEPARATOR, SeparatorFormat, qwen_prm_format
 from rsdecode.rewards.value_head import ValueHeadFormat
 from rsdecode.text.pretrained import context_length, load_tokenizer, read_config
 from rsdecode.text.vocabulary import Vocabulary
@@ -46,14 +50,24 @@ from rsdecode.text.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-FORMATS: dict[RewardKind, Callable[[Vocabulary, str], Format]] = {
-    RewardKind.VALUE_HEAD: ValueHeadFormat,
-    RewardKind.QWEN_PRM: QwenPrmFormat,
-    RewardKind.TOKEN_CLASSIFIER: SeparatorFormat,
-    RewardKind.PURE: SeparatorFormat,
-    RewardKind.OUTCOME: lambda vocabulary, _: ChatAnswerFormat(vocabulary),
-}
-"""Of the kinds whose network has a head, by the mark or separator that was settled."""
+
+def head_format(kind: RewardKind, vocabulary: Vocabulary, settings: RewardSettings) -> Format:
+    """The format of a kind with a head.
+
+    Raises:
+        ModelLoadError: the tokenizer does not fit it.
+    """
+    match kind:
+        case RewardKind.VALUE_HEAD:
+            return ValueHeadFormat(vocabulary, settings.mark or SKYWORK_MARK)
+        case RewardKind.QWEN_PRM:
+            return qwen_prm_format(vocabulary, settings)
+        case RewardKind.TOKEN_CLASSIFIER | RewardKind.PURE:
+            return SeparatorFormat(vocabulary, settings.separator or TRL_SEPARATOR)
+        case RewardKind.REWARD_HEAD:
+            return BareAnswerFormat(vocabulary)
+        case _:
+            return ChatAnswerFormat(vocabulary)
 
 
 class PoolingReader:
@@ -217,22 +231,29 @@ def load_served_reward(
         chosen = parse_kind(kind)
     else:
         chosen = detect_kind(tokenizer, config.architectures or (), lambda: False)
-    if chosen not in FORMATS:
+    if chosen is RewardKind.REWARD_HEAD:
         raise ConfigError(
-            f"a {chosen} reward model reads next-token probabilities at marks, which servers do "
-            f"not give: load it in this process with hf:{tokenizer}"
+            f"the head of a {chosen} reward model is computed here: load it with hf:{tokenizer}"
         )
     trained = checkpoint_file(tokenizer, "training_args.bin")
     settled = settle(chosen, settings, config, trained, tokenizer)
-    label = label_for(chosen, config, settled, tokenizer)
-    column = label.column or 0 if label else 0
+    if chosen in SIGNED:
+        signed = sign_format(chosen, Vocabulary(words), settled)
+        reader, form = SignReader(transport, signed.candidates), signed
+        facts = sign_facts(signed, settled)
+    else:
+        form = head_format(chosen, Vocabulary(words), settled)
+        label = label_for(chosen, config, settled, tokenizer)
+        column = label.column or 0 if label else 0
+        reader = PoolingReader(transport, column, whole=chosen is RewardKind.OUTCOME)
+        facts = label.facts if label else {}
     reward = PrefixScorer(
-        PoolingReader(transport, column, whole=chosen is RewardKind.OUTCOME),
-        FORMATS[chosen](Vocabulary(words), settled.mark or settled.separator or ""),
+        reader,
+        form,
         max_context=context_length(config, words, max_context),
         kind=f"{chosen}, served at {', '.join(transport.address.urls)}",
         shape=_shape(chosen, config),
-        reads=label.facts if label else None,
+        reads=facts,
     )
     reward.warnings = settled.warnings
     reward.at, reward.calibration = settled.at, settled.calibration
@@ -255,7 +276,7 @@ def label_for(
     kind: RewardKind, config: PreTrainedConfig, settings: RewardSettings, name: str
 ) -> Label | None:
     """The label of right steps; None for a head without labels."""
-    if kind is RewardKind.VALUE_HEAD:
+    if kind in (RewardKind.VALUE_HEAD, RewardKind.REWARD_HEAD):
         return None
     told = qwen_label if kind in (RewardKind.QWEN_PRM, RewardKind.PURE) else good_label
     return told(labels_of(config), settings, name)
@@ -264,11 +285,13 @@ def label_for(
 def _shape(kind: RewardKind, config: PreTrainedConfig) -> ModelShape | None:
     """Sizes by config.json; None where there is no torch to work them out."""
     try:
-        from transformers import AutoModel
+        from transformers import AutoModel, AutoModelForCausalLM
 
         from rsdecode.backends.transformers.load import declared_shape
     except ImportError:
         return None
+    if kind in SIGNED:
+        return declared_shape(AutoModelForCausalLM, config)
     shape = declared_shape(AutoModel, config, vocabulary=0)
     return replace(shape, parameters=shape.parameters + _head_size(kind, shape.hidden, config))
 

@@ -40,6 +40,7 @@ class RewardSettings:
         at: where a chunk of tokens is read (see `chunks.At`).
         calibration: of readings inside steps to probabilities, where the checkpoint has one.
         lead: text between question and first step; None for what the format has.
+        system: the system message before the question; None for what the format has.
         trl: whether TRL's PRMTrainer made the checkpoint, whose label 1 is the right step.
         warnings: settings that contradict the checkpoint.
     """
@@ -51,6 +52,7 @@ class RewardSettings:
     at: At | None = None
     calibration: Calibration | None = None
     lead: str | None = None
+    system: str | None = None
     trl: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -76,6 +78,7 @@ USED: Mapping[RewardKind, tuple[str, ...]] = {
     RewardKind.PLUS_MINUS_CHAT: ("good", "bad"),
     RewardKind.PLUS_MINUS_RAW: ("mark", "good", "bad"),
     RewardKind.OUTCOME: ("good", "bad"),
+    RewardKind.REWARD_HEAD: (),
 }
 """The settings that each kind reads; any other is an error."""
 _DEFAULTS: Mapping[RewardKind, RewardSettings] = {
@@ -87,6 +90,7 @@ _DEFAULTS: Mapping[RewardKind, RewardSettings] = {
 }
 _PUBLISHED: Mapping[str, RewardSettings] = {
     "math-psa": RewardSettings(mark=" \n\n\n\n\n", good=" +", bad=" -", lead=" "),
+    "reasonflux-prm-7b": RewardSettings(system=""),
 }
 """What belongs to a published model, by the last part of its name in lower case."""
 _WANTED = {RewardKind.VALUE_HEAD: "mark", RewardKind.TOKEN_CLASSIFIER: "separator"}
@@ -120,7 +124,8 @@ def settle(
         flags = ", ".join(f"reward.{name} (--reward-{name})" for name in unused)
         raise ConfigError(
             f"{flags} has no effect on a {kind} reward model, which reads "
-            f"{' and '.join(USED[kind])}: leave it out, or name another --reward-kind"
+            f"{' and '.join(USED[kind]) or 'no setting'}: leave it out, or name another "
+            "--reward-kind"
         )
     told = _of_config(config)
     separator = _of_trainer(trained)
@@ -142,7 +147,11 @@ def settle(
     at, calibration = _chunks(kind, given, config, name)
     settled = replace(
         RewardSettings(
-            at=at, calibration=calibration, lead=published.lead, trl=separator is not None
+            at=at,
+            calibration=calibration,
+            lead=published.lead,
+            system=published.system,
+            trl=separator is not None,
         ),
         warnings=overruled,
         **known,

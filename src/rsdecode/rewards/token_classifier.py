@@ -17,6 +17,9 @@ each piece tokenised on its own, and the label is read at the last token of the 
 trainer writes neither the separator nor names of the labels into config.json, but its arguments,
 with the separator, into training_args.bin; it turns the data's True into label 1.
 
+ReasonFlux-PRM-7B (Gen-Verse/ReasonFlux, `ReasonFlux_PRM`): the same network and marks, without the
+system prompt.
+
 PURE (PURE-PRM-7B): the same layout, two line breaks after each step. Its score of a step is signed,
 s = P(1) - P(0) in (-1, 1); the reward is (s + 1) / 2, which is P(1) and keeps its order.
 """
@@ -47,21 +50,29 @@ TRL_SEPARATOR = "\n"
 class QwenPrmFormat:
     """A chat whose reply is made of steps that end in a special token, `<extra_0>` by default.
 
+    Args:
+        vocabulary: of the model.
+        mark: the special token.
+        system: the system message; empty for none.
+
     Raises:
         ModelLoadError: the vocabulary has no such token, or there is no chat template.
     """
 
     closing_ids: Ids = ()
 
-    def __init__(self, vocabulary: Vocabulary, mark: str = QWEN_MARK) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, mark: str = QWEN_MARK, system: str = QWEN_SYSTEM
+    ) -> None:
         self.mark = mark
+        self._before = [Message("system", system)] if system else []
         self._vocabulary = vocabulary
         self.mark_ids: Ids = (vocabulary.token(mark),)
         self.prompt_ids([Message("user", "")])
 
     def prompt_ids(self, messages: Sequence[Message]) -> Ids:
         """The chat up to the reply (see `Format`)."""
-        turns = [Message("system", QWEN_SYSTEM), Message("user", question_of(messages))]
+        turns = [*self._before, Message("user", question_of(messages))]
         return self._vocabulary.chat_ids(turns, reply=True)
 
     def partial_ids(self, text: str) -> Ids:
@@ -105,13 +116,23 @@ class SeparatorFormat:
         return (*self._vocabulary.text_ids(text.strip()), *self.mark_ids)
 
 
+def qwen_prm_format(vocabulary: Vocabulary, settings: RewardSettings) -> QwenPrmFormat:
+    """Qwen2.5-Math-PRM's format, or that of a published model which differs from it.
+
+    Raises:
+        ModelLoadError: the vocabulary has no such mark, or there is no chat template.
+    """
+    system = QWEN_SYSTEM if settings.system is None else settings.system
+    return QwenPrmFormat(vocabulary, settings.mark or QWEN_MARK, system)
+
+
 def load_qwen_prm(source: RewardCheckpoint, settings: RewardSettings) -> PrefixScorer:
     """Load a Qwen2.5-Math-PRM.
 
     Raises:
         ModelLoadError: weights are missing, or the vocabulary has no step mark.
     """
-    form = QwenPrmFormat(source.vocabulary, settings.mark or QWEN_MARK)
+    form = qwen_prm_format(source.vocabulary, settings)
     label = qwen_label(source.labels, settings, source.path_or_id)
     names = [f"score.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")]
     tensors = [source.checkpoint.read(name) for name in names]

@@ -1,19 +1,18 @@
 """A generative verifier: it writes about the solution so far, and then says whether it is correct.
 
-ThinkPRM (Khalifa et al., "Process Reward Models That Think", arXiv 2504.16828; model cards of
-launch/ThinkPRM-1.5B to -14B): the prompt below in the model's chat template, and a verification
-that begins with "Let's verify step by step:" and ends with "Is the solution correct? Yes" or "No".
-The reward of a step is the probability of " Yes" there, of these two, for the solution up to the
-step. A verification that does not come to its end is given the question where it stopped. Several
-of them, drawn at a temperature, are averaged. All that it reads and writes is the reward's in the
-ledger.
+The reward of a step is the probability of "Yes" at the place of the verdict, against "No", for the
+solution up to the step. How it is asked is its form (see `verifier_form`). Several verifications,
+drawn at a temperature, are averaged. All that it reads and writes is the reward's in the ledger.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ConfigError
@@ -32,46 +31,39 @@ from rsdecode.core.requests import (
     Assessed,
     Failed,
     Generate,
-    Generated,
-    Sampling,
     Score,
     Scored,
 )
 from rsdecode.core.seeds import derive_seed
 from rsdecode.core.segment import Boundary
-from rsdecode.core.types import Context, FinishReason, Message, Role, Segment, Usage
+from rsdecode.core.types import FinishReason, Role, Segment, Usage
 from rsdecode.rewards.requests import nothing_to_score
+from rsdecode.rewards.verifier_form import FORMS, Form
 
-PROMPT = """\
-You are given a math problem and a proposed step-by-step solution:
+REMEMBERED = 4096
+"""Verifications that later ones follow."""
 
-[Math Problem]
 
-{problem}
+class _Verified(NamedTuple):
+    """P(Yes), what the verifier wrote up to its verdict and with it, and what it cost."""
 
-[Solution]
-
-{solution}
-
-Review and critique each step in the proposed solution to determine whether each step is correct. \
-If the solution is incomplete, only verify the provided steps."""
-LEAD = "\nLet's verify step by step:"
-QUESTION = "Is the solution correct?"
-YES, NO = " Yes", " No"
-TOKENS = 4096
-"""Of a verification at most, as on the model card."""
-DRAWN_AT = 0.6
-"""Temperature of several verifications where none is set; one alone is greedy."""
+    chance: float
+    said: str
+    usage: Usage
 
 
 class VerifierReward:
     """Reward = P(Yes) / (P(Yes) + P(No)) after a written verification, averaged over several.
 
+    A form whose verifications follow one another (GenPRM) is asked about every step in its order,
+    also about those that nobody wants a reward of: what it said of each is kept and read again.
+
     Args:
         model: a language model that tells how likely it finds a text.
+        form: how it is asked.
         samples: verifications of each step.
-        temperature: that they are drawn at; None for 0 where there is one, else 0.6.
-        tokens: of a verification at most.
+        temperature: that they are drawn at; None for the form's.
+        tokens: of a verification at most; None for the form's.
 
     Raises:
         ConfigError: the model cannot, or several verifications would all be the same.
@@ -80,24 +72,28 @@ class VerifierReward:
     def __init__(
         self,
         model: object,
+        form: Form = FORMS["thinkprm"],
         *,
         samples: int = 1,
         temperature: float | None = None,
-        tokens: int = TOKENS,
+        tokens: int | None = None,
     ) -> None:
         if not isinstance(model, LanguageModel) or not isinstance(model, Assessor):
             raise ConfigError(NOT_ASSESSED.format(role="verifier"))
         if isinstance(model, MayNotAssess):
             model.check_assesses()
-        warm = (DRAWN_AT if samples > 1 else 0.0) if temperature is None else temperature
-        if samples > 1 and not warm:
+        sampling = form.several if samples > 1 else form.alone
+        if temperature is not None:
+            sampling = replace(sampling, temperature=temperature)
+        if samples > 1 and not sampling.temperature:
             raise ConfigError(
                 f"{samples} verifications at temperature 0 are all the same: leave samples out, or "
                 "set a temperature above 0"
             )
-        self._writer, self._assessor = model, model
-        self._samples, self._tokens = samples, tokens
-        self._sampling = Sampling(temperature=warm)
+        self._writer, self._assessor, self._form = model, model, form
+        self._samples, self._tokens = samples, form.tokens if tokens is None else tokens
+        self._sampling = sampling
+        self._said: OrderedDict[Hashable, str] = OrderedDict()
 
     @property
     def shape(self) -> ModelShape | None:
@@ -111,21 +107,29 @@ class VerifierReward:
 
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""
+        form = self._form
         drawn = f"{self._samples} verifications" if self._samples > 1 else "one verification"
+        every = ", in one conversation: steps that the target wrote too" if form.follows else ""
+        place = f"{form.stop}{form.verdict}"
         return {
-            "kind": "verifier (ThinkPRM's prompt)",
-            "reads": f"{YES!r} against {NO!r} after {QUESTION!r}",
+            "kind": f"verifier ({form.title})",
+            "reads": f"{form.yes!r} against {form.no!r} after {place!r}",
             "cost": f"{drawn} of each step, of at most {self._tokens} tokens, at temperature "
-            f"{self._sampling.temperature:g}",
+            f"{self._sampling.temperature:g}{every}",
         }
 
     def end(self, session: str) -> None:
         """A session is over."""
+        for sample in range(self._samples):
+            self._end(f"verifier/{session}/{sample}")
+
+    def _end(self, session: str) -> None:
         if isinstance(self._writer, Caching):
-            self._writer.end(f"verifier/{session}")
+            self._writer.end(session)
 
     def clear(self) -> None:
         """Empty the cache, between two runs."""
+        self._said.clear()
         if isinstance(self._writer, Caching):
             self._writer.clear()
 
@@ -141,36 +145,62 @@ class VerifierReward:
     async def _score(self, request: Score) -> Scored | Failed:
         if not request.steps:
             return nothing_to_score()
-        before = len(request.context.answer)
-        steps = [segment.text.strip() for segment in (*request.context.answer, *request.steps)]
-        jobs = [
-            self._verified(request, steps[: before + count], sample)
-            for count in range(1, len(request.steps) + 1)
-            for sample in range(self._samples)
-        ]
-        found = await asyncio.gather(*jobs)
-        values: list[float] = []
-        usage = Usage()
+        run = self._conversation if self._form.follows else self._side_by_side
+        usage, means = Usage(), [0.0] * len(request.steps)
+        for found in await asyncio.gather(*(run(request, n) for n in range(self._samples))):
+            if isinstance(found, Failed):
+                return found
+            usage = sum((each.usage for each in found), usage)
+            wanted = found[-len(means) :]
+            means = [mean + each.chance for mean, each in zip(means, wanted, strict=True)]
+        return Scored(tuple(mean / self._samples for mean in means), usage)
+
+    async def _side_by_side(self, request: Score, sample: int) -> list[_Verified] | Failed:
+        """A verification of each step, by itself."""
+        steps, before = _steps(request), len(request.context.answer)
+        ends = range(before + 1, len(steps) + 1)
+        found = await asyncio.gather(
+            *(self._verified(request, steps[:end], sample, ()) for end in ends)
+        )
+        served = list[_Verified]()
         for each in found:
             if isinstance(each, Failed):
                 return each
-            values.append(each[0])
-            usage += each[1]
-        rows = range(0, len(values), self._samples)
-        means = [math.fsum(values[row : row + self._samples]) / self._samples for row in rows]
-        return Scored(tuple(means), usage)
+            served.append(each)
+        return served
+
+    async def _conversation(self, request: Score, sample: int) -> list[_Verified] | Failed:
+        """Verifications that follow each other; those of the answer before may be known."""
+        steps, before = _steps(request), len(request.context.answer)
+        said, found = list[str](), list[_Verified]()
+        for end in range(1, len(steps) + 1):
+            key = (request.context.question, tuple(steps[:end]), sample)
+            if end <= before and key in self._said:
+                said.append(self._said[key])
+                continue
+            each = await self._verified(request, steps[:end], sample, said)
+            if isinstance(each, Failed):
+                return each
+            said.append(each.said)
+            found.append(each)
+            self._said[key] = each.said
+            while len(self._said) > REMEMBERED:
+                self._said.popitem(last=False)
+        return found
 
     async def _verified(
-        self, request: Score, steps: Sequence[str], sample: int
-    ) -> tuple[float, Usage] | Failed:
-        """P(Yes) of one verification, and what it cost."""
-        context = _asked(request.context.question, steps)
-        session = f"verifier/{request.session}/{len(steps)}/{sample}"
+        self, request: Score, steps: Sequence[str], sample: int, earlier: Sequence[str]
+    ) -> _Verified | Failed:
+        """One verification."""
+        form = self._form
+        context = form.asked(request.context.question, steps, earlier)
+        place = f"{sample}" if form.follows else f"{len(steps)}/{sample}"
+        session = f"verifier/{request.session}/{place}"
         ask = Generate(
             Role.REWARD,
             context,
             self._tokens,
-            Boundary(stops=(QUESTION,)),
+            Boundary(stops=(form.stop,)),
             self._sampling,
             derive_seed("verifier", sample, *steps),
             session,
@@ -178,32 +208,29 @@ class VerifierReward:
         [written] = await self._writer.generate([ask])
         if isinstance(written, Failed):
             return written
-        parts = _up_to_question(written)
-        answers = [Segment(YES), Segment(NO)]
+        ended = written.finish_reason is FinishReason.STOP
+        verdict = ("" if ended else form.unfinished) + form.verdict
+        parts = (written.segment, *([Segment(verdict)] if verdict else []))
         replies = await self._assessor.assess(
-            [Assess(context.followed_by(*parts), (answer,), session=session) for answer in answers]
+            [
+                Assess(context.followed_by(*parts), (Segment(answer),), session=session)
+                for answer in (form.yes, form.no)
+            ]
         )
-        totals: list[float] = []
-        usage = written.usage
+        totals, usage = list[float](), written.usage
         for reply in replies:
             if isinstance(reply, Failed):
                 return reply
             assert isinstance(reply, Assessed)
             totals.append(reply.steps[0].total)
             usage += reply.usage
-        self.end(f"{request.session}/{len(steps)}/{sample}")
-        return 1 / (1 + math.exp(min(700.0, totals[1] - totals[0]))), usage
+        if not form.follows:
+            self._end(session)
+        chance = 1 / (1 + math.exp(min(700.0, totals[1] - totals[0])))
+        said = written.segment.text + verdict + (form.yes if chance >= 0.5 else form.no)
+        return _Verified(chance, said, usage)
 
 
-def _asked(problem: str, steps: Sequence[str]) -> Context:
-    """The prompt, and the words with which a verification begins."""
-    solution = "\n\n".join(f"Step {number}: {step}" for number, step in enumerate(steps, 1))
-    text = PROMPT.format(problem=problem.strip(), solution=solution)
-    return Context((Message("user", text.encode(errors="replace").decode()),), (Segment(LEAD),))
-
-
-def _up_to_question(written: Generated) -> tuple[Segment, ...]:
-    """A verification up to the question, which is added where it did not come to it."""
-    if written.finish_reason is FinishReason.STOP:
-        return (written.segment,)
-    return (written.segment, Segment(f"\n{QUESTION}"))
+def _steps(request: Score) -> list[str]:
+    """All steps, without the white space around them."""
+    return [segment.text.strip() for segment in (*request.context.answer, *request.steps)]

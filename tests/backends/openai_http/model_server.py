@@ -16,7 +16,7 @@ from rsdecode.backends.transformers.jobs import (
     WrittenToken,
 )
 from rsdecode.backends.transformers.model import LocalModel
-from rsdecode.core.types import Message
+from rsdecode.core.types import LastMessage, Message
 from rsdecode.rewards.prefix_scorer import PrefixScorer
 from tests.backends.openai_http.local_server import Answer, Events, Reply
 from tests.backends.openai_http.scripted_server import first_stop
@@ -151,8 +151,10 @@ class Completions:
     def _tokenized(self, body: dict[str, Any]) -> tuple[int, ...]:
         if "prompt" in body:
             return self.model._prompts.text_ids(body["prompt"])
-        messages = tuple(Message(m["role"], m["content"]) for m in body["messages"])
-        return self.model._prompts.prompt_ids(messages)
+        *before, last = (Message(m["role"], m["content"]) for m in body["messages"])
+        if not body.get("add_generation_prompt", True):
+            last = LastMessage(last.role, last.content, opens=False)
+        return self.model._prompts.prompt_ids((*before, last))
 
     def _ids(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(self.tokenizer.bos_token + text))
@@ -194,5 +196,25 @@ def pooling(scorer: PrefixScorer, step_tag: str | None = None, *, block: int = 0
         rows = (outputs.sigmoid() if outputs.shape[1] == 1 else outputs.softmax(-1)).tolist()
         entry: dict[str, Any] = {"probs": rows[0]} if whole else {"data": rows}
         return Reply(200, {"data": [entry], "usage": {"prompt_tokens": len(ids)}})
+
+    return answer
+
+
+def generative_scoring(scorer: PrefixScorer, *, most: int = 10_000) -> Answer:
+    """vLLM's /generative_scoring of a local language model; longer prompts are cut as vLLM's."""
+    reader: Any = scorer._reader
+
+    async def answer(path: str, body: dict[str, Any]) -> Reply:
+        assert (path, body["model"]) == ("/generative_scoring", NAME)
+        prompts = [tuple(body["query"] + item)[:most] for item in body["items"]]
+        signs = tuple(body["label_token_ids"])
+        jobs = [Prefill("", ids, (len(ids) - 1,), signs) for ids in prompts]
+        data: list[dict[str, Any]] = []
+        for index, read in enumerate(await reader._engine.prefill(jobs)):
+            assert isinstance(read, Prefilled)
+            data.append({"index": index, "score": float(read.outputs.float().softmax(-1)[0, 0])})
+        tokens = sum(map(len, prompts))
+        usage = {"prompt_tokens": tokens, "completion_tokens": len(prompts)}
+        return Reply(200, {"data": data, "usage": usage})
 
     return answer

@@ -63,8 +63,8 @@ def cannot_assess(address: str, kind: str) -> str:
     """Why a server cannot tell how likely a text is, and what to do."""
     return (
         f"{address} ({kind}) does not tell how likely it finds a given text: that takes vLLM and "
-        "the model's tokenizer (--target-tokenizer); or load the model in this process (hf:, "
-        "gguf:), or take another reward or method"
+        "the model's tokenizer (--target-tokenizer; of a reward --reward-tokenizer); or load the "
+        "model in this process (hf:, gguf:), or take another reward or method"
     )
 
 

@@ -14,8 +14,8 @@ from rsdecode.backends.openai_http.tokenizing import Ids, tokenize
 from rsdecode.backends.openai_http.transport import Exchange
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.requests import Begin, Begun
-from rsdecode.core.types import Context, Message, RawPrompt
-from rsdecode.text.chat_template import DATE
+from rsdecode.core.types import Context, LastMessage, Message, RawPrompt
+from rsdecode.text.chat_template import DATE, effort_arguments
 from rsdecode.text.codec import Codec
 from rsdecode.text.prompt import Prompts, plain_text
 from rsdecode.text.step_text import TAIL
@@ -150,9 +150,15 @@ class Renderer:
     ) -> str | Conversation:
         if self._prompts is not None:
             return self._prompts.prompt_text(messages) + reply
+        if not _opens(messages) and abilities.template in ("chat", "text"):
+            raise ConfigError(
+                f"the server of {self._name!r} opens a reply to every conversation, which this "
+                "model must not be asked with: name its tokenizer (--reward-tokenizer), so that "
+                "prompts are rendered here"
+            )
         match abilities.template:
             case "chat":
-                return Conversation(messages, reply, self._template)
+                return Conversation(messages, reply, self._arguments(messages))
             case "text":
                 return await self._rendered_there(exchange, messages) + reply
             case _:
@@ -179,6 +185,8 @@ class Renderer:
         The answer is one text: some tokenizers put a space before each that they are given.
         """
         body = {"model": self._name, **self._chat(context.messages)}
+        if not _opens(context.messages):
+            body["add_generation_prompt"] = False
         ids = await self._ids.get(context.messages, lambda: _tokens(exchange, body))
         answer = _valid("".join(segment.text for segment in context.answer))
         if not answer:
@@ -188,8 +196,15 @@ class Renderer:
 
     def _chat(self, messages: Messages) -> dict[str, Any]:
         listed = [{"role": m.role, "content": _valid(m.content)} for m in messages]
-        extra = {"chat_template_kwargs": dict(self._template)} if self._template else {}
+        arguments = self._arguments(messages)
+        extra = {"chat_template_kwargs": arguments} if arguments else {}
         return {"messages": listed, **extra}
+
+    def _arguments(self, messages: Messages) -> dict[str, object]:
+        """Of the chat template, for a conversation."""
+        last = messages[-1]
+        effort = last.effort if isinstance(last, LastMessage) else None
+        return self._template | effort_arguments(effort)
 
 
 class Remembered(Generic[Key, Value]):
@@ -215,6 +230,12 @@ async def _tokens(exchange: Exchange, body: dict[str, Any]) -> tuple[int, ...]:
     if ids is None:
         raise Fault(f"the reply has no token ids: {str(reply)[:200]}")
     return ids
+
+
+def _opens(messages: Messages) -> bool:
+    """Whether a template opens the reply to a conversation."""
+    last = messages[-1]
+    return not isinstance(last, LastMessage) or last.opens
 
 
 def _valid(text: str) -> str:
