@@ -67,6 +67,7 @@ async def test_the_default_is_16_tokens_and_stops_are_heard(start: Start) -> Non
         ({"prompt": "a", "suffix": "b"}, "suffix"),
         ({"prompt": "a", "logprobs": 1}, "logprobs"),
         ({"prompt": "a", "best_of": 3}, "best_of"),
+        ({"prompt": "a", "reasoning_effort": "low"}, "reasoning_effort"),
         ({"prompt": "a", "echo": True, "logprobs": 1, "max_tokens": 5}, "logprobs"),
         ({"prompt": "a", "echo": True, "logprobs": 1, "max_tokens": 1}, "logprobs"),
     ],

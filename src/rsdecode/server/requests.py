@@ -46,6 +46,7 @@ REFUSED: Mapping[str, tuple[str, tuple[object, ...]]] = {
     "prediction": ("the draft model predicts", (None,)),
     "web_search_options": ("RSD searches nothing", (None,)),
     "chat_template_kwargs": ("set prompt.template in the server's configuration", (None, {})),
+    "reasoning_effort": ("chats have it, and responses as reasoning.effort", (None,)),
     "verbosity": ("say so in the conversation", (None, "medium")),
     "include_reasoning": ("leave the field `reasoning` unread", (None, True)),
     "skip_special_tokens": ("control tokens are no text", (None, True)),
