@@ -123,7 +123,7 @@ def test_questions_without_answers_are_left_out_with_a_count(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--by", "magic"], "--by magic: use one of rollouts, bisect, outcome, checker"),
+        (["--by", "magic"], "--by magic: use one of rollouts, bisect, outcome, checker, reward"),
         (["--by", "checker"], "--by checker needs --reward"),
         (["--method", "rsd"], "--method: rsd prm label takes --by"),
         (["--temperature", "0.5"], "--temperature: rsd prm label takes --temperatures"),
@@ -193,6 +193,53 @@ def test_the_embedded_family_agrees_with_the_exact_checker(rsd: Rsd, tmp_path: P
         steps += len(solution.steps)
     assert steps > 20
     assert agreed / steps >= 0.9  # a few steps: the measured share is in docs/guide
+
+
+def test_another_reward_labels_steps_and_tokens_and_a_small_model_learns_them(
+    rsd: Rsd, tmp_path: Path
+) -> None:
+    calibration = {"reward": "likelihood:target:min", "readings": [0.0, 0.011, 1.0],
+                   "probabilities": [0.0, 0.5, 1.0]}  # fmt: skip
+    (tmp_path / "own.json").write_text(json.dumps(calibration))
+    reward = {"spec": "likelihood:target:min", "calibration": "own.json"}
+    (tmp_path / "own.yaml").write_text(json.dumps({"reward": reward}))
+    options = ["prm", "label", "--by", "reward", "--limit", 20, "--samples", 2, "--continued", 0,
+               "--max-tokens", 300, "--keep-easy", "--held-out", "0.3"]  # fmt: skip
+    result = rsd(*options, "--config", "own.yaml", "--out", "out")
+    assert result.code == 0, result.err
+    assert "tok/s read" in result.err
+    agreed = tokens = 0
+    for row in rows(tmp_path / "out").values():
+        assert row["origin"]["by"] == "reward"
+        assert row["origin"]["reward"] == "likelihood:target:min"
+        assert row["origin"]["calibration"] == "own.json"
+        for text, soft, right, own in zip(
+            row["completions"], row["soft_labels"], row["labels"], row["token_labels"], strict=True
+        ):
+            assert own[-1][0] == len(text)
+            assert min(value for _, value in own) == pytest.approx(soft, abs=1e-4)
+            assert soft >= 0.5 or not right
+            tokens += len(own)
+        _, level, index = row["problem"].split("-")
+        exact = first_error(generate("train", int(level), int(index)), row["completions"])
+        found = row["labels"].index(False) if False in row["labels"] else None
+        agreed += exact == found
+    assert tokens > 200
+    assert agreed / len(rows(tmp_path / "out")) > 0.8
+    trained = rsd("prm", "train", "--labels", "out", "--backbone", "abacus:draft", "--out", "prm",
+                  "--mark", "\\n\\n", "--new-layers", 2, "--soft", "--token-weight", 1, "--epochs", 1,
+                  "--rate", "1e-3", "--device", "cpu", "--no-calibrate")  # fmt: skip
+    assert trained.code == 0, trained.err
+    assert json.loads((tmp_path / "prm/config.json").read_text())["num_hidden_layers"] == 5
+
+
+def test_a_reward_that_is_no_probability_is_named(rsd: Rsd, asked: list[str]) -> None:
+    result = rsd(*asked, "--by", "reward", "--reward", "python:checking:score", "--keep-easy")
+    assert result.code == 0, result.err
+    assert "python:checking:score is not calibrated" in result.err
+    missing = rsd(*asked, "--by", "reward")
+    assert missing.code == 2
+    assert "--by reward needs --reward: a gate such as likelihood:target:min" in missing.err
 
 
 def _lines(folder: Path) -> int:

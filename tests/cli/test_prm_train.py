@@ -94,6 +94,8 @@ def test_a_reward_model_is_trained_further_from_its_own_head(rsd: Rsd, tmp_path:
         (["--backbone", "http://localhost:1/v1#m"], "only weights in this process can be trained"),
         (["--optimiser", "sgd"], "--optimiser sgd: use adamw or muon"),
         (["--optimiser", "muon", "--part", "head"], "--optimiser muon is for --part full"),
+        (["--new-layers", "-1"], "--new-layers -1 must be at least 0"),
+        (["--new-layers", "1", "--part", "head"], "--new-layers is for --part full"),
         (["--corrupted", "-1"], "--corrupted -1 must be at least 0"),
         (["--epochs", "0"], "--epochs 0 must be above 0"),
         (["--part", "head", "--language-weight", "1"], "no effect on the head alone"),

@@ -11,7 +11,7 @@ from rsdecode.text.pretrained import load_tokenizer
 from rsdecode.text.vocabulary import Vocabulary
 from rsdecode.training.corruption import corrupted_copies
 from rsdecode.training.solutions import LabelledSolution, LabelledStep
-from rsdecode.training.train_data import UNKNOWN, format_of, make_examples
+from rsdecode.training.train_data import UNKNOWN, make_examples
 from rsdecode.training.train_settings import TrainSettings
 
 TEXTS = ("Adding 12 gives 13 + 12 = 25 seeds.", "So none.", "Half of 25 + 7 is 32 / 2 = 16 seeds.")
@@ -45,9 +45,8 @@ def test_each_token_is_known_to_be_right_or_replaced() -> None:
     vocabulary = Vocabulary(load_tokenizer(str(model_path("draft"))))
     settings = TrainSettings(mark="\n\n")
     copies = corrupted_copies([replace(RIGHT, id=f"{n}") for n in range(30)], 1, 0)
-    form = format_of(settings, vocabulary)
-    [plain] = make_examples([RIGHT], form, settings, 512).examples
-    examples = make_examples(copies, form, settings, 512).examples
+    [plain] = make_examples([RIGHT], vocabulary, settings, 512).examples
+    examples = make_examples(copies, vocabulary, settings, 512).examples
     start = plain.spots.index(1)
     assert all(spot == UNKNOWN for spot in plain.spots[:start])
     assert set(plain.spots[start:]) == {1, UNKNOWN}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from rsdecode.core.errors import RsdError
 from rsdecode.core.segment import WHOLE_ANSWER, Boundary
@@ -106,6 +107,7 @@ class Score:
         ends: whether the answer is known to end after the last of them.
         thoughts: whether the steps are thoughts, which may have a judge of their own.
         first: index of the first of them in the trajectory, where the context leaves thoughts out.
+        by_token: tell the rewards of single tokens too, if the reward has any.
     """
 
     context: Context
@@ -114,14 +116,33 @@ class Score:
     ends: bool = False
     thoughts: bool = False
     first: int | None = None
+    by_token: bool = False
+
+
+class TokenReward(NamedTuple):
+    """What one token of a step is worth.
+
+    Attributes:
+        end: characters of the step's text up to the token's end.
+        reward: in [0, 1], on the scale of the rewards of steps.
+    """
+
+    end: int
+    reward: float
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Reply to `Score`: one reward in [0, 1] for each step asked about."""
+    """Reply to `Score`: one reward in [0, 1] for each step asked about.
+
+    Attributes:
+        tokens: of each step its tokens' rewards, where they were asked for and the reward has any:
+            the step's is the lowest of them.
+    """
 
     rewards: tuple[float, ...]
     usage: Usage = Usage()
+    tokens: tuple[tuple[TokenReward, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +216,7 @@ class Assess:
         sampling: the probabilities are those with which it would draw tokens so; at temperature 0
             its own, as at temperature 1.
         ends: whether the answer ends after the steps: that end is assessed too.
+        places: tell where in the text of its step each token ends.
     """
 
     context: Context
@@ -202,6 +224,7 @@ class Assess:
     sampling: Sampling = Sampling(temperature=1.0)
     ends: bool = False
     session: str = ""
+    places: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +234,13 @@ class Likelihood:
     Attributes:
         logprobs: of each of its tokens, and of the end of the answer where that was asked for.
         firsts: whether each is the model's first choice.
+        places: where in the step's text each token ends, in characters; empty where that was not
+            asked for, or the model does not tell.
     """
 
     logprobs: tuple[float, ...]
     firsts: tuple[bool, ...]
+    places: tuple[int, ...] = ()
 
     @property
     def total(self) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.protocols import Caching, Closeable, Noted, ReadsDraft, RewardModel, Sized
-from rsdecode.core.requests import Failed, Score, Scored
+from rsdecode.core.requests import Failed, Score, Scored, TokenReward
 from rsdecode.rewards.calibration import Calibration
 
 
@@ -98,10 +98,15 @@ class CalibratedReward:
         A number that is no reward stays as it is: whoever asked says what is wrong with it.
         """
         return [
-            reply if isinstance(reply, Failed) else replace(reply, rewards=self._mapped(reply))
+            reply if isinstance(reply, Failed) else self._mapped(reply)
             for reply in await self.model.score(requests)
         ]
 
-    def _mapped(self, reply: Scored) -> tuple[float, ...]:
-        usable = (math.isfinite(r) and 0.0 <= r <= 1.0 for r in reply.rewards)
-        return self.calibration.all(reply.rewards) if all(usable) else reply.rewards
+    def _mapped(self, reply: Scored) -> Scored:
+        if not all(math.isfinite(r) and 0.0 <= r <= 1.0 for r in reply.rewards):
+            return reply
+        tokens = tuple(
+            tuple(TokenReward(end, self.calibration.probability(reward)) for end, reward in own)
+            for own in reply.tokens
+        )
+        return replace(reply, rewards=self.calibration.all(reply.rewards), tokens=tokens)

@@ -103,6 +103,10 @@ class Prompts:
         """The ids of a text by itself, as a reply begins with it."""
         return self._words.text_ids(text)
 
+    def places(self, ids: Ids) -> tuple[int, ...]:
+        """Where in the text of `ids` each of them ends, in characters."""
+        return self._words.places(ids)
+
     def _ends_in_space(self, prompt: Ids) -> bool:
         """Whether the tokenizer would put no space before an answer: there is white space."""
         text: str = self._tokenizer.decode(prompt[-1:])

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsdecode.core.errors import ModelLoadError, RequestError
 from rsdecode.core.types import Message
 from rsdecode.text.chat_template import NO_ARGUMENTS, ChatTemplate
 from rsdecode.text.control_tokens import ControlTokens, Ids
+from rsdecode.text.step_text import Detokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -74,6 +76,14 @@ class Vocabulary:
         """
         ids = _encoded(self.control.answer_ids, text)
         return self.ids(text) if ids is None else ids
+
+    def places(self, ids: Ids) -> tuple[int, ...]:
+        """Where in the text of `ids` each of them ends, in characters.
+
+        A token that ends within a character ends where the character begins.
+        """
+        words = Detokenizer(self._tokenizer, ())
+        return tuple(accumulate(len(words.add(token)) for token in ids))
 
     def continuing_ids(self, text: str) -> Ids:
         """The tokens of a text that a model wrote, in the middle of a sequence.

@@ -117,6 +117,7 @@ def load_backbone(source: RewardCheckpoint, settings: TrainSettings) -> Backbone
     from transformers import AutoModelForTokenClassification
 
     from rsdecode.text.pretrained import context_length
+    from rsdecode.training.growth import add_layers
 
     source.require_decoder()
     torch.manual_seed(settings.seed)
@@ -136,6 +137,8 @@ def load_backbone(source: RewardCheckpoint, settings: TrainSettings) -> Backbone
             with torch.no_grad():
                 head.weight.copy_(source.checkpoint.read(f"{SUMMARY}.weight"))
                 head.bias.copy_(source.checkpoint.read(f"{SUMMARY}.bias"))
+    if settings.new_layers:
+        add_layers(network, settings.new_layers, source.path_or_id)
     head.to(device=network.device, dtype=torch.float32)
     if settings.language_weight:
         words = _output_weights(source, network)

@@ -18,6 +18,7 @@ class LabelTally:
         graded: of them, those that were graded.
         right: of those, the ones with the right answer.
         tokens: decoded, by draft and target.
+        read: by the reward that labels.
         flops: by the paper's rule; None where a model's shape is not known.
     """
 
@@ -29,6 +30,7 @@ class LabelTally:
     wrong_steps: int = 0
     completions: int = 0
     tokens: int = 0
+    read: int = 0
     flops: float | None = 0.0
     failed: int = 0
 
@@ -44,6 +46,7 @@ class LabelTally:
         self.wrong_steps += sum(not right for right in record["labels"])
         self.completions += record["written"]
         self.tokens += sum(record["usage"][role]["decoded_tokens"] for role in ("draft", "target"))
+        self.read += record["usage"]["reward"]["prefill_tokens"]
         cost = record["flops"]["paper"]
         self.flops = None if cost is None or self.flops is None else self.flops + cost
 
@@ -69,8 +72,9 @@ def estimate(tally: LabelTally, seconds: float, problems: int) -> str:
     """What `problems` will cost if they are like those of the tally, in words."""
     share = problems / max(1, len(tally.problems))
     parts = [
-        f"{share * tally.completions:,.0f} completions",
+        *([f"{share * tally.completions:,.0f} completions"] if tally.completions else []),
         f"{share * tally.tokens:,.0f} tokens",
+        *([f"{share * tally.read:,.0f} read by the reward"] if tally.read else []),
         *([] if tally.flops is None else [f"{share * tally.flops:.1e} FLOPs"]),
         f"{share * seconds / 60:.0f} minutes",
     ]

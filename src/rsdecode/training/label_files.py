@@ -16,6 +16,8 @@ from rsdecode.training.solutions import LabelledSolution, to_row
 from rsdecode.training.splitting import split
 
 TRAIN, HELD_OUT, ABOUT, CARD = "train.jsonl", "validation.jsonl", "labels.json", "README.md"
+ORIGIN = ("data", "by", "reward", "calibration", "key")
+"""What a row says of how it was labelled, of all that labels.json says."""
 EVERYBODY = "everybody gets the answer right"
 AGAIN = "the same solution again"
 
@@ -70,7 +72,7 @@ def write_labels(
     """
     left_out: Counter[str] = Counter()
     everything = [record for record in records if record["error"] is None]
-    origin = {name: about[name] for name in ("data", "method", "key") if name in about}
+    origin = {name: about[name] for name in ORIGIN if about.get(name) is not None}
     solutions, seen = list[LabelledSolution](), set[tuple[str, tuple[str, ...]]]()
     easy = set[str]() if options.keep_easy else easy_problems(everything)
     for record in everything:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rsdecode.core.cost import ModelShape, flops
+from rsdecode.core.requests import TokenReward
 from rsdecode.core.types import Ledger, Problem, Role
 from rsdecode.results.records import ledger_to_record
 from rsdecode.training.labeller import Labelled, Sampled
@@ -45,6 +46,7 @@ def as_record(
         "labels": [step.right for step in labelled.steps],
         "soft": [step.soft for step in labelled.steps],
         "completions": [step.completions for step in labelled.steps],
+        "tokens": [[[end, round(reward, 4)] for end, reward in s.tokens] for s in labelled.steps],
         "written": labelled.written,
         "left_out": labelled.left_out,
         "usage": ledger_to_record(ledger),
@@ -64,10 +66,17 @@ def from_record(record: Mapping[str, Any]) -> Labelled:
         right=record["right"],
         ledger=Ledger(),
     )
-    labels = zip(record["labels"], record["soft"], record["completions"], strict=True)
+    columns = ("labels", "soft", "completions", "tokens")
+    labels = zip(*(record[name] for name in columns), strict=True)
     steps = tuple(
-        LabelledStep(text, right, soft, None if count is None else (count[0], count[1]))
-        for text, (right, soft, count) in zip(record["steps"], labels, strict=False)
+        LabelledStep(
+            text,
+            right,
+            soft,
+            None if count is None else (count[0], count[1]),
+            tokens=tuple(TokenReward(end, reward) for end, reward in tokens),
+        )
+        for text, (right, soft, count, tokens) in zip(record["steps"], labels, strict=False)
     )
     return Labelled(sampled, steps, int(record["written"]), left_out=record["left_out"])
 
@@ -75,11 +84,7 @@ def from_record(record: Mapping[str, Any]) -> Labelled:
 def solution_of_record(record: Mapping[str, Any], origin: Mapping[str, Any]) -> LabelledSolution:
     """The labelled solution of a record that was not left out."""
     labelled = from_record(record)
-    steps = tuple(
-        LabelledStep(step.text.strip(), step.right, step.soft, step.completions)
-        for step in labelled.steps
-        if step.text.strip()
-    )
+    steps = tuple(step.stripped() for step in labelled.steps if step.text.strip())
     return LabelledSolution(
         id=f"{record['id']}/{record['sample']}",
         problem=str(record["id"]),

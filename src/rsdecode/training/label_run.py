@@ -15,7 +15,7 @@ from rsdecode.results.lines import Key
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
 from rsdecode.training.label_records import as_record, from_record
-from rsdecode.training.label_settings import LabelMethod, LabelSettings
+from rsdecode.training.label_settings import LabelSettings
 from rsdecode.training.labeller import (
     NOBODY,
     Asked,
@@ -65,7 +65,7 @@ class LabelRun:
         self._written = written or {}
         self._shapes = models.shapes()
         self._session = Session(models, concurrency=concurrency)
-        checker = models.reward if settings.method is LabelMethod.CHECKER else None
+        judge = models.reward if settings.asks_reward else None
 
         async def ask(problem: Problem, method: Method, sample: int, priority: int) -> Asked:
             job = Job(problem, method, seed, sample, timeout_s, priority)
@@ -76,7 +76,7 @@ class LabelRun:
                 handle.cancel()
                 raise
 
-        self._labeller = Labeller(settings, ask, self._grade, seed, checker)
+        self._labeller = Labeller(settings, ask, self._grade, seed, judge)
 
     async def run(
         self, problems: Sequence[Problem], done: Mapping[Key, Mapping[str, Any]], keep: Keep
@@ -170,7 +170,7 @@ class LabelRun:
         self, problem: Problem, whole: Sequence[Labelled | Sampled]
     ) -> tuple[bool, Ledger, str | None]:
         """Whether anybody gets the answer right, what asking has cost, and why it failed."""
-        if self._settings.method is LabelMethod.CHECKER:
+        if self._settings.asks_reward:
             return True, Ledger(), None
         samples = [one.sampled if isinstance(one, Labelled) else one for one in whole]
         if any(sample.right for sample in samples):

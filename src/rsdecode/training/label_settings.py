@@ -13,7 +13,7 @@ from rsdecode.results.stats import wilson
 
 SAMPLES = 2
 """Whole solutions of each writer, where nothing else is said."""
-LAYOUT = 1
+LAYOUT = 2
 """Of the records in the store; a change of what labels mean raises it."""
 
 
@@ -27,7 +27,9 @@ class LabelMethod(StrEnum):
     OUTCOME = "outcome"
     """By the whole answer: every step of it is as right as it is."""
     CHECKER = "checker"
-    """By a reward: a function of one's own, arithmetic, or another model."""
+    """By what checks a step: a function of one's own, or arithmetic."""
+    REWARD = "reward"
+    """By another reward, whose numbers are the labels: a gate, a large reward model, a judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +101,22 @@ class LabelSettings:
         return self.method in (LabelMethod.ROLLOUTS, LabelMethod.BISECT)
 
     @property
+    def asks_reward(self) -> bool:
+        """Whether a reward says which steps are right."""
+        return self.method in (LabelMethod.CHECKER, LabelMethod.REWARD)
+
+    @property
     def needs_answers(self) -> bool:
         """Whether a problem must have an answer."""
-        return self.method is not LabelMethod.CHECKER
+        return not self.asks_reward
 
     @property
     def roles(self) -> frozenset[Role]:
         """The models that are needed."""
         completer = {self.completer} if self.searches else set[Role]()
-        checker = {Role.REWARD} if self.method is LabelMethod.CHECKER else set[Role]()
+        judge = {Role.REWARD} if self.asks_reward else set[Role]()
         writers = set[Role]() if self.selected else self.writers
-        return frozenset({*writers, *completer, *checker})
+        return frozenset({*writers, *completer, *judge})
 
     @property
     def solutions(self) -> int:

@@ -95,7 +95,7 @@ class Labeller:
         ask: runs a method.
         grade: grades a text; may be called for every completion.
         seed: of every draw.
-        checker: the reward that says which steps are right, for `LabelMethod.CHECKER`.
+        judge: the reward that says which steps are right, for the methods that ask one.
     """
 
     def __init__(
@@ -104,13 +104,13 @@ class Labeller:
         ask: Ask,
         grade: Grade,
         seed: int,
-        checker: RewardModel | None = None,
+        judge: RewardModel | None = None,
     ) -> None:
         self._settings = settings
         self._ask = ask
         self._grade = grade
         self._seed = seed
-        self._checker = checker
+        self._judge = judge
 
     async def whole(self, problem: Problem, places: Collection[int]) -> list[Labelled | Sampled]:
         """Sample the whole solutions at `places`; in the place of one that failed its failure."""
@@ -172,8 +172,8 @@ class Labeller:
                     right = bool(sampled.right)
                     steps = [LabelledStep(text, right, float(right)) for text in sampled.steps]
                     return Labelled(sampled, tuple(steps))
-                case LabelMethod.CHECKER:
-                    return await self._check(problem, sampled)
+                case LabelMethod.CHECKER | LabelMethod.REWARD:
+                    return await self._judged(problem, sampled)
                 case LabelMethod.BISECT:
                     return await self._bisect(problem, sampled)
                 case LabelMethod.ROLLOUTS:
@@ -209,20 +209,24 @@ class Labeller:
             right = ended and await self._grade(whole, problem.answer)
         return replace(empty, steps=(*prefix, *steps), ended=ended, right=right)
 
-    async def _check(self, problem: Problem, sampled: Sampled) -> Labelled:
-        assert self._checker is not None
-        context = Context(problem.messages)
+    async def _judged(self, problem: Problem, sampled: Sampled) -> Labelled:
+        """By the reward of each step, in one reading of the solution."""
+        assert self._judge is not None
         request = Score(
-            context, tuple(map(Segment, sampled.steps)), f"{problem.id}/{sampled.sample}"
+            Context(problem.messages),
+            tuple(map(Segment, sampled.steps)),
+            f"{problem.id}/{sampled.sample}",
+            by_token=self._settings.method is LabelMethod.REWARD,
         )
-        [reply] = await self._checker.score([request])
+        [reply] = await self._judge.score([request])
         if isinstance(reply, Failed):
             raise Failure(str(reply.error))
         steps = list[LabelledStep]()
         so_far = True
-        for text, reward in zip(sampled.steps, reply.rewards, strict=True):
+        tokens = reply.tokens or [()] * len(reply.rewards)
+        for text, reward, own in zip(sampled.steps, reply.rewards, tokens, strict=True):
             so_far = so_far and reward >= 0.5
-            steps.append(LabelledStep(text, so_far, reward))
+            steps.append(LabelledStep(text, so_far, reward, tokens=own))
         return Labelled(sampled, tuple(steps), ledger=Ledger(reward=reply.usage))
 
     async def _rollouts(self, problem: Problem, sampled: Sampled) -> Labelled:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from rsdecode.core.conversation import check_question, check_text
 from rsdecode.core.errors import InputError
+from rsdecode.core.requests import TokenReward
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class LabelledStep:
             none were written.
         original: the right step that this one was made of by replacing digits (or by leaving it as
             it was); None where somebody wrote it.
+        tokens: how likely each token of whoever labelled it is right; empty where only the step is
+            labelled.
     """
 
     text: str
@@ -29,6 +32,16 @@ class LabelledStep:
     soft: float | None = None
     completions: tuple[int, int] | None = None
     original: str | None = None
+    tokens: tuple[TokenReward, ...] = ()
+
+    def stripped(self) -> LabelledStep:
+        """Without white space around its text."""
+        text = self.text.strip()
+        before = len(self.text) - len(self.text.lstrip())
+        tokens = tuple(
+            TokenReward(min(max(end - before, 0), len(text)), reward) for end, reward in self.tokens
+        )
+        return replace(self, text=text, tokens=tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +89,11 @@ def to_row(solution: LabelledSolution) -> dict[str, Any]:
 
     Returns:
         `soft_labels` and `rollouts` (pairs: ended right, written) hold None for a step for which
-        they are not known.
+        they are not known. `token_labels` (pairs: where a token ends in the step's text, how likely
+        it is right) is there where tokens are labelled.
     """
+    by_token = any(step.tokens for step in solution.steps)
+    tokens = [[list(token) for token in step.tokens] for step in solution.steps]
     return {
         "prompt": solution.question,
         "completions": list(solution.texts),
@@ -86,6 +102,7 @@ def to_row(solution: LabelledSolution) -> dict[str, Any]:
         "rollouts": [
             None if s.completions is None else list(s.completions) for s in solution.steps
         ],
+        **({"token_labels": tokens} if by_token else {}),
         "id": solution.id,
         "problem": solution.problem,
         "source": solution.source,
@@ -113,9 +130,12 @@ def from_row(row: Mapping[str, Any], number: int) -> LabelledSolution:
     hard = [_right(label) for label in _list(labels, "labels", places)]
     soft = _list(row.get("soft_labels") or [None] * places, "soft_labels", places)
     counts = _list(row.get("rollouts") or [None] * places, "rollouts", places)
+    tokens = _list(row.get("token_labels") or [[]] * places, "token_labels", places)
     steps = tuple(
-        LabelledStep(_text(text), right, _soft(value), _count(count))
-        for text, right, value, count in zip(_list(texts, ""), hard, soft, counts, strict=True)
+        LabelledStep(_text(text), right, _soft(value), _count(count), tokens=_tokens(own))
+        for text, right, value, count, own in zip(
+            _list(texts, ""), hard, soft, counts, tokens, strict=True
+        )
     )
     if not steps:
         raise InputError('"completions" is empty: there is no step')
@@ -188,6 +208,17 @@ def _soft(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise InputError(f"a soft label must be a number in [0, 1], not {value!r}")
     return float(value)
+
+
+def _tokens(value: Any) -> tuple[TokenReward, ...]:
+    found: list[TokenReward] = []
+    for token in _list(value, "token_labels"):
+        pair = cast("list[Any]", token) if isinstance(token, list) else []
+        soft = _soft(pair[1]) if len(pair) == 2 and isinstance(pair[0], int) else None
+        if soft is None or pair[0] < 0:
+            raise InputError(f"token_labels must be pairs [end, share], not {token!r}")
+        found.append(TokenReward(pair[0], soft))
+    return tuple(found)
 
 
 def _count(value: Any) -> tuple[int, int] | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rsdecode.core.requests import TokenReward
 from rsdecode.core.types import Message
 from rsdecode.rewards.format import Format
 from rsdecode.rewards.token_classifier import SeparatorFormat
 from rsdecode.rewards.value_head import ValueHeadFormat
-from rsdecode.training.solutions import LabelledSolution, LabelledStep
+from rsdecode.training.solutions import LabelledSolution
 from rsdecode.training.train_settings import Layout, TrainSettings
 
 if TYPE_CHECKING:
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
 
     from rsdecode.text.vocabulary import Vocabulary
 
-IGNORED = -100
-UNKNOWN = -1
+UNKNOWN = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Example:
         targets: how right everything is up to there, in [0, 1].
         right: whether it is.
         words: the tokens between which the language model learns: from, to.
-        spots: whether each token is right, 1 or 0; `UNKNOWN` where nobody knows.
+        spots: how likely each token is right, in [0, 1]; `UNKNOWN` where nobody knows.
         solution: where it comes from.
     """
 
@@ -42,7 +43,7 @@ class Example:
     targets: tuple[float, ...]
     right: tuple[bool, ...]
     words: tuple[int, int]
-    spots: tuple[int, ...]
+    spots: tuple[float, ...]
     solution: LabelledSolution
 
 
@@ -73,27 +74,31 @@ def format_of(settings: TrainSettings, vocabulary: Vocabulary) -> Format:
 
 def make_examples(
     solutions: Iterable[LabelledSolution],
-    form: Format,
+    vocabulary: Vocabulary,
     settings: TrainSettings,
     context: int,
 ) -> Examples:
-    """Read solutions with a format.
+    """Read solutions as the reward model will.
 
     Nothing after a first wrong step is learnt from, unless asked; nor is a step that was given.
 
     Args:
         solutions: labelled.
-        form: of the reward model.
+        vocabulary: of the backbone.
         settings: of the training.
         context: tokens that the backbone can read.
+
+    Raises:
+        ModelLoadError: the mark is not in the vocabulary.
     """
+    form = format_of(settings, vocabulary)
     limit = min(settings.max_tokens, context)
     examples, cut, too_long = list[Example](), 0, 0
     for solution in solutions:
         corrupted = solution.steps[0].original is not None
         whole_text = settings.after_error or corrupted
         used = solution if whole_text else solution.up_to_first_error()
-        example, whole = _example(used, form, settings, limit)
+        example, whole = _example(used, form, vocabulary, settings, limit)
         too_long += example is None
         cut += example is not None and not whole
         if example is not None and example.marks:
@@ -102,7 +107,11 @@ def make_examples(
 
 
 def _example(
-    solution: LabelledSolution, form: Format, settings: TrainSettings, limit: int
+    solution: LabelledSolution,
+    form: Format,
+    vocabulary: Vocabulary,
+    settings: TrainSettings,
+    limit: int,
 ) -> tuple[Example | None, bool]:
     """The example, and whether all its steps fit; None where none does."""
     ids = list(form.prompt_ids([Message("user", solution.question)]))
@@ -116,7 +125,11 @@ def _example(
         if len(ids) + len(more) > limit:
             break
         ids += more
-        spots += _spots(step, more, form.step_ids(step.original or step.text, place))
+        if step.tokens:
+            spots += [*labels_of_tokens(step.tokens, vocabulary.places(more))[:-1], UNKNOWN]
+        else:
+            original = None if step.original is None else form.step_ids(step.original, place)
+            spots += _spots(more, original, right=step.right)
         fitted += 1
         if step.right:
             right_end = len(ids)
@@ -135,20 +148,40 @@ def _example(
     return example, fitted == len(solution.steps)
 
 
-def _spots(step: LabelledStep, ids: Sequence[int], original: Sequence[int]) -> list[int]:
+def labels_of_tokens(labelled: Sequence[TokenReward], places: Sequence[int]) -> list[float]:
+    """The labels of a step's tokens, which whoever labelled it may have cut otherwise.
+
+    Args:
+        labelled: tokens with their labels, one at least.
+        places: where the wanted tokens end.
+
+    Returns:
+        Of each the lowest label of those that it shares characters with.
+    """
+    ends = [token.end for token in labelled]
+    found, start = list[float](), 0
+    for end in places:
+        first = min(bisect_right(ends, start), len(ends) - 1)
+        last = min(bisect_left(ends, end), len(ends) - 1)
+        found.append(min(token.reward for token in labelled[first : max(first, last) + 1]))
+        start = end
+    return found
+
+
+def _spots(ids: Sequence[int], original: Sequence[int] | None, *, right: bool) -> list[float]:
     """Which tokens of a step are right: all of a right one, and where digits were replaced.
 
     Of a wrong step that somebody wrote nobody knows. The last token is the mark, which has a loss
     of its own.
     """
-    if step.original is None:
-        found = [1 if step.right else UNKNOWN] * len(ids)
+    if original is None:
+        found = [1.0 if right else UNKNOWN] * len(ids)
     elif len(ids) == len(original):
-        found = [int(own == other) for own, other in zip(ids, original, strict=True)]
+        found = [float(own == other) for own, other in zip(ids, original, strict=True)]
     else:
         pairs = enumerate(zip(ids, original, strict=False))
         same = next((at for at, (own, other) in pairs if own != other), 0)
-        found = [*[1] * same, 0, *[UNKNOWN] * (len(ids) - same - 1)]
+        found = [*[1.0] * same, 0.0, *[UNKNOWN] * (len(ids) - same - 1)]
     return [*found[:-1], UNKNOWN]
 
 

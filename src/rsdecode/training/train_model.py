@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsdecode.training.backbone import reward_logits
-from rsdecode.training.train_data import IGNORED, UNKNOWN
+from rsdecode.training.train_data import UNKNOWN
 
 
 class RewardModule(nn.Module):
@@ -72,8 +72,7 @@ class RewardModule(nn.Module):
         """Binary cross-entropy at the tokens of which it is known whether they are right."""
         known = spots != UNKNOWN
         logits = reward_logits(self.head(hidden[known].float()))
-        wanted = spots[known].float()
-        losses = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+        losses = functional.binary_cross_entropy_with_logits(logits, spots[known], reduction="sum")
         return losses / known.sum().clamp(min=1)
 
     def _language_loss(self, hidden: Tensor, ids: Tensor, words: Tensor) -> Tensor:
@@ -82,11 +81,10 @@ class RewardModule(nn.Module):
         assert weight is not None
         places = torch.arange(ids.shape[1], device=ids.device)[None]
         known = (places >= words[:, :1]) & (places < words[:, 1:])
-        wanted = torch.where(known, ids, IGNORED)[:, 1:]
-        said = functional.linear(hidden[:, :-1], weight.to(hidden.dtype)).float()
-        if not bool((wanted != IGNORED).any()):
-            return said.sum() * 0.0
-        return functional.cross_entropy(said.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
+        known = known[:, 1:]
+        said = functional.linear(hidden[:, :-1][known], weight.to(hidden.dtype)).float()
+        losses = functional.cross_entropy(said, ids[:, 1:][known], reduction="sum")
+        return losses / known.sum().clamp(min=1)
 
 
 class HeadModule(nn.Module):

@@ -20,7 +20,6 @@ from rsdecode.training.train_data import (
     Examples,
     as_rows,
     class_weights,
-    format_of,
     make_examples,
 )
 from rsdecode.training.train_plan import TrainPlan
@@ -74,12 +73,12 @@ def run_training(plan: TrainPlan, folder: Path, device: str, tell: Tell) -> Trai
     )
     if backbone.continued:
         tell(f"{plan.backbone} is a reward model: its head is trained further")
-    form = format_of(settings, backbone.vocabulary)
+    words = backbone.vocabulary
     copies = corrupted_copies(plan.train, settings.corrupted, settings.seed)
     if copies:
         tell(f"{len(copies):,} copies of right solutions with replaced digits are learnt from too")
-    train = make_examples([*plan.train, *copies], form, settings, backbone.context)
-    held_out = make_examples(plan.held_out, form, settings, backbone.context)
+    train = make_examples([*plan.train, *copies], words, settings, backbone.context)
+    held_out = make_examples(plan.held_out, words, settings, backbone.context)
     _tell_lengths(train, held_out, tell)
     if not train.examples:
         raise ConfigError(

@@ -53,10 +53,11 @@ class TrainSettings:
         after_error: learn from the steps after a first wrong one as well.
         language_weight: of the language-model loss on right steps, beside the reward's.
         corrupted: copies with replaced digits of each right solution, as further wrong steps.
-        token_weight: of the loss at single tokens: in a right step all are right, and of replaced
-            digits it is known that they are wrong.
+        token_weight: of the loss at single tokens: as likely right as they are labelled; where only
+            steps are, all of a right one are right, and replaced digits are wrong.
         optimiser: of the updates.
         balance: wrong and right steps weigh the same.
+        new_layers: put behind the backbone's (see `growth`).
         evaluations: on held-out problems, and checkpoints, in all.
         patience: evaluations without a better loss after which training ends; 0 for never.
         low_memory: compute activations again instead of keeping them.
@@ -82,6 +83,7 @@ class TrainSettings:
     optimiser: Optimiser = Optimiser.ADAMW
     balance: bool = False
     lora_rank: int = 16
+    new_layers: int = 0
     evaluations: int = 10
     patience: int = 3
     low_memory: bool = False
@@ -102,6 +104,7 @@ class TrainSettings:
         for name, option in (
             ("language_weight", "--language-weight"), ("token_weight", "--token-weight"),
             ("corrupted", "--corrupted"), ("patience", "--patience"),
+            ("new_layers", "--new-layers"),
         ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{option} {getattr(self, name):g} must be at least 0")
@@ -115,6 +118,8 @@ class TrainSettings:
                 "--language-weight and --token-weight have no effect on the head alone: leave them "
                 "out"
             )
+        if self.part is not Part.FULL and self.new_layers:
+            raise ConfigError(f"--new-layers is for --part full, not for {self.part}")
         if self.part is not Part.FULL and self.optimiser is Optimiser.MUON:
             raise ConfigError(f"--optimiser muon is for --part full, not for {self.part}")
         if not self.mark:

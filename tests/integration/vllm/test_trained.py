@@ -21,7 +21,7 @@ from rsdecode.core.types import Role
 from rsdecode.rewards.load import load_reward_model
 from rsdecode.text.pretrained import load_tokenizer
 from rsdecode.text.vocabulary import Vocabulary
-from rsdecode.training.train_data import Example, format_of, make_examples
+from rsdecode.training.train_data import Example, make_examples
 from rsdecode.training.train_plan import plan_training
 from rsdecode.training.train_run import run_training
 from rsdecode.training.train_save import largest_difference, score_loaded, score_plainly
@@ -57,8 +57,8 @@ def trained(
     plan = plan_training(settings, f"hf:{backbone(folder / 'backbone')}", [labels])
     out = folder / "prm"
     run_training(plan, out, "cpu", lambda _: None)
-    form = format_of(settings, Vocabulary(load_tokenizer(str(out))))
-    return out, settings.layout, make_examples(plan.held_out, form, settings, 1024).examples
+    words = Vocabulary(load_tokenizer(str(out)))
+    return out, settings.layout, make_examples(plan.held_out, words, settings, 1024).examples
 
 
 def served(path: Path, examples: list[Example]) -> list[list[float]]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -25,6 +26,8 @@ from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import Context, FinishReason, Message, Problem, Role, Segment
 from rsdecode.methods import RSD
 from rsdecode.models.abacus import model_path, problems
+from rsdecode.rewards.calibrated import CalibratedReward
+from rsdecode.rewards.calibration import Calibration
 from rsdecode.rewards.gates import (
     AgreementReward,
     CascadeReward,
@@ -306,3 +309,28 @@ def test_a_step_beyond_the_context_ends_its_problem_with_a_reason(target: LocalM
     [reply] = asyncio.run(LikelihoodReward(target).score([Score(context("q"), (long,))]))
     assert isinstance(reply, Failed)
     assert "limit the answer's tokens" in str(reply.error)
+
+
+async def test_the_least_likely_token_tells_the_rewards_of_all(target: LocalModel) -> None:
+    texts = ("Adding 12 gives 25.\n\n", "So it is 2 * 5 = 11.\n\n")
+    where, steps = context(QUESTIONS[0]), tuple(map(Segment, texts))
+    gate = LikelihoodReward(target, Pooling("min"))
+    [reply] = await gate.score([Score(where, steps, by_token=True)])
+    assert isinstance(reply, Scored)
+    for text, reward, tokens in zip(texts, reply.rewards, reply.tokens, strict=True):
+        ends = [token.end for token in tokens]
+        assert ends == sorted(ends)
+        assert ends[-1] == len(text)
+        assert min(token.reward for token in tokens) == pytest.approx(reward, abs=1e-9)
+        pieces = [text[a:b] for a, b in pairwise([0, *ends])]
+        assert pieces[-2:] == [".", "\n\n"]
+    [plain] = await gate.score([Score(where, steps)])
+    assert isinstance(plain, Scored)
+    assert (plain.rewards, plain.tokens) == (reply.rewards, ())
+    [mean] = await LikelihoodReward(target).score([Score(where, steps, by_token=True)])
+    assert isinstance(mean, Scored)
+    assert mean.tokens == ()  # no token has the reward of a mean
+    halved = CalibratedReward(gate, Calibration((0.0, 1.0), (0.0, 0.5)))
+    [mapped] = await halved.score([Score(where, steps, by_token=True)])
+    assert isinstance(mapped, Scored)
+    assert mapped.tokens[0][0].reward == pytest.approx(reply.tokens[0][0].reward / 2)

@@ -63,12 +63,19 @@ class Assessor:
             return Failed(not_a_number())
         logprobs = cast("list[float]", read.outputs[:, 0].tolist())
         firsts = cast("list[bool]", read.outputs[:, 1].bool().tolist())
-        ends = accumulate((len(step) for step in self._steps(request)), initial=0)
+        steps = self._steps(request)
+        ends = accumulate(map(len, steps), initial=0)
+        places = map(self._places, steps) if request.places else (() for _ in steps)
         likelihoods = tuple(
-            Likelihood(tuple(logprobs[start:end]), tuple(firsts[start:end]))
-            for start, end in pairwise(ends)
+            Likelihood(tuple(logprobs[start:end]), tuple(firsts[start:end]), own)
+            for (start, end), own in zip(pairwise(ends), places, strict=True)
         )
         return Assessed(likelihoods, read.usage.judging(len(logprobs)))
+
+    def _places(self, step: Ids) -> tuple[int, ...]:
+        """Where the tokens of a step end in its text; the end of the answer where the last does."""
+        written = self.prompts.places(tuple(token for token in step if token != END))
+        return (*written, *written[-1:]) if step[-1:] == (END,) else written
 
     def _steps(self, request: Assess) -> list[Ids]:
         """The tokens of each step, those of this model's own vocabulary as they were written."""

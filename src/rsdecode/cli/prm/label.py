@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from rsdecode.training.selection import Selection
 
 _UNUSED = {
-    "method": "--by rollouts|bisect|outcome|checker",
+    "method": "--by rollouts|bisect|outcome|checker|reward",
     "temperature": "--temperatures and --rollout-temperature",
     "draft_temperature": "--temperatures and --rollout-temperature",
     "target_temperature": "--temperatures and --rollout-temperature",
     "top_p": "--temperatures alone",
     "top_k": "--temperatures alone",
+}
+_REWARDS = {
+    "checker": "python:MODULE:FUNCTION, arithmetic, or another reward",
+    "reward": "a gate such as likelihood:target:min, a reward model, or a judge",
 }
 
 
@@ -53,7 +57,8 @@ def command(
         typer.Option(
             "--by",
             help="rollouts: share of completions that end right. bisect: the same, by binary "
-            "search. outcome: the answer's verdict. checker: --reward says which steps are right.",
+            "search. outcome: the answer's verdict. checker: --reward says which steps are right. "
+            "reward: the same, and its numbers are soft labels.",
         ),
     ] = "rollouts",
     limit: Annotated[
@@ -158,6 +163,11 @@ def command(
         right_share=right_share,
         rollout_temperature=rollout_temperature,
     )
+    if by == "reward" and config.reward.calibration is None:
+        print_note(
+            f"{config.reward.spec} is not calibrated: a step is right where it gives at least 0.5; "
+            "rsd calibrate makes its numbers probabilities, from steps labelled by rollouts"
+        )
     part = None if shard is None else Shard.parse(shard)
     chosen = _selected(select, source, count)
     if chosen is not None:
@@ -208,10 +218,8 @@ def _settings(
 
     if by not in list(LabelMethod):
         raise ConfigError(f"--by {by}: use one of {', '.join(LabelMethod)}")
-    if by == LabelMethod.CHECKER and "reward" not in options.given and options.config is None:
-        raise ConfigError(
-            "--by checker needs --reward: python:MODULE:FUNCTION, arithmetic, or another reward"
-        )
+    if by in _REWARDS and "reward" not in options.given and options.config is None:
+        raise ConfigError(f"--by {by} needs --reward: {_REWARDS[by]}")
     if completer is None:
         only_draft = "draft" in config.model_fields_set and "target" not in config.model_fields_set
         completer = "draft" if only_draft else "target"
@@ -343,6 +351,7 @@ def _write(plan: LabelPlan, store: Store, out: Path, files: FileOptions) -> Writ
         "boundary": plan.config.boundary,
         "draft": plan.config.draft,
         "target": plan.config.target,
+        **_reward_of(plan),
         "settings": _plain(plan.settings),
         "seed": plan.meta.seed,
         "key": plan.meta.key,
@@ -352,6 +361,14 @@ def _write(plan: LabelPlan, store: Store, out: Path, files: FileOptions) -> Writ
         "unusable_lines": len(plan.bad),
     }
     return write_labels(out, [answers[key] for key in sorted(answers)], about, files)
+
+
+def _reward_of(plan: LabelPlan) -> dict[str, Any]:
+    """What labelled the steps, where it was a reward."""
+    if not plan.settings.asks_reward:
+        return {}
+    reward = plan.config.reward
+    return {"reward": reward.spec, "calibration": reward.calibration}
 
 
 def _plain(settings: LabelSettings) -> dict[str, Any]:

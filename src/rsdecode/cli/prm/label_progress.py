@@ -78,6 +78,8 @@ class LabelProgress:
         if tally.completions:
             parts.append(f"{tally.completions:,} completions")
         parts.append(f"{tally.tokens / max(self.seconds, 1e-9):,.0f} tok/s")
+        if tally.read:
+            parts.append(f"{tally.read / max(self.seconds, 1e-9):,.0f} tok/s read")
         if tally.flops:
             parts.append(f"{tally.flops:.1e} FLOPs")
         return " · ".join(parts)

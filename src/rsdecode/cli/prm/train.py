@@ -73,6 +73,10 @@ def command(
         bool, typer.Option("--balance", help="Wrong and right steps weigh the same.")
     ] = False,
     lora_rank: Annotated[int, typer.Option("--lora-rank", help="Of the adapters.")] = 16,
+    new_layers: Annotated[
+        int,
+        typer.Option("--new-layers", help="Put behind the backbone's; for small language models."),
+    ] = 0,
     held_out: Annotated[
         float, typer.Option("--held-out", help="Share of the problems, of files that bring none.")
     ] = 0.1,
@@ -122,7 +126,7 @@ def command(
     settings = TrainSettings(
         Layout(layout), Part(part), unescaped(mark), epochs, rate, batch, accumulate, max_length,
         soft, after_error, language_weight, corrupted, token_weight,
-        Optimiser(optimiser), balance, lora_rank, evaluations, patience, low_memory,
+        Optimiser(optimiser), balance, lora_rank, new_layers, evaluations, patience, low_memory,
         calibrate, dtype, seed,
     )  # fmt: skip
     _require_libraries()

@@ -38,6 +38,11 @@ class LikelihoodReward(ReadingReward):
             "cost": "the target reads every step; what it has read it need not read to write",
         }
 
+    @property
+    def is_of_worst_token(self) -> bool:
+        """Only where the rule takes the least likely one."""
+        return self._pooling.how == "min"
+
     def reward(self, likelihood: Likelihood) -> float:
         """The rule's number."""
         return self._pooling.reward(likelihood.logprobs)

@@ -15,7 +15,16 @@ from rsdecode.core.protocols import (
     Noted,
     Sized,
 )
-from rsdecode.core.requests import Assess, Failed, Likelihood, Sampling, Score, Scored
+from rsdecode.core.requests import (
+    Assess,
+    Assessed,
+    Failed,
+    Likelihood,
+    Sampling,
+    Score,
+    Scored,
+    TokenReward,
+)
 from rsdecode.rewards.requests import nothing_to_score
 
 
@@ -64,6 +73,11 @@ class ReadingReward(ABC):
         if isinstance(self._model, Closeable):
             self._model.close()
 
+    @property
+    def is_of_worst_token(self) -> bool:
+        """Whether a step's reward is that of its worst token, so that tokens have rewards too."""
+        return False
+
     @abstractmethod
     def reward(self, likelihood: Likelihood) -> float:
         """The reward of one step."""
@@ -71,7 +85,7 @@ class ReadingReward(ABC):
     async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         """Score all requests in one batch; replies in their order."""
         asked = [
-            Assess(r.context, r.steps, self._sampling, session=r.session)
+            Assess(r.context, r.steps, self._sampling, session=r.session, places=r.by_token)
             for r in requests
             if r.steps
         ]
@@ -82,5 +96,18 @@ class ReadingReward(ABC):
             if isinstance(reply, Failed):
                 scored.append(reply)
             else:
-                scored.append(Scored(tuple(map(self.reward, reply.steps)), reply.usage))
+                scored.append(self._scored(request, reply))
         return scored
+
+    def _scored(self, request: Score, reply: Assessed) -> Scored:
+        told = request.by_token and self.is_of_worst_token
+        tokens = tuple(map(self._token_rewards, reply.steps)) if told else ()
+        return Scored(tuple(map(self.reward, reply.steps)), reply.usage, tokens)
+
+    def _token_rewards(self, step: Likelihood) -> tuple[TokenReward, ...]:
+        """Each token as a step of its own; none where the model does not tell their places."""
+        if not step.places:
+            return ()
+        alone = map(Likelihood, zip(step.logprobs), zip(step.firsts))
+        rewards = map(self.reward, alone)
+        return tuple(map(TokenReward, step.places, rewards))
