@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -34,45 +35,47 @@ class Stage:
     Attributes:
         arguments: of `rsd`.
         accepted: exit codes with which its result counts.
+        shards: processes among which its problems are shared, side by side.
     """
 
     name: str
     arguments: list[str]
     accepted: tuple[int, ...] = (0,)
+    shards: int = 1
 
 
 def abacus(options: argparse.Namespace) -> list[Stage]:
     """The loop on the embedded family, from its draft and its target; the shipped PRM is compared.
 
-    What the target finds likely is a reward already; the labels make it a probability. A network is
-    trained as well where --epochs of it are asked for.
+    What the target finds likely is a reward already. A few steps labelled by bisection make it a
+    probability; it then labels many solutions, token by token, from which a small network learns.
     """
-    out, many = options.out, ["--concurrency", "96", "--slots", "96"]
-    labels, prm, exact, tuned = out / "labels", out / "prm", out / "exact", out / "tuned.yaml"
-    own, network = out / "own.yaml", list[Stage]()
-    against = ["--against", "abacus:prm"]
-    if options.epochs:
-        network = [
-            Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", "abacus:target",
-                            "--mark", r"\n\n", "--epochs", f"{options.epochs:g}", "--rate", "1e-3",
-                            "--corrupted", "2", "--token-weight", "1", "--language-weight", "0.5",
-                            "--optimiser", "muon", "--device", "cpu", "--out", f"{prm}"]),
-        ]  # fmt: skip
-        against += ["--against", f"hf:{prm}"]
+    out, many = options.out, ["--concurrency", "96", "--slots", "192"]
+    few, labels, prm, exact = out / "few", out / "labels", out / "prm", out / "exact"
+    teacher, tuned = out / "teacher.yaml", out / "tuned.yaml"
+    reward = f"hf:{prm}"
     return [
+        Stage("few", ["prm", "label", "--data", "abacus:train", "--limit", "60", "--by", "bisect",
+                      "--keep-easy", *MOST_TOKENS, *many, "--out", f"{few}"]),
+        Stage("calibrate", ["calibrate", "--reward", "likelihood:target:min", "--data",
+                            f"{few / 'train.jsonl'}", "--limit", "100000", "--out", f"{teacher}"]),
         Stage("label", ["prm", "label", "--data", "abacus:train", "--limit", f"{options.problems}",
-                        "--by", "bisect", "--keep-easy", *MOST_TOKENS, *many,
-                        "--out", f"{labels}"]),
-        *network,
-        Stage("calibrate", ["calibrate", "--reward", "likelihood:target", "--data",
-                            f"{labels / 'train.jsonl'}", "--limit", "100000", "--out", f"{own}"]),
+                        "--by", "reward", "--config", f"{teacher}", "--samples", "4",
+                        "--continued", "0", "--keep-easy", "--held-out", "0.02", *MOST_TOKENS,
+                        *many, "--out", f"{labels}"], shards=os.cpu_count() or 1),
+        Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", "abacus:draft",
+                        "--new-layers", "4", "--mark", r"\n\n", "--soft", "--token-weight", "1",
+                        "--language-weight", "0.5", "--optimiser", "muon", "--rate", "2e-3",
+                        "--epochs", f"{options.epochs:g}", "--evaluations", "6", "--device", "cpu",
+                        "--out", f"{prm}"]),
         Stage("exact", ["prm", "label", "--data", "abacus:test", "--limit", "300", "--by",
                         "checker", "--reward", "python:benchmarks.exact_steps:score",
                         "--samples", "1", "--continued", "1", "--temperatures", "0.7",
                         "--keep-easy", "--held-out", "0.99999", *MOST_TOKENS, *many,
                         "--out", f"{exact}"]),
-        Stage("test", ["prm", "test", "--data", f"{exact}", "--config", f"{own}", *against]),
-        Stage("tune", ["tune", "--config", f"{own}", "--no-worse-than-target", "--limit",
+        Stage("test", ["prm", "test", "--data", f"{exact}", "--reward", reward, "--against",
+                       "abacus:prm", "--against", "likelihood:target:min"]),
+        Stage("tune", ["tune", "--reward", reward, "--no-worse-than-target", "--limit",
                        f"{options.tuned}", *many, "--out", f"{tuned}"], (0, 1)),
         Stage("eval", ["eval", "--data", "abacus:test", "--limit", f"{options.tested}",
                        "--methods", "draft,target,rsd", "--config", f"{tuned}", "--out",
@@ -117,6 +120,8 @@ def run(stages: list[Stage], out: Path) -> dict[str, Any]:
             continue
         print(f"rsd {' '.join(stage.arguments)}", file=sys.stderr, flush=True)
         start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        if stage.shards > 1:
+            _run_shards(stage)
         done = subprocess.run(
             [*RSD, *stage.arguments, "--json"], stdout=subprocess.PIPE, text=True, check=False
         )
@@ -136,13 +141,27 @@ def run(stages: list[Stage], out: Path) -> dict[str, Any]:
     return figures
 
 
+def _run_shards(stage: Stage) -> None:
+    """Run a stage's shards side by side, one thread each; the stage itself then finds all done."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    shards = [
+        subprocess.Popen(
+            [*RSD, *stage.arguments, "--shard", f"{number}/{stage.shards}"],
+            stdout=subprocess.DEVNULL, env=environment,
+        )
+        for number in range(1, stage.shards + 1)
+    ]  # fmt: skip
+    if code := max(shard.wait() for shard in shards):
+        raise SystemExit(code)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m recipes.own_prm", description=__doc__)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="labels, reward model, results, figures.json")
-    add("--problems", type=int, help="to label; default 1,500 of the family, 400 of a file")
-    add("--epochs", type=float, default=0.0, help="train a network of the family as well")
+    add("--problems", type=int, help="to label; default 4,000 of the family, 400 of a file")
+    add("--epochs", type=float, default=6.0, help="of the training, for the family")
     add("--tuned", type=int, default=300, help="problems to tune on, of the family")
     add("--tested", type=int, help="problems of the evaluation; default 1,000, of a file 100")
     add("--small", help="draft, whose outputs the trained head reads; default the family")
@@ -157,7 +176,7 @@ def main() -> None:
     if any(own) and not all(own):
         parser.error("give all of --small, --large, --questions and --test, or none of them")
     if options.problems is None:
-        options.problems = 400 if options.small else 1500
+        options.problems = 400 if options.small else 4000
     if options.tested is None:
         options.tested = 100 if options.small else 1000
     options.out.mkdir(parents=True, exist_ok=True)

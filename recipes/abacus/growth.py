@@ -36,22 +36,6 @@ def grow(network: RewardNetwork, smaller: dict[str, Tensor]) -> int:
 
 
 @torch.no_grad()
-def look_back(network: RewardNetwork, first: int, *, pairs: int = 8, strength: float = 7.0) -> None:
-    """Makes the first head of the layers from ``first`` on look one token back.
-
-    There, what should come next was predicted. Two constant vectors whose product under rotary
-    positions is largest at distance one do it.
-    """
-    frequencies = 10_000.0 ** (-torch.arange(pairs) / 32)
-    layers: list[Any] = list(network.model.layers)
-    for layer in layers[first:]:
-        query, key = layer.self_attn.q_proj.bias, layer.self_attn.k_proj.bias
-        key[:pairs] = strength
-        query[:pairs] = strength * frequencies.cos()
-        query[32 : 32 + pairs] = -strength * frequencies.sin()
-
-
-@torch.no_grad()
 def pool_errors(network: RewardNetwork) -> None:
     """Makes the last layer look for the token with the lowest value so far and pass it on.
 

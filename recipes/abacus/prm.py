@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn import functional
 from recipes.abacus import checkpoint
 from recipes.abacus.config import Config
 from recipes.abacus.data import Batch, Example, draw_problems
-from recipes.abacus.growth import grow, look_back, pool_errors
+from recipes.abacus.growth import grow, pool_errors
 from recipes.abacus.label import read_samples
 from recipes.abacus.negatives import (
     UNLABELLED,
@@ -26,6 +27,7 @@ from recipes.abacus.network import Reading, RewardNetwork, reward_network
 from recipes.abacus.tokenizer import build_tokenizer
 from recipes.abacus.train import pad_id, summed_cross_entropy, train
 from rsdecode.models.abacus import AbacusProblem
+from rsdecode.training.growth import look_back
 
 TOKEN_WEIGHT = 0.5
 LANGUAGE_WEIGHT = 0.5
@@ -83,7 +85,9 @@ def train_on_digits(config: Config, folder: Path) -> None:
     """First part: the draft grown deeper learns to tell a replaced digit from a right one."""
     tokenizer = build_tokenizer()
     network = reward_network(config.prm_digits, tokenizer, config.seed)
-    look_back(network, grow(network, _trained("draft", folder)))
+    layers: list[Any] = list(network.model.layers)
+    for layer in layers[grow(network, _trained("draft", folder)) :]:
+        look_back(layer.self_attn, network.config)
     steps, count = Steps(config, folder, UNLABELLED), config.prm_digits_schedule.problems_per_update
 
     def source(update: int) -> list[Example]:

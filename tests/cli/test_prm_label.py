@@ -227,8 +227,8 @@ def test_another_reward_labels_steps_and_tokens_and_a_small_model_learns_them(
     assert tokens > 200
     assert agreed / len(rows(tmp_path / "out")) > 0.8
     trained = rsd("prm", "train", "--labels", "out", "--backbone", "abacus:draft", "--out", "prm",
-                  "--mark", "\\n\\n", "--new-layers", 2, "--soft", "--token-weight", 1, "--epochs", 1,
-                  "--rate", "1e-3", "--device", "cpu", "--no-calibrate")  # fmt: skip
+                  "--mark", "\\n\\n", "--new-layers", 2, "--soft", "--token-weight", 1,
+                  "--epochs", 1, "--rate", "1e-3", "--device", "cpu", "--no-calibrate")  # fmt: skip
     assert trained.code == 0, trained.err
     assert json.loads((tmp_path / "prm/config.json").read_text())["num_hidden_layers"] == 5
 

@@ -17,7 +17,7 @@ from recipes.abacus.attention import use_fast_attention, use_standard_attention 
 from recipes.abacus.calibrate import fit  # noqa: E402
 from recipes.abacus.config import DEFAULT, TINY, Schedule  # noqa: E402
 from recipes.abacus.data import IGNORED, batches, draw_problems, language_example  # noqa: E402
-from recipes.abacus.growth import grow, look_back, pool_errors  # noqa: E402
+from recipes.abacus.growth import grow, pool_errors  # noqa: E402
 from recipes.abacus.negatives import corrupt, replaced_example, reward_example  # noqa: E402
 from recipes.abacus.network import (  # noqa: E402
     language_model,
@@ -119,23 +119,11 @@ def test_replaced_digits_are_labelled_one_by_one(problem, seed: int) -> None:
 def test_a_grown_prm_predicts_what_the_draft_predicts() -> None:
     draft = language_model(TINY.draft, TOKENIZER, 0)
     network = reward_network(TINY.prm, TOKENIZER, 1)
-    look_back(network, grow(network, draft.state_dict()))
+    grow(network, draft.state_dict())
     tokens = torch.randint(0, 400, (2, 30), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         plain = draft(input_ids=tokens).logits
         assert torch.allclose(network(tokens).words, plain, atol=1e-4)
-
-
-def test_new_layers_start_out_looking_one_token_back() -> None:
-    network = reward_network(DEFAULT.prm_digits, TOKENIZER, 0)
-    look_back(network, grow(network, language_model(DEFAULT.draft, TOKENIZER, 0).state_dict()))
-    network.model.config._attn_implementation = "eager"
-    tokens = torch.randint(0, 400, (1, 60), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        maps = network.model(input_ids=tokens, output_attentions=True).attentions
-    back = [float(one[0, 0].diagonal(-1).mean()) for one in maps]
-    assert all(share < 0.5 for share in back[: DEFAULT.draft.layers])
-    assert all(share > 0.95 for share in back[DEFAULT.draft.layers :])
 
 
 def test_the_pooling_layer_lowers_the_value_after_a_low_one() -> None:

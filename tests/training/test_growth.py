@@ -40,9 +40,8 @@ def test_a_grown_checkpoint_loads_with_all_its_layers(tmp_path: Any) -> None:
     nn.init.normal_(network.layers[3].self_attn.o_proj.weight)
     network.save_pretrained(tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)
-    assert config.layer_types == [*["sliding_attention", "full_attention"] * 2][:3] + [
-        "sliding_attention"
-    ]
+    one, other = "sliding_attention", "full_attention"
+    assert config.layer_types == [one, other, one, one]
     assert torch.equal(outputs(AutoModel.from_pretrained(tmp_path)), outputs(network))
 
 

@@ -49,7 +49,7 @@ def add_layers(network: Any, count: int, name: str) -> None:
         for end in _ends(layer):
             end.weight.zero_()
         layer.self_attn.layer_idx = place
-        _look_back(layer.self_attn, config)
+        look_back(layer.self_attn, config)
         layers.append(layer)
     config.num_hidden_layers = first + count
     if kinds := getattr(config, "layer_types", None):
@@ -62,8 +62,12 @@ def _ends(layer: Any) -> list[Any]:
     return [module for module in found if isinstance(module, torch.nn.Linear)]
 
 
-def _look_back(attention: Any, config: Any) -> None:
-    """Two constant vectors whose product under rotary positions is largest at distance one."""
+@torch.no_grad()
+def look_back(attention: Any, config: Any) -> None:
+    """Make the first head look one token back, in place; attention without biases stays as it is.
+
+    Two constant vectors do it, whose product under rotary positions is largest at distance one.
+    """
     query, key = (getattr(attention, f"{part}_proj", None) for part in "qk")
     rope: Any = getattr(config, "rope_parameters", None) or {}
     base = rope.get("rope_theta")

@@ -14,6 +14,7 @@ from rsdecode.methods import Method
 from rsdecode.results.lines import Key
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
+from rsdecode.training.distinct import DistinctLabels
 from rsdecode.training.label_records import as_record, from_record
 from rsdecode.training.label_settings import LabelSettings
 from rsdecode.training.labeller import (
@@ -124,6 +125,14 @@ class LabelRun:
             done: records of solutions that are there, of this problem and perhaps of others.
             keep: told of each record when it is there.
         """
+        try:
+            await self._label(problem, done, keep)
+        finally:
+            self._labeller.end(problem)
+
+    async def _label(
+        self, problem: Problem, done: Mapping[Key, Mapping[str, Any]], keep: Keep
+    ) -> None:
         labeller = self._labeller
         known = {
             place: from_record(done[problem.id, place])
@@ -139,17 +148,15 @@ class LabelRun:
         everything = [*known.values(), *sampled]
         solved, spent, failure = await self._solved(problem, everything)
 
+        async def label(one: Sampled) -> Labelled:
+            if failure is not None:
+                return Labelled(one, error=failure)
+            return await labeller.label(problem, one) if solved else Labelled(one, left_out=NOBODY)
+
+        distinct = DistinctLabels(label, known.values(), in_turn=self._settings.asks_reward)
+
         async def finish(one: Labelled | Sampled, extra: Ledger) -> None:
-            labelled = one if isinstance(one, Labelled) else None
-            if labelled is None and failure is not None:
-                assert isinstance(one, Sampled)
-                labelled = Labelled(one, error=failure)
-            elif labelled is None and not solved:
-                assert isinstance(one, Sampled)
-                labelled = Labelled(one, left_out=NOBODY)
-            elif labelled is None:
-                assert isinstance(one, Sampled)
-                labelled = await labeller.label(problem, one)
+            labelled = one if isinstance(one, Labelled) else await distinct.label(one)
             if labelled.error is None:
                 known[labelled.sampled.sample] = labelled
             keep(as_record(problem, labelled, self._shapes, extra))

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from rsdecode.core.errors import RequestError
-from rsdecode.core.protocols import RewardModel
+from rsdecode.core.protocols import Caching, RewardModel
 from rsdecode.core.requests import Failed, Sampling, Score
 from rsdecode.core.seeds import derive_seed
 from rsdecode.core.types import Context, FinishReason, Ledger, Problem, Role, Segment, Trajectory
@@ -181,6 +181,11 @@ class Labeller:
         except Failure as failure:
             return Labelled(sampled, error=str(failure))
 
+    def end(self, problem: Problem) -> None:
+        """No more solutions of a problem are labelled: what was read of it may be forgotten."""
+        if isinstance(self._judge, Caching):
+            self._judge.end(_session(problem))
+
     async def _sample(
         self,
         problem: Problem,
@@ -215,7 +220,7 @@ class Labeller:
         request = Score(
             Context(problem.messages),
             tuple(map(Segment, sampled.steps)),
-            f"{problem.id}/{sampled.sample}",
+            _session(problem),
             by_token=self._settings.method is LabelMethod.REWARD,
         )
         [reply] = await self._judge.score([request])
@@ -347,6 +352,11 @@ def asked_of(trajectory: Trajectory) -> Asked:
         return Asked((), trajectory.ledger, error=trajectory.error or reason.value)
     texts = tuple((a.text, a.stop_reason is FinishReason.EOS) for a in trajectory.alternatives)
     return Asked(texts, trajectory.ledger, full=reason is FinishReason.LENGTH)
+
+
+def _session(problem: Problem) -> str:
+    """In which a reward reads the solutions of a problem, one after the other."""
+    return f"{problem.id}/labels"
 
 
 async def _ready(value: Labelled) -> Labelled:

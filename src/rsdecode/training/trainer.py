@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,40 +136,8 @@ def train(
         OutOfMemory: a batch does not fit.
         StorageError: a checkpoint cannot be written.
     """
-    checkpoints = folder / CHECKPOINTS
     updates = max(1, round(settings.epochs * len(rows) / batch))
-    every = max(1, updates // settings.evaluations)
-    arguments = TrainingArguments(
-        output_dir=str(checkpoints),
-        max_steps=updates,
-        per_device_train_batch_size=max(1, batch // settings.accumulate),
-        per_device_eval_batch_size=max(1, batch // settings.accumulate),
-        gradient_accumulation_steps=settings.accumulate,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=max(1, updates // 20),
-        weight_decay=0.01,
-        max_grad_norm=1.0,
-        logging_steps=max(1, every // 4),
-        eval_strategy="steps" if held_out else "no",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        load_best_model_at_end=bool(held_out),
-        metric_for_best_model="eval_loss" if held_out else None,
-        greater_is_better=False if held_out else None,
-        restore_callback_states_from_checkpoint=True,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        use_cpu=next(module.parameters()).device.type == "cpu",
-        prediction_loss_only=True,
-        label_names=["targets"],
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to=[],
-        dataloader_pin_memory=False,
-    )
+    arguments = _arguments(module, settings, folder, updates, batch, measured=bool(held_out))
     callbacks: list[TrainerCallback] = [_Telling(tell)]
     if held_out and settings.patience:
         callbacks.append(_Stopping(settings.patience))
@@ -184,13 +153,70 @@ def train(
     )
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)
-    start = last_whole_checkpoint(checkpoints)
+    start = last_whole_checkpoint(folder / CHECKPOINTS)
     if start is not None and (state := _state_of(start))["global_step"] >= updates:
         return _take_best(module, start, state)
     if start is not None:
         tell(f"goes on from {start.name}")
-    try:
+    with _failures_told(settings, folder):
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    return trainer.state.log_history
+
+
+def _arguments(
+    module: nn.Module,
+    settings: TrainSettings,
+    folder: Path,
+    updates: int,
+    batch: int,
+    *,
+    measured: bool,
+) -> TrainingArguments:
+    """Of the trainer; `measured`: whether held-out problems choose the best checkpoint."""
+    every = max(1, updates // settings.evaluations)
+    at_once = max(1, batch // settings.accumulate)
+    return TrainingArguments(
+        output_dir=str(folder / CHECKPOINTS),
+        max_steps=updates,
+        per_device_train_batch_size=at_once,
+        per_device_eval_batch_size=at_once,
+        gradient_accumulation_steps=settings.accumulate,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=max(1, updates // 20),
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        logging_steps=max(1, every // 4),
+        eval_strategy="steps" if measured else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=measured,
+        metric_for_best_model="eval_loss" if measured else None,
+        greater_is_better=False if measured else None,
+        restore_callback_states_from_checkpoint=True,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        use_cpu=next(module.parameters()).device.type == "cpu",
+        prediction_loss_only=True,
+        label_names=["targets"],
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=[],
+        dataloader_pin_memory=False,
+    )
+
+
+@contextmanager
+def _failures_told(settings: TrainSettings, folder: Path) -> Generator[None]:
+    """What the libraries raise of memory and disk, as errors that say what helps.
+
+    Raises:
+        OutOfMemory, StorageError: see `train`.
+    """
+    try:
+        yield
     except torch.OutOfMemoryError as error:
         raise _too_large(settings) from error
     except (RuntimeError, MemoryError) as error:
@@ -201,7 +227,6 @@ def train(
         raise
     except OSError as error:
         raise _unwritten(folder, error.strerror or str(error)) from error
-    return trainer.state.log_history
 
 
 def _optimiser(module: nn.Module, settings: TrainSettings) -> MuonWithAdamW | None:

@@ -13,30 +13,18 @@ from rsdecode.cli.language import tell_unreadable
 from rsdecode.cli.messages import InterruptedRun, print_note, print_warning
 from rsdecode.cli.on_ray import RayOption
 from rsdecode.cli.options import RunOptions, with_run_options
+from rsdecode.cli.prm.label_options import read_settings, selected
 from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rsdecode.config import RunConfig
-    from rsdecode.results.store import Store
+    from rsdecode.results.store import Shard, Store
     from rsdecode.training.label_files import FileOptions, Written
     from rsdecode.training.label_plan import LabelPlan
     from rsdecode.training.label_settings import LabelSettings
     from rsdecode.training.selection import Selection
-
-_UNUSED = {
-    "method": "--by rollouts|bisect|outcome|checker|reward",
-    "temperature": "--temperatures and --rollout-temperature",
-    "draft_temperature": "--temperatures and --rollout-temperature",
-    "target_temperature": "--temperatures and --rollout-temperature",
-    "top_p": "--temperatures alone",
-    "top_k": "--temperatures alone",
-}
-_REWARDS = {
-    "checker": "python:MODULE:FUNCTION, arithmetic, or another reward",
-    "reward": "a gate such as likelihood:target:min, a reward model, or a judge",
-}
 
 
 @with_run_options
@@ -141,17 +129,10 @@ def command(
     Exit code: 0 all were labelled; 1 some failed; 2 the options, the configuration or a model are
     wrong; 130 interrupted (143 by SIGTERM).
     """
-    from rsdecode.config.schema import RunConfig as Config
     from rsdecode.results.store import Shard, Store
     from rsdecode.training.label_files import FileOptions
-    from rsdecode.training.label_plan import plan_labels
 
-    for name, instead in _UNUSED.items():
-        if name in options.given:
-            raise ConfigError(f"--{name.replace('_', '-')}: rsd prm label takes {instead}")
-    config: Config = options.load()
-    settings = _settings(
-        config,
+    config, settings = read_settings(
         options,
         by=by,
         writers=writers,
@@ -163,117 +144,21 @@ def command(
         right_share=right_share,
         rollout_temperature=rollout_temperature,
     )
-    if by == "reward" and config.reward.calibration is None:
-        print_note(
-            f"{config.reward.spec} is not calibrated: a step is right where it gives at least 0.5; "
-            "rsd calibrate makes its numbers probabilities, from steps labelled by rollouts"
-        )
-    part = None if shard is None else Shard.parse(shard)
-    chosen = _selected(select, source, count)
-    if chosen is not None:
-        if data not in (None, chosen.data):
-            raise ConfigError(f"--data {data}: the solutions of --from are of {chosen.data}")
-        data, settings = chosen.data, replace(settings, selected=chosen.key)
-    data = data or "abacus:train"
-    plan = plan_labels(
-        _of_roles(config, settings),
-        settings,
-        data,
-        limit,
-        part,
-        written=None if chosen is None else chosen.solutions,
-    )
-    files = FileOptions(held_out, config.run.seed, keep_easy)
     if not 0 <= held_out < 1:
         raise ConfigError(f"--held-out {held_out:g} must be a share, from 0 to below 1")
-    _tell_left_out(plan, data)
+    part = None if shard is None else Shard.parse(shard)
+    chosen = selected(select, source, count)
+    plan = _plan(config, settings, chosen, data, limit=limit, shard=part)
+    files = FileOptions(held_out, config.run.seed, keep_easy)
+    _tell_left_out(plan)
     with Store(out / "store", part) as store:
         if store.warning is not None:
             print_warning(store.warning)
-        store.describe({"data": data, "key": plan.meta.key, "config": plan.meta.config})
+        store.describe({"data": plan.meta.data, "key": plan.meta.key, "config": plan.meta.config})
         failed = _run(plan, store, ray, only_estimate=only_estimate)
         written = _write(plan, store, out, files)
     _show(written, out, json_output=json_output)
     return 1 if failed or plan.bad else 0
-
-
-def _settings(
-    config: RunConfig,
-    options: RunOptions,
-    *,
-    by: str,
-    writers: str,
-    continued: int,
-    temperatures: str,
-    completer: str | None,
-    completions: int,
-    every: bool,
-    right_share: float,
-    rollout_temperature: float,
-) -> LabelSettings:
-    from rsdecode.core.limits import Limits
-    from rsdecode.core.segment import parse_boundary
-    from rsdecode.core.types import Role
-    from rsdecode.training.label_settings import SAMPLES, LabelMethod, LabelSettings
-
-    if by not in list(LabelMethod):
-        raise ConfigError(f"--by {by}: use one of {', '.join(LabelMethod)}")
-    if by in _REWARDS and "reward" not in options.given and options.config is None:
-        raise ConfigError(f"--by {by} needs --reward: {_REWARDS[by]}")
-    if completer is None:
-        only_draft = "draft" in config.model_fields_set and "target" not in config.model_fields_set
-        completer = "draft" if only_draft else "target"
-    roles = [_writer(name.strip(), "--writers") for name in writers.split(",") if name.strip()]
-    return LabelSettings(
-        method=LabelMethod(by),
-        writers=tuple(dict.fromkeys(roles)),
-        samples=config.run.samples if "samples" in options.given else SAMPLES,
-        continued=continued,
-        temperatures=_numbers(temperatures),
-        completer=Role(_writer(completer, "--completer")),
-        completions=completions,
-        every=every,
-        share=right_share,
-        completion_temperature=rollout_temperature,
-        boundary=parse_boundary(config.boundary),
-        limits=Limits(**config.limits.model_dump()),
-    )
-
-
-def _selected(select: str | None, source: Path | None, count: int) -> Selection | None:
-    from rsdecode.training.selection import select_uncertain
-
-    if select is None:
-        if source is not None:
-            raise ConfigError("--from is for --select uncertain: give both, or neither")
-        return None
-    if select != "uncertain":
-        raise ConfigError(f"--select {select}: must be uncertain")
-    if source is None:
-        raise ConfigError(
-            "--select uncertain needs --from: the folder of an rsd eval with a reward"
-        )
-    chosen = select_uncertain(source, count)
-    print_note(
-        f"{source}: {chosen.count:,} of {chosen.seen:,} solutions are to be labelled, those whose "
-        "rewards were farthest from what came of them"
-    )
-    return chosen
-
-
-def _writer(name: str, option: str) -> Any:
-    from rsdecode.core.types import Role
-
-    if name not in (Role.DRAFT.value, Role.TARGET.value):
-        raise ConfigError(f"{option} {name!r}: must be draft or target")
-    return Role(name)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise ConfigError(f"--temperatures {text!r}: must be numbers, such as 0.7,1") from None
 
 
 def _of_roles(config: RunConfig, settings: LabelSettings) -> RunConfig:
@@ -289,7 +174,29 @@ def _of_roles(config: RunConfig, settings: LabelSettings) -> RunConfig:
     return config.model_copy(update=changes)
 
 
-def _tell_left_out(plan: LabelPlan, data: str) -> None:
+def _plan(
+    config: RunConfig,
+    settings: LabelSettings,
+    chosen: Selection | None,
+    data: str | None,
+    *,
+    limit: int | None,
+    shard: Shard | None,
+) -> LabelPlan:
+    from rsdecode.training.label_plan import plan_labels
+
+    written = None
+    if chosen is not None:
+        if data not in (None, chosen.data):
+            raise ConfigError(f"--data {data}: the solutions of --from are of {chosen.data}")
+        data, written = chosen.data, chosen.solutions
+        settings = replace(settings, selected=chosen.key)
+    config = _of_roles(config, settings)
+    return plan_labels(config, settings, data or "abacus:train", limit, shard, written=written)
+
+
+def _tell_left_out(plan: LabelPlan) -> None:
+    data = plan.meta.data
     for line in plan.bad:
         print_warning(f"{data}, line {line.number}: {line.reason}")
     if plan.unanswered:
