@@ -24,6 +24,7 @@ class RewardModule(nn.Module):
         language_weight: of the language-model loss.
         words: weights of the output layer, for that loss.
         token_weight: of the loss at single tokens.
+        compiled: train with the network as torch.compile makes it, for rows of any length.
     """
 
     def __init__(
@@ -33,6 +34,8 @@ class RewardModule(nn.Module):
         language_weight: float = 0.0,
         words: nn.Parameter | None = None,
         token_weight: float = 0.0,
+        *,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -40,6 +43,7 @@ class RewardModule(nn.Module):
         self._language_weight = language_weight
         self._token_weight = token_weight
         self._words = [words]  # in a list: it is not saved a second time
+        self._trained: list[Any] = [torch.compile(network, dynamic=True) if compiled else network]
 
     def forward(  # noqa: PLR0917 - named by the collator
         self,
@@ -56,7 +60,8 @@ class RewardModule(nn.Module):
         the model is for. Rows are padded on the right, where a causal network does not look: no
         mask is needed.
         """
-        hidden: Tensor = self.network(input_ids=input_ids, use_cache=False).last_hidden_state
+        [network] = self._trained if self.training else [self.network]
+        hidden: Tensor = network(input_ids=input_ids, use_cache=False).last_hidden_state
         picked = hidden[places[:, 0], places[:, 1]]
         logits = reward_logits(self.head(picked.float()))
         loss = reward_loss(logits, targets, weights)

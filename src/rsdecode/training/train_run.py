@@ -143,6 +143,7 @@ class _Run:
                 settings.language_weight,
                 backbone.words,
                 settings.token_weight,
+                compiled=settings.compiled,
             ),
             as_rows(self.train),
             as_rows(self.held_out),

@@ -57,6 +57,7 @@ class TrainSettings:
             steps are, all of a right one are right, and replaced digits are wrong.
         optimiser: of the updates.
         balance: wrong and right steps weigh the same.
+        compiled: let torch.compile make the backbone's training passes faster.
         new_layers: put behind the backbone's (see `growth`).
         evaluations: on held-out problems, and checkpoints, in all.
         patience: evaluations without a better loss after which training ends; 0 for never.
@@ -87,6 +88,7 @@ class TrainSettings:
     evaluations: int = 10
     patience: int = 3
     low_memory: bool = False
+    compiled: bool = False
     calibrate: bool = True
     dtype: str = "float32"
     seed: int = 0
@@ -118,6 +120,8 @@ class TrainSettings:
                 "--language-weight and --token-weight have no effect on the head alone: leave them "
                 "out"
             )
+        if self.compiled and (self.part is Part.HEAD or self.low_memory):
+            raise ConfigError("--compile has no effect on --part head, and excludes --low-memory")
         if self.part is not Part.FULL and self.new_layers:
             raise ConfigError(f"--new-layers is for --part full, not for {self.part}")
         if self.part is not Part.FULL and self.optimiser is Optimiser.MUON:

@@ -24,7 +24,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from rsdecode.core.errors import OutOfMemory, StorageError
+from rsdecode.core.errors import ConfigError, OutOfMemory, StorageError
 from rsdecode.training.muon import MuonWithAdamW
 from rsdecode.training.train_settings import Optimiser, TrainSettings
 
@@ -133,6 +133,7 @@ def train(
         The log: losses by update.
 
     Raises:
+        ConfigError: the backbone cannot be compiled.
         OutOfMemory: a batch does not fit.
         StorageError: a checkpoint cannot be written.
     """
@@ -213,13 +214,16 @@ def _failures_told(settings: TrainSettings, folder: Path) -> Generator[None]:
     """What the libraries raise of memory and disk, as errors that say what helps.
 
     Raises:
-        OutOfMemory, StorageError: see `train`.
+        ConfigError, OutOfMemory, StorageError: see `train`.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise _too_large(settings) from error
     except (RuntimeError, MemoryError) as error:
+        if settings.compiled and type(error).__module__.startswith(("torch._dynamo", "torch._ind")):
+            first = str(error).strip().partition("\n")[0]
+            raise ConfigError(f"--compile: torch.compile failed ({first}): leave it out") from error
         if isinstance(error, MemoryError) or "alloc" in str(error).lower():
             raise _too_large(settings) from error
         if reason := _disk_failure(str(error)):

@@ -89,6 +89,12 @@ def command(
     low_memory: Annotated[
         bool, typer.Option("--low-memory", help="Compute activations again, for long solutions.")
     ] = False,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Faster updates after a minute or two; needs a C++ compiler."
+        ),
+    ] = False,
     calibrate: Annotated[
         bool, typer.Option("--calibrate/--no-calibrate", help="On the held-out problems.")
     ] = True,
@@ -127,7 +133,7 @@ def command(
         Layout(layout), Part(part), unescaped(mark), epochs, rate, batch, accumulate, max_length,
         soft, after_error, language_weight, corrupted, token_weight,
         Optimiser(optimiser), balance, lora_rank, new_layers, evaluations, patience, low_memory,
-        calibrate, dtype, seed,
+        compiled, calibrate, dtype, seed,
     )  # fmt: skip
     _require_libraries()
     plan = plan_training(settings, backbone, labels, boundary, held_out)
