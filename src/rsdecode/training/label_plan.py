@@ -98,8 +98,29 @@ def plan_labels(
         nothing = "no question" if not found else "no question with an answer"
         raise ConfigError(
             f'{data} holds {nothing}: give lines of {{"question": ..., "answer": ...}}, or '
-            "--method checker, which needs no answers"
+            "--by checker or --by reward, which need no answers"
         )
+    return LabelPlan(
+        meta=_meta(config, settings, data, entry, problems=len(usable), shard=shard),
+        config=config,
+        settings=settings,
+        problems=tuple(p for at, p in enumerate(usable) if shard is None or shard.takes(at)),
+        kind=entry.answer_type,
+        unanswered=tuple(p.id for p in found if not p.answer) if settings.needs_answers else (),
+        bad=tuple(bad),
+        written=written or {},
+    )
+
+
+def _meta(
+    config: RunConfig,
+    settings: LabelSettings,
+    data: str,
+    entry: Dataset,
+    *,
+    problems: int,
+    shard: Shard | None,
+) -> Meta:
     key = result_key(
         config,
         settings,  # pyright: ignore[reportArgumentType] - it names its roles, and decodes nothing
@@ -108,7 +129,7 @@ def plan_labels(
         kind=entry.answer_type,
         content=dataset_digest(data),
     )
-    meta = Meta(
+    return Meta(
         data=data,
         method=f"label-{settings.method}",
         key=key,
@@ -116,19 +137,9 @@ def plan_labels(
         shapes={},
         version=__version__,
         seed=config.run.seed,
-        problems=len(usable),
+        problems=problems,
         shard=None if shard is None else str(shard),
         code=code_version(),
-    )
-    return LabelPlan(
-        meta=meta,
-        config=config,
-        settings=settings,
-        problems=tuple(p for at, p in enumerate(usable) if shard is None or shard.takes(at)),
-        kind=entry.answer_type,
-        unanswered=tuple(p.id for p in found if not p.answer) if settings.needs_answers else (),
-        bad=tuple(bad),
-        written=written or {},
     )
 
 
