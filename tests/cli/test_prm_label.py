@@ -195,15 +195,13 @@ def test_the_embedded_family_agrees_with_the_exact_checker(rsd: Rsd, tmp_path: P
     assert agreed / steps >= 0.9  # a few steps: the measured share is in docs/guide
 
 
-def test_another_reward_labels_steps_and_tokens_and_a_small_model_learns_them(
-    rsd: Rsd, tmp_path: Path
-) -> None:
+def test_another_reward_labels_steps_and_tokens(rsd: Rsd, tmp_path: Path) -> None:
     calibration = {"reward": "likelihood:target:min", "readings": [0.0, 0.011, 1.0],
                    "probabilities": [0.0, 0.5, 1.0]}  # fmt: skip
     (tmp_path / "own.json").write_text(json.dumps(calibration))
     reward = {"spec": "likelihood:target:min", "calibration": "own.json"}
     (tmp_path / "own.yaml").write_text(json.dumps({"reward": reward}))
-    options = ["prm", "label", "--by", "reward", "--limit", 20, "--samples", 2, "--continued", 0,
+    options = ["prm", "label", "--by", "reward", "--limit", 10, "--samples", 2, "--continued", 0,
                "--max-tokens", 300, "--keep-easy", "--held-out", "0.3"]  # fmt: skip
     result = rsd(*options, "--config", "own.yaml", "--out", "out")
     assert result.code == 0, result.err
@@ -224,13 +222,8 @@ def test_another_reward_labels_steps_and_tokens_and_a_small_model_learns_them(
         exact = first_error(generate("train", int(level), int(index)), row["completions"])
         found = row["labels"].index(False) if False in row["labels"] else None
         agreed += exact == found
-    assert tokens > 200
+    assert tokens > 100
     assert agreed / len(rows(tmp_path / "out")) > 0.8
-    trained = rsd("prm", "train", "--labels", "out", "--backbone", "abacus:draft", "--out", "prm",
-                  "--mark", "\\n\\n", "--new-layers", 2, "--soft", "--token-weight", 1,
-                  "--epochs", 1, "--rate", "1e-3", "--device", "cpu", "--no-calibrate")  # fmt: skip
-    assert trained.code == 0, trained.err
-    assert json.loads((tmp_path / "prm/config.json").read_text())["num_hidden_layers"] == 5
 
 
 def test_a_reward_that_is_no_probability_is_named(rsd: Rsd, asked: list[str]) -> None:

@@ -38,6 +38,8 @@ def test_a_reward_model_is_trained_saved_and_read_as_trained(
 ) -> None:
     labels = write_folder(tmp_path / "labels")
     options = ["--layout", layout, "--part", part, "--rate", rate, "--mark", "\\n\\n"]
+    if part == "full":
+        options += ["--new-layers", "1"]
     result = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, *options, "--epochs", 8)
     assert result.code == 0, result.err
     about = read_training(tmp_path / "prm")
@@ -46,6 +48,7 @@ def test_a_reward_model_is_trained_saved_and_read_as_trained(
     settings = json.loads((tmp_path / "prm/config.json").read_text())
     name = "mark" if layout == "value-head" else "separator"
     assert settings["rsd_reward"] == {name: "\n\n"}
+    assert settings["num_hidden_layers"] == 3 + (part == "full")
     card = (tmp_path / "prm/README.md").read_text()
     assert "area under ROC" in card
     assert "Trained by rsdecode" in card
@@ -59,6 +62,19 @@ def test_a_reward_model_is_trained_saved_and_read_as_trained(
     other = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, *options, "--epochs", 9)
     assert other.code == 2
     assert "holds a training with other labels, settings or backbone" in other.err
+
+
+@pytest.mark.skipif("RSD_SLOW" not in os.environ, reason="compiles for a minute: set RSD_SLOW")
+def test_a_compiled_backbone_learns_the_same(rsd: Rsd, tmp_path: Path) -> None:
+    labels = write_folder(tmp_path / "labels", train=40, held_out=10)
+    options = ["--labels", labels, *FAST, "--mark", "\\n\\n", "--rate", "2e-3", "--token-weight", 1]
+    for out, more in (("plain", []), ("compiled", ["--compile"])):
+        result = rsd("prm", "train", *options, "--epochs", 2, "--out", out, *more)
+        assert result.code == 0, result.err
+    one, other = (load_file(tmp_path / out / "model.safetensors") for out in ("plain", "compiled"))
+    assert one.keys() == other.keys()
+    for name, weights in one.items():
+        assert torch.allclose(weights, other[name], atol=2e-3), name
 
 
 def test_the_head_alone_leaves_the_backbone_as_it_was(rsd: Rsd, tmp_path: Path) -> None:
@@ -96,6 +112,7 @@ def test_a_reward_model_is_trained_further_from_its_own_head(rsd: Rsd, tmp_path:
         (["--optimiser", "muon", "--part", "head"], "--optimiser muon is for --part full"),
         (["--new-layers", "-1"], "--new-layers -1 must be at least 0"),
         (["--new-layers", "1", "--part", "head"], "--new-layers is for --part full"),
+        (["--compile", "--part", "head"], "--compile has no effect on --part head"),
         (["--corrupted", "-1"], "--corrupted -1 must be at least 0"),
         (["--epochs", "0"], "--epochs 0 must be above 0"),
         (["--part", "head", "--language-weight", "1"], "no effect on the head alone"),
