@@ -53,16 +53,16 @@ def abacus(options: argparse.Namespace) -> list[Stage]:
     out, many = options.out, ["--concurrency", "96", "--slots", "192"]
     few, labels, prm, exact = out / "few", out / "labels", out / "prm", out / "exact"
     teacher, tuned = out / "teacher.yaml", out / "tuned.yaml"
-    reward = f"hf:{prm}"
+    reward, cores = f"hf:{prm}", os.cpu_count() or 1
     return [
-        Stage("few", ["prm", "label", "--data", "abacus:train", "--limit", "60", "--by", "bisect",
-                      "--keep-easy", *MOST_TOKENS, *many, "--out", f"{few}"]),
+        Stage("few", ["prm", "label", "--data", "abacus:train", "--limit", "150", "--by", "bisect",
+                      "--keep-easy", *MOST_TOKENS, *many, "--out", f"{few}"], shards=cores),
         Stage("calibrate", ["calibrate", "--reward", "likelihood:target:min", "--data",
                             f"{few / 'train.jsonl'}", "--limit", "100000", "--out", f"{teacher}"]),
         Stage("label", ["prm", "label", "--data", "abacus:train", "--limit", f"{options.problems}",
                         "--by", "reward", "--config", f"{teacher}", "--samples", "3",
                         "--continued", "3", "--keep-easy", "--held-out", "0.02", *MOST_TOKENS,
-                        *many, "--out", f"{labels}"], shards=os.cpu_count() or 1),
+                        *many, "--out", f"{labels}"], shards=cores),
         Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", "abacus:draft",
                         "--new-layers", "4", "--mark", r"\n\n", "--soft", "--token-weight", "1",
                         "--language-weight", "0.5", "--optimiser", "muon", "--rate", "2e-3",
