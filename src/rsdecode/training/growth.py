@@ -44,7 +44,7 @@ def add_layers(network: Any, count: int, name: str) -> None:
         )
     config = network.config.get_text_config()
     for place in range(first, first + count):
-        layer = copy.deepcopy(layers[-1])
+        layer: Any = copy.deepcopy(layers[-1])
         layer.apply(network._init_weights)
         for end in _ends(layer):
             end.weight.zero_()
@@ -68,11 +68,14 @@ def look_back(attention: Any, config: Any) -> None:
 
     Two constant vectors do it, whose product under rotary positions is largest at distance one.
     """
-    query, key = (getattr(attention, f"{part}_proj", None) for part in "qk")
+    query: Any = getattr(attention, "q_proj", None)
+    key: Any = getattr(attention, "k_proj", None)
     rope: Any = getattr(config, "rope_parameters", None) or {}
     base = rope.get("rope_theta")
     size: int = attention.head_dim
-    if query is None or query.bias is None or key.bias is None or not base or size < 4 * PAIRS:
+    if query is None or key is None or query.bias is None or key.bias is None:
+        return
+    if not base or size < 4 * PAIRS:
         return
     angles = (float(base) ** (-2.0 * torch.arange(PAIRS) / size)).to(query.bias)
     key.bias[:PAIRS] = STRENGTH
