@@ -20,6 +20,7 @@ import os
 import random
 import re
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -217,19 +218,28 @@ def by_solve(questions: list[str], options: Any) -> dict[str, Any]:
 
 
 def side_by_side(address: str, process: int, options: Any) -> dict[str, Any]:
-    """The server against `rsd solve --input`, one after the other."""
+    """The server against `rsd solve --input`, in turn; the ratios are medians of the rounds'."""
     questions = [p.question for p in problems("test", limit=options.side)]
-    served = asyncio.run(by_server(address, process, questions))
-    solved = by_solve(questions, options)
-    pairs = zip(served.pop("texts"), solved.pop("texts"), strict=True)
-    return {
-        "problems": len(questions),
-        "different": sum(ours != theirs for ours, theirs in pairs),
-        "server": {name: round(value, 2) for name, value in served.items()},
-        "solve": {name: round(value, 2) for name, value in solved.items()},
-        "throughput_ratio": round(solved["seconds"] / served["seconds"], 3),
-        "cpu_ratio": round(solved["cpu_s"] / served["cpu_s"], 3),
+    rounds: list[dict[str, Any]] = []
+    for _ in range(options.rounds or 1):
+        served = asyncio.run(by_server(address, process, questions))
+        solved = by_solve(questions, options)
+        pairs = zip(served.pop("texts"), solved.pop("texts"), strict=True)
+        rounds.append(
+            {
+                "different": sum(ours != theirs for ours, theirs in pairs),
+                "server": {name: round(value, 2) for name, value in served.items()},
+                "solve": {name: round(value, 2) for name, value in solved.items()},
+                "throughput_ratio": round(solved["seconds"] / served["seconds"], 3),
+                "cpu_ratio": round(solved["cpu_s"] / served["cpu_s"], 3),
+            }
+        )
+    ratios = {
+        name: statistics.median(told[name] for told in rounds)
+        for name in ("throughput_ratio", "cpu_ratio")
     }
+    different = sum(told["different"] for told in rounds)
+    return {"problems": len(questions), "different": different, "rounds": rounds, **ratios}
 
 
 async def flood(address: str, process: int, options: Any) -> dict[str, Any]:
