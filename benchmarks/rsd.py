@@ -1,6 +1,7 @@
 """RSD in the engine against what one writes without it: a loop over three models of transformers.
 
     python -m benchmarks.rsd [--problems 1,8,32] [--acceptance 0,0.25,0.5,0.75,0.9,1] [--json]
+    python -m benchmarks.rsd --fallback decode,verify,speculate:6 [--problems 1,8,32] [--json]
 
 loop       the plain loop: `generate` of the draft until a step ends, a forward pass of the reward
            model over all that was written, `generate` of the target where the step is rejected;
@@ -14,15 +15,22 @@ decides. Both sides draw alike, so greedy decoding gives both the same answers, 
 `predicted` is the cost model: every token takes the time that it takes in a run of its model alone,
 with as many problems at a time; `of_predicted` is the speed-up over the target that was measured,
 as a share of the predicted one.
+
+With `--fallback` only RSD runs, with the family's reward model and threshold .9, greedy and at
+temperature 1: how many passes of the target a rejected step takes in each way of writing in its
+place, how many tokens the draft guesses for it, and the CPU time of the whole run, against decode's
+(the median of `--rounds`, in turn). The answers are the same, which is checked.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -57,12 +65,22 @@ def main() -> None:
     parser.add_argument(
         "--acceptance", type=_numbers(float), default=[0.0, 0.25, 0.5, 0.75, 0.9, 1.0]
     )
+    parser.add_argument("--fallback", type=_numbers(str), help="only these, NAME[:GUESS_TOKENS]")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     asked = [
         Problem.ask(p.question, id=p.id)
-        for p in problems("test", limit=max(*options.problems, LOOPED))
+        for p in problems("test", limit=max(*options.problems, 2 * LOOPED))
     ]
+    if options.fallback:
+        cases = [
+            case
+            for count in options.problems
+            for case in _fallbacks(asked[: max(count, 2 * LOOPED)], count, options)
+        ]
+        show(cases, as_json=options.json)
+        return
     plain = run_in_temporary_thread(Plain)
     cases = [
         case
@@ -116,17 +134,68 @@ def _cases(
         models.close()
 
 
+def _fallbacks(
+    asked: Sequence[Problem], count: int, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """RSD with each way of writing in a rejected step's place, `count` problems at a time."""
+    models = build_models(_config("rsd", count))
+    names: list[str] = options.fallback
+    try:
+        _run(models, "rsd@0.9", count, asked[:2])  # threads and memory are there from here on
+        cases = list[dict[str, Any]]()
+        for temperature in (0.0, 1.0):
+            rounds = [
+                {n: _run(models, "rsd@0.9", count, asked, _fallback(n, temperature)) for n in names}
+                for _ in range(options.rounds)
+            ]
+            cpu_s = {n: statistics.median(runs[n].cpu_s for runs in rounds) for n in names}
+            first = rounds[0][names[0]]
+            for name, run in rounds[0].items():
+                assert [t.text for t in run.answers] == [t.text for t in first.answers]
+                rejected = sum(not step.accepted for t in run.answers for step in t.steps)
+                target, draft = run.ledger.target, run.ledger.draft
+                guessed = draft.decoded_tokens - first.ledger.draft.decoded_tokens
+                cases.append(
+                    {
+                        "problems": count,
+                        "temperature": temperature,
+                        "fallback": name,
+                        "rejected": rejected,
+                        "passes": round(target.decoded_tokens / rejected, 2),
+                        "read": round(target.verified_tokens / rejected, 1),
+                        "guessed": round(guessed / rejected, 1),
+                        "cpu_s": round(cpu_s[name], 2),
+                        f"over_{names[0]}": round(cpu_s[names[0]] / cpu_s[name], 2),
+                    }
+                )
+        return cases
+    finally:
+        models.close()
+
+
+def _fallback(name: str, temperature: float) -> dict[str, Any]:
+    """Settings of a fallback, spelled NAME[:GUESS_TOKENS]."""
+    name, _, tokens = name.partition(":")
+    settings: dict[str, Any] = {
+        "fallback": name,
+        "sampling": {role: {"temperature": temperature} for role in ("draft", "target")},
+    }
+    return settings | ({"guess_tokens": int(tokens)} if tokens else {})
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Problems solved in the engine.
 
     Attributes:
         seconds: of the whole run.
+        cpu_s: seconds of all processors.
         rate: problems a second.
     """
 
     answers: list[Trajectory]
     seconds: float
+    cpu_s: float
 
     @property
     def rate(self) -> float:
@@ -147,19 +216,25 @@ class Looped:
     rate: float
 
 
-def _run(models: Models, method: str, count: int, asked: Sequence[Problem]) -> Run:
+def _run(
+    models: Models,
+    method: str,
+    count: int,
+    asked: Sequence[Problem],
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> Run:
     """Solve problems, `count` at a time, from empty caches."""
     models.clear()
-    config = _config(method, count)
+    config = _config(method, count, settings)
 
     async def solve() -> list[Trajectory]:
         session = Session(models, concurrency=count)
         found = {t.problem.id: t async for t in session.run(_jobs(config, asked))}
         return [found[problem.id] for problem in asked]
 
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     answers = asyncio.run(solve())
-    return Run(answers, time.perf_counter() - started)
+    return Run(answers, time.perf_counter() - started, time.process_time() - used)
 
 
 def _jobs(config: RunConfig, asked: Sequence[Problem]) -> list[Job]:
@@ -167,9 +242,11 @@ def _jobs(config: RunConfig, asked: Sequence[Problem]) -> list[Job]:
     return [Job(problem, method) for problem in asked]
 
 
-def _config(method: str, count: int) -> RunConfig:
+def _config(
+    method: str, count: int, settings: Mapping[str, Any] = MappingProxyType({})
+) -> RunConfig:
     return RunConfig.model_validate(
-        {"method": method, "engine": {"slots": count}, "limits": LIMITS}
+        {"method": method, "engine": {"slots": count}, "limits": LIMITS, **settings}
     )
 
 

@@ -18,6 +18,7 @@ from rsdecode.core.protocols import LanguageModel, RewardModel
 from rsdecode.core.types import Message, Role
 from rsdecode.core.weighting import BinaryStep, Clipping, Constant, Logistic, Sigmoidal
 from rsdecode.methods import RSD, Single
+from rsdecode.methods.fallback import Fallback
 
 
 def config(**overrides: Any) -> RunConfig:
@@ -90,6 +91,20 @@ def test_rsd_takes_over_every_setting() -> None:
     assert (method.draft_sampling.top_k, method.target_sampling.top_k) == (0, 7)
     assert method.candidates == 3
     assert method.budget == Budget(0.25, 0.6)
+
+
+def test_the_fallback_reaches_the_method_or_is_refused() -> None:
+    for settings, fallback in (
+        ({}, Fallback("decode")),
+        ({"fallback": "verify"}, Fallback("verify")),
+        ({"fallback": "speculate"}, Fallback("speculate")),
+        ({"fallback": "speculate", "guess_tokens": 3}, Fallback("speculate", 3)),
+    ):
+        method = build_method(config(**settings))
+        assert isinstance(method, RSD)
+        assert method.fallback == fallback
+    with pytest.raises(ConfigError, match="guess_tokens has no effect on fallback verify"):
+        config(fallback="verify", guess_tokens=3)
 
 
 def test_lookahead_reaches_the_method_or_is_refused() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from rsdecode.config import config_hash, load_config, resolved
+from rsdecode.methods.fallback import GUESS_TOKENS
 
 
 def hash_with(**overrides: Any) -> str:
@@ -51,6 +52,7 @@ def test_what_decides_an_answer_changes_the_hash(change: dict[str, Any]) -> None
         {"engine__slots": 2, "engine__threads": 3},
         {"lookahead": 1},
         {"fallback": "verify"},
+        {"fallback": "speculate", "guess_tokens": 3},
         {"weighting__threshold": 0.7},
         {"draft": " abacus:draft "},
     ],
@@ -63,6 +65,12 @@ def test_a_spelled_out_default_is_the_default() -> None:
     kind = {"weighting.kind": "logistic"}
     implicit = config_hash(load_config(overrides=kind))
     assert implicit == config_hash(load_config(overrides=kind | {"weighting.alpha": 10}))
+
+
+def test_the_guesses_of_speculate_are_spelled_out() -> None:
+    assert resolved(load_config())["guess_tokens"] is None
+    speculating = resolved(load_config(overrides={"fallback": "speculate"}))
+    assert speculating["guess_tokens"] == GUESS_TOKENS
 
 
 def test_resolved_is_plain_json_with_everything_spelled_out() -> None:

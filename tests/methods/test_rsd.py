@@ -6,11 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from rsdecode.backends.scripted import ScriptedModel, ScriptedReward
 from rsdecode.core.budget import Budget
-from rsdecode.core.errors import Cancelled, ConfigError, ContextFull, RequestError, RsdError
+from rsdecode.core.errors import Cancelled, ContextFull, RequestError, RsdError
 from rsdecode.core.limits import Limits
-from rsdecode.core.protocols import Models
 from rsdecode.core.requests import (
     Announce,
     Decoding,
@@ -37,7 +35,7 @@ from rsdecode.core.types import (
     Usage,
 )
 from rsdecode.core.weighting import BinaryStep, Constant
-from rsdecode.methods import RSD, require
+from rsdecode.methods import RSD
 
 STOP, EOS = FinishReason.STOP, FinishReason.EOS
 STEP_LIMIT, LENGTH = FinishReason.STEP_LIMIT, FinishReason.LENGTH
@@ -427,35 +425,3 @@ def test_an_answer_that_outgrows_the_reward_model_ends_with_length() -> None:
     assert trajectory.stop_reason is LENGTH
     assert trajectory.error is None
     assert trajectory.text == "a\n\n"
-
-
-VERIFYING = RSD(fallback="verify")
-
-
-def test_the_target_is_given_the_rejected_step_as_a_guess() -> None:
-    """And nothing else changes."""
-    replies = (text("bad\n\n"), reward(0.1), text("b\n\n"), text("c", EOS), reward(0.9))
-    plain, alone = play(RSD()(PROBLEM), *replies)
-    asked, trajectory = play(VERIFYING(PROBLEM), *replies)
-    assert trajectory == alone
-    assert kinds(asked) == kinds(plain) == ["draft", "score", "target", "draft", "score"]
-    assert [r.guess for r in asked if isinstance(r, Generate)] == [None, Segment("bad\n\n"), None]
-    assert [replace(r, guess=None) if isinstance(r, Generate) else r for r in asked] == plain
-
-
-def test_who_cannot_verify_is_refused() -> None:
-    class Target(ScriptedModel):
-        vocabulary = "of the target"
-
-        def check_guesses(self) -> None: ...
-
-    draft, score = ScriptedModel(lambda _: "one"), ScriptedReward(lambda _: 0.1)
-    with pytest.raises(ConfigError, match="needs a target in this process"):
-        require(VERIFYING, Models(draft, draft, score))
-    target = Target(lambda _: "1")
-    with pytest.raises(ConfigError, match="different tokenizers"):
-        require(VERIFYING, Models(draft, target, score))
-    require(VERIFYING, Models(target, target, score))
-    require(RSD(), Models(draft, target, score))
-    with pytest.raises(ValueError, match="fallback 'guess' must be decode or verify"):
-        RSD(fallback="guess")  # type: ignore[arg-type]

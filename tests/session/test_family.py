@@ -11,7 +11,7 @@ import pytest
 from rsdecode.config import RunConfig
 from rsdecode.config.build import build_method, build_models
 from rsdecode.core.protocols import Models
-from rsdecode.core.types import Problem, Role
+from rsdecode.core.types import Ledger, Problem, Role, Usage
 from rsdecode.models.abacus import problems
 from rsdecode.session.events import Decided, Delta, Finished
 from rsdecode.session.session import Session
@@ -82,23 +82,55 @@ async def test_cancelling_during_a_step_ends_the_work_within_a_decode_step(
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-async def test_a_target_that_verifies_writes_what_it_writes_alone(
+async def test_a_target_that_takes_guesses_writes_what_it_writes_alone(
     family: Models, temperature: float
 ) -> None:
     some = [Problem.ask(p.question, id=p.id) for p in problems("test", limit=5)]
     sampling = {role: {"temperature": temperature} for role in ("draft", "target")}
-    answers = dict[str, list[Any]]()
-    for fallback in ("decode", "verify"):
+    answers, target, draft = dict[str, list[Any]](), dict[str, Usage](), dict[str, Usage]()
+    for fallback in ("decode", "verify", "speculate"):
         config = {"fallback": fallback, "sampling": sampling, "weighting": {"threshold": 0.9}}
         method = build_method(RunConfig.model_validate(config))
         async with Session(family) as session:
             handles = [session.submit(problem, method) for problem in some]
             answers[fallback] = [await handle.result() for handle in handles]
-    pairs = list(zip(answers["decode"], answers["verify"], strict=True))
-    assert all(a.text == b.text and len(a.steps) == len(b.steps) for a, b in pairs)
-    verified = [b.ledger.target for _, b in pairs]
-    read = sum(usage.verified_tokens for usage in verified)
-    kept = sum(usage.accepted_tokens for usage in verified)
-    assert read > kept > 0
-    alone = sum(a.ledger.target.decoded_tokens for a, _ in pairs)
-    assert sum(usage.decoded_tokens for usage in verified) + kept == alone
+        ledger = sum((answer.ledger for answer in answers[fallback]), Ledger())
+        target[fallback], draft[fallback] = ledger.target, ledger.draft
+    alone = target["decode"].decoded_tokens
+    for fallback in ("verify", "speculate"):
+        pairs = zip(answers["decode"], answers[fallback], strict=True)
+        assert all(a.text == b.text and len(a.steps) == len(b.steps) for a, b in pairs)
+        used = target[fallback]
+        assert used.verified_tokens > used.accepted_tokens > 0
+        assert used.decoded_tokens + used.accepted_tokens == alone
+    assert target["verify"].decoded_tokens < alone / 2
+    assert target["speculate"].decoded_tokens < target["verify"].decoded_tokens
+    assert draft["verify"].decoded_tokens == draft["decode"].decoded_tokens
+    assert draft["speculate"].decoded_tokens > draft["decode"].decoded_tokens
+
+
+async def test_guesses_of_the_draft_are_no_events(family: Models) -> None:
+    """What is told of an answer is the same, and the target's text comes as it is written."""
+    [some] = problems("test", limit=1)
+    told = dict[str, list[Any]]()
+    for fallback in ("decode", "speculate"):
+        config = {"fallback": fallback, "weighting": {"kind": "constant", "p": 0.0}}
+        async with Session(family) as session:
+            handle = session.submit(
+                Problem.ask(some.question), build_method(RunConfig.model_validate(config))
+            )
+            told[fallback] = [event async for event in handle]
+    texts = {
+        fallback: {
+            (role, index): "".join(_written(events, index, role))
+            for role in (Role.DRAFT, Role.TARGET)
+            for index in range(20)
+        }
+        for fallback, events in told.items()
+    }
+    assert texts["decode"] == texts["speculate"]
+    others = {
+        fallback: [event for event in events if not isinstance(event, Delta | Finished)]
+        for fallback, events in told.items()
+    }
+    assert others["decode"] == others["speculate"]

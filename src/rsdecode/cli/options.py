@@ -16,6 +16,7 @@ import typer
 from rsdecode.cli.messages import ReaderGone
 from rsdecode.config import RunConfig, load_config
 from rsdecode.core.errors import ConfigError
+from rsdecode.methods.fallback import GUESS_TOKENS
 
 
 class RunOption(NamedTuple):
@@ -195,7 +196,15 @@ RUN_OPTIONS = (
         "--fallback",
         str,
         ("fallback",),
-        "How the target writes a rejected step: decode, or verify the draft's; default decode.",
+        "How the target writes in place of a rejected step: decode, verify it, or speculate, "
+        "where the draft goes on guessing; default decode.",
+        _METHOD,
+    ),
+    RunOption(
+        "--guess-tokens",
+        int,
+        ("guess_tokens",),
+        f"Tokens that the draft guesses at a time (speculate); default {GUESS_TOKENS}.",
         _METHOD,
     ),
     RunOption(

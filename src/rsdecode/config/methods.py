@@ -28,6 +28,7 @@ from rsdecode.methods import (
     Speculative,
     require,
 )
+from rsdecode.methods.fallback import GUESS_TOKENS, Fallback
 from rsdecode.methods.thinking import Thinking
 
 STEPWISE = (RSD, GSI, Beam, ProcessBestOfN)
@@ -117,7 +118,7 @@ def _build(name: MethodName, config: RunConfig) -> Method:
                 budget=None if config.budget is None else Budget(config.budget, threshold),
                 candidates=config.candidates,
                 lookahead=config.lookahead,
-                fallback=config.fallback,
+                fallback=_fallback(config),
                 boundary=boundary,
                 limits=limits,
                 draft_sampling=draft,
@@ -142,6 +143,10 @@ def _build(name: MethodName, config: RunConfig) -> Method:
             role = Role(name.kind)
             sampling = draft if role is Role.DRAFT else target
             return Single(role, boundary, limits, sampling, thinking)
+
+
+def _fallback(config: RunConfig) -> Fallback:
+    return Fallback(config.fallback, config.guess_tokens or GUESS_TOKENS)
 
 
 def _thinking(name: MethodName, config: RunConfig) -> Thinking | None:

@@ -13,6 +13,7 @@ from rsdecode.config.thinking import ThinkingConfig
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Role
 from rsdecode.methods.answers import SAMPLED
+from rsdecode.methods.fallback import GUESS_TOKENS
 
 DEFAULT_ALPHA = 10.0
 
@@ -66,6 +67,8 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     config = settled(config)
     settings = config.model_dump(mode="json")
     settings["prompt"]["system"] = config.system_prompt
+    if config.fallback == "speculate" and config.guess_tokens is None:
+        settings["guess_tokens"] = GUESS_TOKENS
     if config.weighting.kind == "logistic" and config.weighting.alpha is None:
         settings["weighting"]["alpha"] = DEFAULT_ALPHA
     return settings
@@ -75,15 +78,16 @@ def config_hash(config: RunConfig) -> str:
     """Sixteen hex digits that name everything that decides an answer, except the seed.
 
     Left out is what changes the course of a run but no answer: the whole `run` section (the seed
-    is recorded beside the hash), the engine's slots and threads, the lookahead, the fallback,
-    patience with servers, how `rsd serve` serves, where vLLM and llama.cpp do, and workers on Ray.
+    is recorded beside the hash), the engine's slots and threads, the lookahead, the fallback and
+    its guesses, patience with servers, how `rsd serve` serves, where vLLM and llama.cpp do, and
+    workers on Ray.
     """
     settings = resolved(config)
     if not settings["prompt"]["template"]:
         del settings["prompt"]["template"]  # as before there was such a key
     if config.thinking == ThinkingConfig():
         del settings["thinking"]  # as before there was such a section
-    for name in ("run", "lookahead", "fallback", "http", "ray"):
+    for name in ("run", "lookahead", "fallback", "guess_tokens", "http", "ray"):
         del settings[name]
     del settings["engine"]["slots"], settings["engine"]["threads"], settings["server"]
     for name in ("mark", "separator", "good", "bad", "bounds", "at", "calibration"):

@@ -34,6 +34,7 @@ from rsdecode.core.errors import ConfigError
 from rsdecode.core.segment import parse_boundary, unescaped
 from rsdecode.core.thoughts import THOUGHTS, Thoughts
 from rsdecode.core.types import Role
+from rsdecode.methods.fallback import FallbackName
 
 STEP_BY_STEP = (
     "Please reason step by step, and put your final answer within \\boxed{}."  # the paper's prompt
@@ -277,6 +278,8 @@ class RunConfig(Part):
         draft_tokenizer: folder or hub id of the draft's tokenizer, where the draft is served: its
             conversations are then rendered here, and token ids are exchanged with the server.
         target_tokenizer: the same of the target.
+        fallback: how the target writes in place of a rejected step (`methods.fallback`).
+        guess_tokens: tokens that the draft guesses at a time, of fallback speculate.
     """
 
     method: str = "rsd"
@@ -289,7 +292,8 @@ class RunConfig(Part):
     budget: Share | None = None
     candidates: Count = 1
     lookahead: Lookahead = 0
-    fallback: Literal["decode", "verify"] = "decode"
+    fallback: FallbackName = "decode"
+    guess_tokens: Count | None = None
     boundary: str = "separator"
     limits: LimitsConfig = LimitsConfig()
     sampling: RolesSampling = RolesSampling()
@@ -327,6 +331,10 @@ class RunConfig(Part):
             raise ConfigError(
                 f"budget sets the threshold of the step weighting: it conflicts with the "
                 f"{self.weighting.kind} weighting; leave one of them out"
+            )
+        if self.guess_tokens is not None and self.fallback != "speculate":
+            raise ConfigError(
+                f"guess_tokens has no effect on fallback {self.fallback}: it belongs to speculate"
             )
         name = self.method_name
         greedy = not self.sampling.draft.temperature

@@ -278,7 +278,10 @@ class MayNotContinue(Protocol):
 
 @runtime_checkable
 class TakesGuesses(Protocol):
-    """A language model that reads in one pass what it may turn out to write (`Generate.guess`)."""
+    """A language model that reads in one pass what it may turn out to write (`Generate.guess`).
+
+    It may pause behind it (`pauses`), and goes on with what was written before (`begun`).
+    """
 
     @property
     def vocabulary(self) -> str:

@@ -61,6 +61,12 @@ class Generate:
         guess: what the reply may turn out to be. A model that can (`TakesGuesses`) reads its tokens
             in one pass, and writes on where it would have written another one. The text of the
             reply is the same with and without.
+        begun: what earlier requests have written of the reply. The new one begins with it, and is
+            what one request for all of it would have been answered: `max_tokens`, `boundary` and
+            the numbers that tokens are drawn with count from its first token on. Asked of models
+            that are `TakesGuesses`.
+        pauses: whether to reply, with `step_limit`, at the first token that was not guessed, be it
+            that another one was; `begun` goes on from there.
         told: tell of each token how likely it was (`Segment.told`), and so many of the likeliest in
             its place; None to tell nothing. Asked of models that are `protocols.TellsTokens`.
         thinking_tokens: of thoughts at most, for a model that has to see to it itself
@@ -75,8 +81,15 @@ class Generate:
     seed: int = 0
     session: str = ""
     guess: Segment | None = None
+    begun: Segment | None = None
+    pauses: bool = False
     told: int | None = None
     thinking_tokens: int | None = None
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether the draft goes on with a step of the target's, which enters no answer."""
+        return self.role is Role.DRAFT and self.begun is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +97,8 @@ class Generated:
     """Reply to `Generate`.
 
     `finish_reason` is `stop` (boundary reached), `eos`, `step_limit` (the request's `max_tokens`
-    reached) or `length` (the model's context is full). A token that crosses the boundary with more
-    than white space is cut off, so text and ids always agree.
+    reached, or a pause) or `length` (the model's context is full). A token that crosses the
+    boundary with more than white space is cut off, so text and ids always agree.
     """
 
     segment: Segment

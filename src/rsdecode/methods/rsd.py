@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 from rsdecode.core.acceptance import accept
 from rsdecode.core.budget import Budget
-from rsdecode.core.errors import ConfigError, RsdError
+from rsdecode.core.errors import RsdError
 from rsdecode.core.limits import Limits
-from rsdecode.core.protocols import Models, TakesGuesses
+from rsdecode.core.protocols import Models
 from rsdecode.core.requests import (
     Decoding,
     Drop,
     Generate,
-    Generated,
     Sampling,
     Start,
     generate,
@@ -23,11 +21,10 @@ from rsdecode.core.requests import (
 from rsdecode.core.segment import PARAGRAPH, Boundary
 from rsdecode.core.types import FinishReason, Problem, Role, Step
 from rsdecode.core.weighting import BinaryStep, Weighting, weight_of
+from rsdecode.methods.fallback import Fallback
 from rsdecode.methods.scoring import Candidate, highest, proposals, score_candidates
 from rsdecode.methods.thinking import Thinking
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder, unjudged
-
-Fallback = Literal["decode", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +42,15 @@ class RSD:
     that is rejected, what was written ahead is dropped. A request depends on the steps before it
     and on its place alone, so the answers are the same with and without.
 
-    With `fallback` "verify" the target reads the rejected step in one pass, as a guess of what it
-    will write, and keeps what it would have written itself. The answers are the same too. (The
-    usual acceptance with min(1, p/q) is exact for a fresh proposal only: a rejected step is not a
-    fair sample of the draft any more, and would come back too often.)
+    With a `fallback` other than "decode" the target reads in one pass what it may turn out to
+    write, and keeps what it would have written itself. The answers are the same too.
 
     Attributes:
         weighting: reward to probability of acceptance.
         budget: if given, replaces `weighting` by a threshold that keeps to a share of target calls.
         candidates: draft proposals per step; the best one is held against the weighting.
         lookahead: draft steps that are begun before the present one is decided on: 0 or 1.
-        fallback: how the target writes what is rejected: "decode", or "verify" the draft's first.
+        fallback: how the target writes in place of what is rejected.
         boundary: where a step ends.
         limits: of the step and the answer.
         draft_sampling: how the draft draws tokens.
@@ -72,7 +67,7 @@ class RSD:
     budget: Budget | None = None
     candidates: int = 1
     lookahead: int = 0
-    fallback: Fallback = "decode"
+    fallback: Fallback = Fallback()
     boundary: Boundary = PARAGRAPH
     limits: Limits = Limits()
     draft_sampling: Sampling = Sampling()
@@ -87,8 +82,6 @@ class RSD:
                 f"candidates {self.candidates} of a greedy draft are all the same: "
                 "set the draft's temperature above 0"
             )
-        if self.fallback not in get_args(Fallback):
-            raise ValueError(f"fallback {self.fallback!r} must be decode or verify")
         if self.lookahead not in (0, 1):
             raise ValueError(f"lookahead {self.lookahead!r} must be 0 or 1")
         if self.lookahead and self.candidates > 1:
@@ -103,28 +96,12 @@ class RSD:
         return frozenset(Role)
 
     def check(self, models: Models) -> None:
-        """Check that the target can read the draft's tokens, where it is to.
+        """Check that draft and target can read each other's tokens, where they are to.
 
         Raises:
-            ConfigError: it writes elsewhere, cannot go back, or has another tokenizer.
+            ConfigError: they cannot.
         """
-        if self.fallback != "verify":
-            return
-        draft, target = (models.language_model(role) for role in (Role.DRAFT, Role.TARGET))
-        if not isinstance(target, TakesGuesses):
-            raise ConfigError(
-                "fallback verify needs a target in this process (hf:, abacus:, or gguf: with "
-                "--dequantise): a server does not read what it may turn out to write; use fallback "
-                "decode"
-            )
-        target.check_guesses()
-        drafts_in = getattr(draft, "vocabulary", "one that is not known")
-        if drafts_in != target.vocabulary:
-            raise ConfigError(
-                "fallback verify has the target read the draft's tokens, but draft and target "
-                f"have different tokenizers ({drafts_in} and {target.vocabulary}): use "
-                "fallback decode, which needs only text"
-            )
+        self.fallback.check(models)
 
     def __call__(self, problem: Problem, *, seed: int = 0, sample: int = 0) -> Decoding:
         """Decode one problem (see `Method`)."""
@@ -173,8 +150,8 @@ class RSD:
             written = drafts[best]
         else:
             dropped = [Drop(next_) for next_ in ahead]
-            [written] = yield from generate([self._target(trajectory, drafts[best])], dropped)
-            trajectory.charge(Role.TARGET, written)
+            request, rejected = self._target(trajectory), drafts[best].segment
+            written = yield from self.fallback.write(trajectory, request, rejected, dropped)
         return Step(
             segment=written.segment,
             source=Role.DRAFT if accepted else Role.TARGET,
@@ -192,7 +169,7 @@ class RSD:
 
     def _by_target(self, trajectory: TrajectoryBuilder) -> Deciding[Step]:
         """A step that the target writes, whatever the draft would have written."""
-        [written] = yield from generate([self._target(trajectory, None)])
+        [written] = yield from generate([self._target(trajectory)])
         trajectory.charge(Role.TARGET, written)
         return unjudged(written, Role.TARGET)
 
@@ -215,8 +192,5 @@ class RSD:
     def _draft(self, trajectory: TrajectoryBuilder, candidate: int) -> Generate:
         return trajectory.next_step(Role.DRAFT, self.boundary, self.draft_sampling, place=candidate)
 
-    def _target(self, trajectory: TrajectoryBuilder, rejected: Generated | None) -> Generate:
-        request = trajectory.next_step(Role.TARGET, self.boundary, self.target_sampling)
-        if rejected is None or self.fallback != "verify":
-            return request
-        return replace(request, guess=rejected.segment)
+    def _target(self, trajectory: TrajectoryBuilder) -> Generate:
+        return trajectory.next_step(Role.TARGET, self.boundary, self.target_sampling)

@@ -157,9 +157,11 @@ class Answering:
                 return await models.assessor().assess(cast(Sequence[Assess], batch))
             case _:
                 writes = cast(Sequence[Generate], batch)
+                model = models.language_model(role)
+                if all(request.is_guess for request in writes):
+                    return await model.generate(writes)
                 if self._told is not None:
                     writes = [replace(request, told=self._told) for request in writes]
-                model = models.language_model(role)
                 if role in self._deltas and isinstance(model, Streamer):
                     return await model.stream(writes, partial(self._show, writes))
                 return await model.generate(writes)
@@ -174,7 +176,7 @@ class Answering:
         candidates = {Generate: 0, Score: 0}
         for request, reply in zip(requests, replies, strict=True):
             match request, reply:
-                case Generate(role=Role.DRAFT), Generated():
+                case Generate(role=Role.DRAFT, is_guess=False), Generated():
                     on_event(
                         events.Proposed(
                             len(request.context.answer),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from math import inf, log
 from typing import TypeVar, cast
 
@@ -25,9 +26,8 @@ from rsdecode.core.requests import (
     Verified,
     Verify,
 )
-from rsdecode.core.segment import WHOLE_ANSWER, Boundary
 from rsdecode.core.speculation import draw, judge, uniforms
-from rsdecode.core.types import Context, FinishReason, Segment, Tokens, ToldToken, Usage
+from rsdecode.core.types import Context, FinishReason, Role, Segment, Tokens, ToldToken, Usage
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
@@ -70,6 +70,9 @@ class CategoricalModel:
     def check_tokens(self) -> None:
         """It tells how likely its tokens were."""
 
+    def check_guesses(self) -> None:
+        """It reads guesses."""
+
     async def generate(self, requests: Sequence[Generate]) -> list[Generated | Failed]:
         """Draw tokens until the request's boundary, its limit or the end of the sequence."""
         return [_or_failed(self._write, request) for request in requests]
@@ -92,9 +95,10 @@ class CategoricalModel:
 
     def _write(self, request: Generate) -> Generated:
         before = self._ids(request.context)
-        ids, _, finish = self._draw(
-            before, request.max_tokens, request.sampling, request.seed, request.boundary
-        )
+        begun = self._ids(Context((), (request.begun,) if request.begun else ()))
+        guess = self._ids(Context((), (request.guess,) if request.guess else ()))
+        until = (*begun, *guess) if request.pauses else None
+        ids, _, finish = self._draw(before, request, begun, until)
         ends = finish is FinishReason.EOS
         segment = self._segment(ids)
         if self._tells_logprobs:
@@ -103,7 +107,10 @@ class CategoricalModel:
             segment = replace(segment, logprobs=logprobs)
         if request.told is not None:
             segment = replace(segment, told=self._told(before, ids, request.told))
-        return Generated(segment, finish, self._usage(before, len(ids) + ends))
+        written = len(ids) - len(begun) + ends
+        usage = self._usage((*before, *begun), written)
+        read = guess[: max(request.max_tokens - len(begun) - 1, 0)]
+        return Generated(segment, finish, _verifying(usage, read, ids[len(begun) :], written))
 
     def _told(self, before: Ids, ids: Ids, count: int) -> tuple[ToldToken, ...]:
         found: list[ToldToken] = []
@@ -136,7 +143,10 @@ class CategoricalModel:
 
     def _propose(self, request: Propose) -> Proposed:
         before = self._ids(request.context)
-        ids, rows, finish = self._draw(before, request.count, request.sampling, request.seed)
+        drawn = Generate(
+            Role.DRAFT, request.context, request.count, sampling=request.sampling, seed=request.seed
+        )
+        ids, rows, finish = self._draw(before, drawn)
         usage = self._usage(before, len(ids) + (finish is FinishReason.EOS))
         return Proposed(self._segment(ids), rows, finish, usage)
 
@@ -169,26 +179,30 @@ class CategoricalModel:
         return Verified(self._segment(written), accepted, finish, usage)
 
     def _draw(
-        self,
-        before: Ids,
-        count: int,
-        sampling: Sampling,
-        seed: int,
-        boundary: Boundary = WHOLE_ANSWER,
+        self, before: Ids, request: Generate, begun: Ids = (), until: Ids | None = None
     ) -> tuple[Ids, list[list[float]], FinishReason]:
-        """Up to `count` tokens, what each was drawn from (the end too), and why it is over."""
-        ids: Ids = ()
+        """The step's tokens, what each new one was drawn from (the end too), and why it is over.
+
+        Args:
+            before: the answer so far.
+            request: of the step.
+            begun: the first of its tokens, which were drawn before.
+            until: the first token that is not the next of these is the last; None to go on.
+        """
+        ids, boundary = begun, request.boundary
         rows: list[list[float]] = []
-        for number in uniforms(seed, count):
+        for number in uniforms(request.seed, request.max_tokens)[len(begun) :]:
             if len(before) + len(ids) >= self._max_context:
                 return ids, rows, FinishReason.LENGTH
-            rows.append(self.distribution((*before, *ids), sampling))
+            rows.append(self.distribution((*before, *ids), request.sampling))
             token = draw(rows[-1], number)
             if token == 0:
                 return ids, rows, FinishReason.EOS
             ids = (*ids, token)
             if boundary.end(self._segment(ids).text) or len(ids) == boundary.tokens:
                 return ids, rows, FinishReason.STOP
+            if until is not None and ids != until[: len(ids)]:
+                break
         return ids, rows, FinishReason.STEP_LIMIT
 
     def _ids(self, context: Context) -> Ids:
@@ -207,6 +221,23 @@ class CategoricalModel:
     def _usage(self, before: Ids, decoded: int) -> Usage:
         computed = len(before) + max(decoded - 1, 0)
         return Usage(len(before), 0, decoded, 1, 0.0, attended_tokens(0, computed))
+
+
+def _verifying(usage: Usage, guess: Ids, written: Ids, count: int) -> Usage:
+    """The usage of writing `count` tokens, of which those that begin `guess` needed no pass."""
+    pairs = zip(guess, written, strict=False)
+    right = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    right = min(right, count - 1)
+    read = len(guess)
+    wrong = attended_tokens(usage.prefill_tokens + right, read - right)
+    return replace(
+        usage,
+        prefill_tokens=usage.prefill_tokens + read,
+        decoded_tokens=usage.decoded_tokens - right,
+        attended_tokens=usage.attended_tokens + wrong,
+        verified_tokens=read,
+        accepted_tokens=right,
+    )
 
 
 def shaped(probabilities: Sequence[float], sampling: Sampling) -> list[float]:

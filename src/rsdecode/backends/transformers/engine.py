@@ -285,7 +285,7 @@ class Engine:
         if isinstance(job, Prefill):
             return PrefillRow(ticket, slot, reused, job=job)
         assert self._tokenizer is not None, "an engine that writes has a tokenizer"
-        step = StepText(job.boundary, Detokenizer(self._tokenizer, job.ids))
+        step = StepText(job.boundary, Detokenizer(self._tokenizer, job.prompt))
         # going back within a step takes a snapshot for each token, of a model with states
         guess = Guess(job.guess if self._states is None else ())
         return DecodeRow(
@@ -386,7 +386,7 @@ class Engine:
                 if isinstance(token, Exception):
                     raise token
                 if not self._write(row, token, logits[place]):
-                    row.guess_again(0, 0)
+                    self._guess_again(row, 0, 0, token)
 
     def _write_guessed(self, row: DecodeRow, logits: Tensor) -> None:
         """Give a row the guessed tokens that it draws itself, and the one after them.
@@ -398,14 +398,16 @@ class Engine:
         guessed = row.take_guessed()
         tokens = sample(logits, [row.job.sampling] * len(logits), row.uniforms(len(logits)))
         for right, token in enumerate(tokens):
-            known = right < len(guessed) and token == guessed[right]
-            row.guess.right += known
             if self._write(row, token, logits[right]):
                 return
-            if not known:
-                row.guess_again(len(guessed), right)
+            if right == len(guessed) or token != guessed[right]:
+                self._guess_again(row, len(guessed), right, token)
                 return
             row.confirm(token)
+
+    def _guess_again(self, row: DecodeRow, read: int, right: int, token: int) -> None:
+        if (paused := row.guess_again(read, right, token)) is not None:
+            self._finish(row, paused)
 
     def _write(self, row: DecodeRow, token: int, logits: Tensor) -> bool:
         """Give a row its new token, drawn from `logits` [V]; whether that ended it."""

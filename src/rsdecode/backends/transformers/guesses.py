@@ -27,7 +27,7 @@ class Guess:
 
     Attributes:
         read: tokens that passes have read.
-        right: of these, those that were written.
+        right: of these, those that were written and needed no pass of their own.
     """
 
     def __init__(self, ids: Sequence[int] = ()) -> None:
@@ -44,7 +44,13 @@ class Guess:
         """
         return self._left[: max(min(WINDOW, room - 1), 0)]
 
-    def go_on(self, read: int, right: int) -> None:
-        """Of the `read` tokens of a pass the first `right` were written, and then another token."""
+    def go_on(self, read: int, right: int, token: int) -> bool:
+        """Of the `read` tokens of a pass the first `right` were written, and then `token`.
+
+        Returns:
+            Whether more is guessed, and all was right so far.
+        """
         self._misses = self._misses + 1 if read and not right else 0
+        holds = read == right and self._left[right : right + 1] == [token]
         self._left = [] if self._misses >= MISSES else self._left[right + 1 :]
+        return holds and bool(self._left)

@@ -22,6 +22,9 @@ class Decode:
         explained: give the distribution that each token was drawn from.
         logprobs: give each token's log-probability (see `core.types.Segment`).
         guess: what the new tokens may be (see `core.requests.Generate`).
+        begun: how many of `ids`, the last ones, earlier jobs have written of the step; the reply
+            begins with them, and limits and boundary count them.
+        pauses: whether to reply at the first token that was not guessed.
         told: give each token's own log-probability, and so many of the likeliest in its place.
     """
 
@@ -34,7 +37,14 @@ class Decode:
     explained: bool = False
     logprobs: bool = False
     guess: tuple[int, ...] = ()
+    begun: int = 0
+    pauses: bool = False
     told: int | None = None
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """What comes before the step."""
+        return self.ids[: len(self.ids) - self.begun]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +58,14 @@ class WrittenToken:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """New token ids, without the end-of-sequence token, and their text.
+    """The step's token ids, without the end-of-sequence token, and their text.
 
     Attributes:
         end: the end-of-sequence token, if there was one.
         distributions: float64, on the CPU, [tokens, vocabulary], the end included; only where the
             job asked for an explanation.
-        logprobs: of each id, and of the end; None where the job did not ask for them.
-        told: of each id; None where the job did not ask for it.
+        logprobs: of each id that is new, and of the end; None where the job did not ask for them.
+        told: of each id that is new; None where the job did not ask for it.
     """
 
     ids: tuple[int, ...]

@@ -149,7 +149,8 @@ class LocalModel:
         )
         replies = [next(decoded) if isinstance(job, Decode) else job for job in jobs]
         return [
-            self._generated(reply) if isinstance(reply, Decoded) else reply for reply in replies
+            self._generated(request, reply) if isinstance(reply, Decoded) else reply
+            for request, reply in zip(requests, replies, strict=True)
         ]
 
     async def choose(self, requests: Sequence[Choose]) -> list[Chosen | Failed]:
@@ -198,7 +199,7 @@ class LocalModel:
         return [next(assessed) if isinstance(job, Prefill) else job for job in jobs]
 
     def check_guesses(self) -> None:
-        """See that it reads guesses (see `TakesGuesses`)."""
+        """See that it reads guesses, and goes on with a step (see `TakesGuesses`)."""
         if self._engine.has_states:
             raise ConfigError(
                 f"{self._name} has layers with a state, which cannot go back within a step: its "
@@ -285,10 +286,12 @@ class LocalModel:
         prompt = self._prompts.prompt_ids(request.context.messages)
         if len(prompt) >= self._engine.max_context:
             return Failed(self._too_long(len(prompt)))
-        ids = self._prompts.context_ids(request.context)
+        begun = request.begun or Segment("", Tokens(self.vocabulary, ()))
+        if (begun_ids := begun.ids_in(self.vocabulary)) is None:
+            return Failed(RequestError(f"{self._name} cannot go on with another model's tokens"))
+        ids = (*self._prompts.context_ids(request.context), *begun_ids)
         if len(ids) >= self._engine.max_context:
-            empty = Segment("", Tokens(self.vocabulary, ()))
-            return Generated(empty, FinishReason.LENGTH)
+            return Generated(begun, FinishReason.LENGTH)
         return Decode(
             session=request.session,
             ids=ids,
@@ -298,15 +301,23 @@ class LocalModel:
             seed=request.seed,
             logprobs=self._tells_logprobs,
             guess=(request.guess and request.guess.ids_in(self.vocabulary)) or (),
+            begun=len(begun_ids),
+            pauses=request.pauses,
             told=request.told,
         )
 
     def _length(self, request: Generate | Propose | Verify | Assess) -> int:
         return characters(request.context.messages, request.context.answer, self.vocabulary)
 
-    def _generated(self, reply: Decoded) -> Generated:
-        told = None if reply.told is None else tuple(map(self._told, reply.told))
-        segment = Segment(reply.text, Tokens(self.vocabulary, reply.ids), reply.logprobs, told)
+    def _generated(self, request: Generate, reply: Decoded) -> Generated:
+        told, logprobs, begun = reply.told, reply.logprobs, request.begun or Segment("")
+        kept = len(reply.ids)  # a step's end may cut off tokens of earlier requests
+        segment = Segment(
+            reply.text,
+            Tokens(self.vocabulary, reply.ids),
+            None if logprobs is None else (*(begun.logprobs or ())[:kept], *logprobs),
+            None if told is None else (*(begun.told or ())[:kept], *map(self._told, told)),
+        )
         return Generated(segment, reply.finish_reason, reply.usage)
 
     def _told(self, token: WrittenToken) -> ToldToken:

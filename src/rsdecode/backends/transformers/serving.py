@@ -95,7 +95,7 @@ class DecodeRow(EngineRow):
     guess: Guess = field(kw_only=True)
     guessed: int = 0
     decoded: int = 0
-    shown: int = 0
+    shown: int = field(default=0, init=False)
     _drawn_ahead: deque[float] = field(default_factory=deque[float])
     _wrong_attended: int = 0
     _distributions: list[Tensor] = field(default_factory=list[Tensor])
@@ -106,6 +106,12 @@ class DecodeRow(EngineRow):
     def __post_init__(self) -> None:
         super(DecodeRow, self).__post_init__()
         self._random = random.Random(self.job.seed)
+        for token in self.job.ids[len(self.job.prompt) :]:
+            self._random.random()  # it was drawn with this number
+            self.step.add(token)
+        self.shown = len(self.step.text)
+        if len(self.pending) == 1:
+            self._read_ahead()
 
     @property
     def last_only(self) -> bool:
@@ -132,17 +138,33 @@ class DecodeRow(EngineRow):
 
     def confirm(self, token: int) -> None:
         """A token that was just written had been guessed, and is in the cache."""
+        self.guess.right += 1
         self.slot.ids.append(token)
         self.pending.clear()
         self._wrong_attended -= len(self.slot.ids)
 
-    def guess_again(self, read: int, right: int) -> None:
-        """Of `read` guessed tokens the first `right` were written; the next pass reads others."""
-        self.guess.go_on(read, right)
-        room = min(self.job.max_tokens - self.decoded, self.max_context - len(self.slot.ids) - 1)
-        window = self.guess.window(room)
+    def guess_again(self, read: int, right: int, token: int) -> Decoded | None:
+        """Of `read` guessed tokens the first `right` were written, and then `token`.
+
+        Returns:
+            The reply of a job that pauses here; None if a next pass reads what is still guessed.
+        """
+        if not self.guess.go_on(read, right, token) and self.job.pauses:
+            return self._reply(FinishReason.STEP_LIMIT)
+        self._read_ahead()
+        return None
+
+    def _read_ahead(self) -> None:
+        """Let the next pass read guessed tokens behind the one that is to be computed."""
+        limit = self.job.max_tokens - self.written
+        window = self.guess.window(min(limit, self.max_context - len(self.slot.ids) - 1))
         self.guessed = len(window)
         self.pending += window
+
+    @property
+    def written(self) -> int:
+        """Tokens of the step, those of earlier jobs included."""
+        return self.job.begun + self.decoded
 
     def explain(self, logits: Tensor, token: int, eos: frozenset[int]) -> None:
         """Keep what the job wants to know of `token`, drawn from the logits [V]."""
@@ -167,7 +189,7 @@ class DecodeRow(EngineRow):
             return self._reply(FinishReason.EOS, token)
         if self.step.add(token):
             return self._reply(FinishReason.STOP)
-        if self.decoded >= self.job.max_tokens:
+        if self.written >= self.job.max_tokens:
             return self._reply(FinishReason.STEP_LIMIT)
         if len(self.slot.ids) + 1 >= self.max_context:
             return self._reply(FinishReason.LENGTH)
@@ -184,12 +206,16 @@ class DecodeRow(EngineRow):
         explained = torch.stack(self._distributions) if self._distributions else None
         known: tuple[float, ...] | None = None
         if self.job.logprobs:
-            known = tuple(self._logprobs[: len(ids) + (end is not None)])
+            known = tuple(self._logprobs[: max(len(ids) - self.job.begun, 0) + (end is not None)])
         told = self._told()
         return Decoded(ids, text, finish, self._usage(), end, explained, known, told)
 
     def _usage(self) -> Usage:
-        """What it cost; a guessed token was read, as part of the prompt, and not written."""
+        """What it cost; a guessed token that is right was read like the prompt, and not written.
+
+        The last one of all is written, as no token follows from having read it: so as many tokens
+        are written as there were passes that wrote.
+        """
         usage, guess = self.usage(self.decoded), self.guess
         return replace(
             usage,
@@ -203,9 +229,10 @@ class DecodeRow(EngineRow):
     def _told(self) -> tuple[WrittenToken, ...] | None:
         if self.job.told is None:
             return None
+        new = self.step.pieces[self.job.begun :]
         return tuple(
             WrittenToken(text, logprob, top)
-            for text, (logprob, top) in zip(self.step.pieces, self._chances, strict=False)
+            for text, (logprob, top) in zip(new, self._chances, strict=False)
         )
 
 
