@@ -8,8 +8,10 @@ from rsdecode.core.requests import Generate, Sampling, Score
 from rsdecode.core.types import Trajectory
 from rsdecode.evals.memory import remembering
 from rsdecode.methods import Method
+from rsdecode.methods.fallback import Fallback
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
+from rsdecode.testing.categorical import CategoricalModel
 
 PROBLEMS = [Problem.ask(f"What is {i} + 1?", id=str(i), answer=str(i + 1)) for i in range(8)]
 SHAPE = ModelShape(parameters=100)
@@ -74,3 +76,18 @@ async def test_sampled_requests_are_never_remembered() -> None:
     for seed in (0, 1):
         await solve(Single(Role.DRAFT, sampling=Sampling(1.0)), shared, seed)
     assert counted.asked == 16
+
+
+async def test_parts_of_a_step_are_told_apart() -> None:
+    """The target is asked several times for one step, from one context."""
+
+    def table(*order: int) -> CategoricalModel:
+        words = ("", "a ", "b ", "c\n\n")
+        rows = [[float(token == next_) for token in range(4)] for next_ in order]
+        return CategoricalModel(words, lambda before: rows[len(before)])
+
+    models = Models(table(2, 1, 2, 3, 0), table(1, 1, 2, 3, 0), ScriptedReward(lambda _: 0.0))
+    method = RSD(fallback=Fallback("speculate", 1))
+    [alone] = {t.text for t in await solve(method, models)}
+    [remembered] = {t.text for t in await solve(method, remembering(models))}
+    assert remembered == alone == "a a b c\n\n"

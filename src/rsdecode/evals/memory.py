@@ -11,7 +11,15 @@ from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any, TypeVar
 
 from rsdecode.core.cost import ModelShape
-from rsdecode.core.protocols import Caching, LanguageModel, Models, Noted, RewardModel, Sized
+from rsdecode.core.protocols import (
+    Caching,
+    LanguageModel,
+    Models,
+    Noted,
+    RewardModel,
+    Sized,
+    TakesGuesses,
+)
 from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
 from rsdecode.core.types import Context
 
@@ -81,6 +89,23 @@ class RememberingModel:
         return await self._memory.recall(requests, _written, self._model.generate)
 
 
+class RememberingReader(RememberingModel):
+    """The same of a model that reads guesses (see `TakesGuesses`)."""
+
+    def __init__(self, model: LanguageModel, reads: TakesGuesses) -> None:
+        super().__init__(model)
+        self._reads = reads
+
+    @property
+    def vocabulary(self) -> str:
+        """Of the model behind it."""
+        return self._reads.vocabulary
+
+    def check_guesses(self) -> None:
+        """See that the model behind it reads them."""
+        self._reads.check_guesses()
+
+
 class RememberingReward:
     """A reward model that scores the same step only once."""
 
@@ -116,10 +141,16 @@ class RememberingReward:
 def remembering(models: Models) -> Models:
     """The same models, with a memory for as long as one event loop runs."""
     return Models(
-        draft=None if models.draft is None else RememberingModel(models.draft),
-        target=None if models.target is None else RememberingModel(models.target),
+        draft=None if models.draft is None else _remembering_model(models.draft),
+        target=None if models.target is None else _remembering_model(models.target),
         reward=None if models.reward is None else RememberingReward(models.reward),
     )
+
+
+def _remembering_model(model: LanguageModel) -> RememberingModel:
+    if isinstance(model, TakesGuesses):
+        return RememberingReader(model, model)
+    return RememberingModel(model)
 
 
 def _text(context: Context) -> Hashable:
@@ -127,7 +158,8 @@ def _text(context: Context) -> Hashable:
 
 
 def _written(request: Generate) -> Hashable:
-    return request.role, _text(request.context), request.max_tokens, request.boundary
+    asked = request.role, _text(request.context), request.max_tokens, request.boundary
+    return *asked, request.begun, request.pauses and request.guess  # where it may pause
 
 
 def _scored(request: Score) -> Hashable:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from rsdecode.core.errors import ConfigError
+from rsdecode.core.errors import ConfigError, RequestError
 from rsdecode.core.protocols import Models, TakesGuesses
 from rsdecode.core.requests import Drop, Generate, Generated, generate
 from rsdecode.core.types import FinishReason, Role, Segment, Tokens
@@ -88,6 +88,8 @@ class Fallback:
             count, beside = written.token_count, ()
             if written.finish_reason is not FinishReason.STEP_LIMIT or count >= request.max_tokens:
                 return written
+            if asked.begun is not None and count <= len(_ids(asked.begun)):
+                raise RequestError("the target does not go on with the step that it has begun")
             guess = yield from self._guess(trajectory, request, written.segment)
             asked = replace(request, begun=written.segment, guess=guess, pauses=guess is not None)
 
