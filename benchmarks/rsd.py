@@ -1,7 +1,7 @@
 """RSD in the engine against what one writes without it: a loop over three models of transformers.
 
     python -m benchmarks.rsd [--problems 1,8,32] [--acceptance 0,0.25,0.5,0.75,0.9,1] [--json]
-    python -m benchmarks.rsd --fallback decode,verify,speculate:6 [--problems 1,8,32] [--json]
+    python -m benchmarks.rsd --fallback decode,verify,speculate:8 [--problems 1,8,32] [--json]
 
 loop       the plain loop: `generate` of the draft until a step ends, a forward pass of the reward
            model over all that was written, `generate` of the target where the step is rejected;

@@ -50,7 +50,7 @@ def test_an_argument_that_is_not_utf8(tmp_path: Path, models: list[str]) -> None
         (["--max-tokens", "-5"], ["--max-tokens -5", "at least 1"]),
         (["--candidates", "0"], ["--candidates 0", "at least 1"]),
         (["--lookahead", "2"], ["--lookahead 2", "0 or 1"]),
-        (["--fallback", "guess"], ["--fallback guess", "speculate"]),
+        (["--fallback", "guess"], ["--fallback 'guess'", "speculate"]),
         (["--fallback", "speculate", "--guess-tokens", "0"], ["--guess-tokens 0", "at least 1"]),
         (["--guess-tokens", "4"], ["guess_tokens", "fallback decode", "speculate"]),
         (["--samples", "0"], ["--samples 0", "at least 1"]),

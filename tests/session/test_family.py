@@ -85,7 +85,7 @@ async def test_cancelling_during_a_step_ends_the_work_within_a_decode_step(
 async def test_a_target_that_takes_guesses_writes_what_it_writes_alone(
     family: Models, temperature: float
 ) -> None:
-    some = [Problem.ask(p.question, id=p.id) for p in problems("test", limit=5)]
+    some = [Problem.ask(p.question, id=p.id) for p in problems("test", limit=3)]
     sampling = {role: {"temperature": temperature} for role in ("draft", "target")}
     answers, target, draft = dict[str, list[Any]](), dict[str, Usage](), dict[str, Usage]()
     for fallback in ("decode", "verify", "speculate"):

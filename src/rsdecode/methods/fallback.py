@@ -13,7 +13,7 @@ from rsdecode.core.types import FinishReason, Role, Segment, Tokens
 from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 FallbackName = Literal["decode", "verify", "speculate"]
-GUESS_TOKENS = 6
+GUESS_TOKENS = 8
 """Tokens that the draft guesses at a time by default (docs/algorithm.md has the measurement)."""
 
 
@@ -86,7 +86,8 @@ class Fallback:
             [written] = yield from generate([asked], beside)
             trajectory.charge(Role.TARGET, written)
             count, beside = written.token_count, ()
-            if written.finish_reason is not FinishReason.STEP_LIMIT or count >= request.max_tokens:
+            paused = asked.pauses and written.finish_reason is FinishReason.STEP_LIMIT
+            if not paused or count >= request.max_tokens:
                 return written
             if asked.begun is not None and count <= len(_ids(asked.begun)):
                 raise RequestError("the target does not go on with the step that it has begun")
