@@ -87,7 +87,7 @@ def test_steps_show_writer_reward_and_text(opened: Page) -> None:
     ]
     assert "reward 0.97" in steps(opened).nth(0).locator(".who").inner_text().replace("\n", " ")
     assert "draft’s reward 0.12" in steps(opened).nth(1).locator(".reward").inner_text()
-    assert steps(opened).nth(1).locator(".text").last.inner_text().startswith("Taking away 19")
+    assert steps(opened).nth(1).locator(".written").last.inner_text().startswith("Taking away 19")
     assert opened.locator(".answer strong").inner_text() == "50"
     assert total(opened, "FLOPs saved") == "70 %"
     assert total(opened, "Accepted") == "75 %"
@@ -273,7 +273,7 @@ def test_several_candidates_are_shown_side_by_side(opened: Page, server: FakeSer
     server.reply = reply
     opened.get_by_role("button", name="Solve").click()
     opened.get_by_text("Another way.").wait_for()
-    assert opened.locator(".provisional .text").all_inner_texts() == ["One way.", "Another way."]
+    assert opened.locator(".provisional .written").all_inner_texts() == ["One way.", "Another way."]
     opened.get_by_role("button", name="Stop").click()
 
 

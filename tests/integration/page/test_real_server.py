@@ -136,7 +136,7 @@ def test_provisional_text_comes_before_the_step(page: Page) -> None:
         """() => {
           window.seen = new Set();
           const look = () => {
-            for (const item of document.querySelectorAll(".provisional .text"))
+            for (const item of document.querySelectorAll(".provisional .written"))
               if (item.textContent) window.seen.add(item.textContent);
           };
           new MutationObserver(look).observe(document.body, { childList: true, subtree: true });

@@ -31,7 +31,7 @@ def show(page: Page, server: FakeServer, *texts: str) -> list[str]:
     server.reply = lambda request: answer(request, steps)
     page.get_by_role("button", name="Solve").click()
     page.locator("[data-state=done]").wait_for()
-    return page.locator("ol.steps > li .text").all_inner_texts()
+    return page.locator("ol.steps > li .written").all_inner_texts()
 
 
 def test_markup_of_models_and_servers_stays_text(
@@ -54,7 +54,7 @@ def test_markup_of_models_and_servers_stays_text(
     page.locator("#solve:enabled").wait_for()
     page.get_by_role("button", name="Solve").click()
     page.locator("[data-state=done]").wait_for()
-    assert page.locator("ol.steps > li .text").first.inner_text() == MARKUP
+    assert page.locator("ol.steps > li .written").first.inner_text() == MARKUP
     assert page.locator(".answer strong").inner_text() == MARKUP
     server.reply = lambda _: Failure(400, MARKUP)
     page.get_by_role("button", name="Solve").click()
@@ -102,7 +102,20 @@ def test_mathematics_is_typeset_and_can_be_read_as_written(
     assert opened.locator("ol.steps math").count() == 4
     opened.get_by_label("typeset mathematics").uncheck()
     assert opened.locator("ol.steps .katex").count() == 0
-    assert opened.locator("ol.steps > li .text").inner_text() == text
+    assert opened.locator("ol.steps > li .written").inner_text() == text
+
+
+def test_words_in_mathematics_stay_on_one_line(opened: Page, server: FakeServer) -> None:
+    """As language models write units; text may break anywhere, boxes of mathematics may not."""
+    show(
+        opened,
+        server,
+        r"\[ \frac{2}{2} = 1 \text{ bolt of white fiber} \] and $3 \text{ bolts}$.",
+    )
+    for words in opened.locator("ol.steps .katex-html .text").all():
+        box = words.bounding_box()
+        assert box is not None
+        assert box["height"] < 40, words.inner_text()
 
 
 def test_typesetting_can_be_chosen_before(opened: Page, server: FakeServer) -> None:
@@ -147,7 +160,7 @@ def test_where_mathematics_begins_and_ends(opened: Page, text: str, pieces: list
 
 def test_a_little_markdown(opened: Page, server: FakeServer) -> None:
     show(opened, server, "## Step 1: **Add**\n2 * 3 * 4 and **so** `x**y`\n```\n**no** $x$\n```")
-    step = opened.locator("ol.steps > li .text")
+    step = opened.locator("ol.steps > li .written")
     assert step.locator("strong").all_inner_texts() == ["Step 1: Add", "so"]
     assert step.locator("code").all_inner_texts() == ["x**y", "```\n**no** $x$\n```"]
     assert "2 * 3 * 4" in step.inner_text()

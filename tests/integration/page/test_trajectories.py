@@ -170,7 +170,7 @@ def test_values_of_wrong_types_in_a_file_do_no_harm(opened: Page) -> None:
     value = {"format": "rsdecode.trajectory/1", "question": 3, "models": [], "runs": [run]}
     drop(opened, json.dumps(value))
     opened.locator("[data-state=done]").wait_for()
-    assert opened.locator("ol.steps > li .text").last.inner_text() == "a"
+    assert opened.locator("ol.steps > li .written").last.inner_text() == "a"
 
 
 def test_a_link_shows_the_trajectory_to_others(opened: Page, server: FakeServer) -> None:

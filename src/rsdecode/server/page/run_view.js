@@ -138,7 +138,7 @@ export class RunView {
     for (const writing of run.writings.values()) byStep.set(writing.step, [...(byStep.get(writing.step) ?? []), writing]);
     const items = [...byStep.values()].map((writings) => writingItem(writings, run.request.threshold, this.#shown));
     const begun = run.steps.length || items.length;
-    if (!begun && run.text) items.push(el("li", { className: "step plain" }, el("div", { className: "text" }, run.text)));
+    if (!begun && run.text) items.push(el("li", { className: "step plain" }, el("div", { className: "written" }, run.text)));
     else if (!begun && (run.state === "waiting" || run.state === "running")) items.push(el("li", { className: "step plain waiting" }, "waiting for the first step"));
     this.writing.replaceChildren(...items);
     this.writing.hidden = !items.length;

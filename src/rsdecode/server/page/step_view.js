@@ -32,7 +32,7 @@ export function stepItem(step, threshold, typeset) {
       step.tokens > 0 && el("span", { className: "tokens" }, format.many(step.tokens, "token")),
     ),
     ...step.rejected.map((draft) => rejectedDraft(draft, typeset)),
-    el("div", { className: "text" }, ...typeset(step.text.trim())),
+    el("div", { className: "written" }, ...typeset(step.text.trim())),
   );
   item.dataset.index = String(step.index);
   return item;
@@ -44,7 +44,7 @@ const rejectedDraft = (draft, typeset) =>
     "details",
     { className: "rejected" },
     el("summary", {}, `rejected draft, ${verdict(draft)}`),
-    el("del", { className: "text" }, ...(draft.text.trim() ? typeset(draft.text.trim()) : ["(empty)"])),
+    el("del", { className: "written" }, ...(draft.text.trim() ? typeset(draft.text.trim()) : ["(empty)"])),
   );
 
 /** A draft that is cut is rejected without being scored. @param {import("./run.js").RejectedDraft} draft */
@@ -89,6 +89,6 @@ function provisional({ role, step, text, written, cut, reward }, beside, last, t
       doing && el("span", { className: "doing" }, doing),
       reward !== null && labelledGauge("reward", reward, threshold),
     ),
-    el("div", { className: beside > 1 && !last ? "text short" : "text" }, ...typeset(text.trim())),
+    el("div", { className: beside > 1 && !last ? "written short" : "written" }, ...typeset(text.trim())),
   );
 }
