@@ -60,6 +60,11 @@ def test_an_implicit_reward_is_told_its_reference():
     assert str(spec.implicit.reference) == "hf:Qwen/Qwen2.5-Math-7B-Instruct"
 
 
+def test_a_verifier_is_told_how_it_is_asked():
+    with pytest.raises(ModelLoadError, match=r"--reward verifier:hf:GenPRM/GenPRM-7B"):
+        detect_kind("GenPRM/GenPRM-7B", ["Qwen2ForCausalLM"], lambda: False)
+
+
 def test_a_language_model_with_a_value_head_is_one():
     assert detect_kind("m", ["LlamaForCausalLM"], lambda: True) is RewardKind.VALUE_HEAD
     assert detect_kind("m", ["GPT2LMHeadModel"], lambda: True) is RewardKind.VALUE_HEAD

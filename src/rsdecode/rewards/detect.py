@@ -128,6 +128,11 @@ def detect_kind(
             f"{path_or_id!r} is a reward only beside the model that it was trained from: --reward "
             f"implicit:beta=0.001:hf:{path_or_id},hf:{IMPLICIT_REFERENCE}"
         )
+    if verifier_form(path_or_id):
+        raise ModelLoadError(
+            f"{path_or_id!r} is a generative verifier: --reward verifier:hf:{path_or_id}, or "
+            "verifier:http://HOST:PORT/v1#NAME behind a server"
+        )
     named = ", ".join(architectures) or "no architecture"
     raise ModelLoadError(
         f"cannot tell what kind of reward model {path_or_id!r} is (its config.json names {named}): "
