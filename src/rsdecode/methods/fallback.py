@@ -14,7 +14,7 @@ from rsdecode.methods.trajectory import Deciding, TrajectoryBuilder
 
 FallbackName = Literal["decode", "verify", "speculate"]
 GUESS_TOKENS = 8
-"""Tokens that the draft guesses at a time by default (docs/algorithm.md has the measurement)."""
+"""Tokens that the draft guesses at a time by default (measured in docs/performance.md)."""
 
 
 @dataclass(frozen=True, slots=True)
