@@ -103,8 +103,7 @@ async def test_a_target_that_takes_guesses_writes_what_it_writes_alone(
         used = target[fallback]
         assert used.verified_tokens > used.accepted_tokens > 0
         assert used.decoded_tokens + used.accepted_tokens == alone
-    assert target["verify"].decoded_tokens < alone / 2
-    assert target["speculate"].decoded_tokens < target["verify"].decoded_tokens
+        assert used.decoded_tokens < alone / 2
     assert draft["verify"].decoded_tokens == draft["decode"].decoded_tokens
     assert draft["speculate"].decoded_tokens > draft["decode"].decoded_tokens
 
