@@ -10,7 +10,6 @@ A decode step is the case in which every row has one token left to compute.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable, Generator, Sequence
@@ -35,14 +34,15 @@ from rsdecode.backends.transformers.families import Reading
 from rsdecode.backends.transformers.footprint import footprint
 from rsdecode.backends.transformers.guesses import Guess
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled
+from rsdecode.backends.transformers.kept_states import KeptStates
 from rsdecode.backends.transformers.network import Network
 from rsdecode.backends.transformers.passes import Computed, Fault, ForwardPasses
 from rsdecode.backends.transformers.sampling import INVALID, sample, sample_apart
 from rsdecode.backends.transformers.serving import DecodeRow, PrefillRow
-from rsdecode.backends.transformers.slots import Placement, Slot, SlotTable
+from rsdecode.backends.transformers.slots import Slot, SlotTable
 from rsdecode.backends.transformers.snapshots import SnapshotTable
 from rsdecode.backends.transformers.threads import set_by, team
-from rsdecode.backends.transformers.tickets import Outbox, Ticket
+from rsdecode.backends.transformers.tickets import Outbox, Ticket, replies_to, tickets_for
 from rsdecode.backends.transformers.waiting_jobs import WaitingJobs
 from rsdecode.backends.transformers.worker import run_in_temporary_thread, worker_for
 from rsdecode.core.errors import RsdError
@@ -90,9 +90,12 @@ class Engine:
         self._tokenizer = tokenizer
         self._eos = eos
         self._slots = slots
-        self._states = _snapshots(network, slots)
-        self._table = self._states or SlotTable(slots)
-        self._passes = ForwardPasses(network, slots, max_context, self._states)
+        snapshots = _snapshots(network, slots)
+        self._table = snapshots or SlotTable(slots)
+        self._passes = ForwardPasses(network, slots, max_context, snapshots)
+        self._states: KeptStates | None = None
+        if snapshots is not None:
+            self._states = KeptStates(snapshots, self._passes, network.reading)
         self._inbox: SimpleQueue[Ticket | Callable[[], None]] = SimpleQueue()
         self._outbox = Outbox()
         self._waiting = WaitingJobs(slots)
@@ -154,28 +157,14 @@ class Engine:
         show: Show | None = None,
         conclude: Callable[[int, Prefilled], object] | None = None,
     ) -> list[Any]:
-        loop = asyncio.get_running_loop()
-        tickets = [
-            Ticket(
-                job,
-                loop.create_future(),
-                loop,
-                on_text=None if show is None else partial(show, place),
-                conclude=None if conclude is None else partial(conclude, place),
-            )
-            for place, job in enumerate(jobs)
-        ]
+        tickets = tickets_for(jobs, show, conclude)
         with self._closing:
             if self._closed:
                 return [was_closed()] * len(jobs)
             for ticket in tickets:
                 self._inbox.put(ticket)
         self._worker.notify()
-        try:
-            return list(await asyncio.gather(*(ticket.future for ticket in tickets)))
-        finally:
-            for ticket in tickets:
-                ticket.cancelled = not ticket.future.done() or ticket.future.cancelled()
+        return await replies_to(tickets)
 
     def end(self, session: str) -> None:
         """A session is over; may be called from any thread."""
@@ -215,7 +204,7 @@ class Engine:
             self._admit()
             self._write_kept()
             rows = self._turns.select(self._rows)
-            self._bring_together(rows)
+            self._passes.bring_together(rows, self._table)
             for result in self._passes.run(by_slot(rows)):
                 if isinstance(result, Fault):
                     logger.error("a forward pass failed", exc_info=result.error)
@@ -274,7 +263,7 @@ class Engine:
                 self._passes.cache.copy(placed.copy_from.index, slot.index, reused)
             row = self._row(ticket, slot, reused)
             if self._states is not None:
-                self._begin(row, placed, self._states)
+                self._states.begin(row, placed)
             return row
         except Exception:
             self._table.forget(slot)
@@ -292,64 +281,11 @@ class Engine:
             ticket, slot, reused, job=job, step=step, max_context=self.max_context, guess=guess
         )
 
-    def _begin(self, row: Row, placed: Placement, table: SnapshotTable) -> None:
-        """Put the state that a row begins from in its slot, and choose what will be kept."""
-        states, index, job = self._passes.cache.states, row.slot.index, row.ticket.job
-        if placed.restored is not None:
-            states.copy([placed.restored], [index])
-        elif not placed.reused:
-            states.clear(index)
-        returns = job.returns or (placed.parted,) if isinstance(job, Prefill) else (len(job.ids),)
-        row.keeps = frozenset(returns)
-        if isinstance(row, PrefillRow) and placed.reused > min(row.job.marks):
-            row.take(states.outputs([index]))  # the first mark's
-        if placed.reused in row.keeps:
-            place = table.keep(row.slot, answered=table.is_answered(row.slot))
-            if place is not None:
-                states.copy([index], [place])
-
-    def _keep(self, rows: Sequence[Row], outputs: Tensor) -> None:
-        """Keep the states of rows that are where a later request may return to.
-
-        Args:
-            rows: of the last pass.
-            outputs: [B, W], after the last token of each.
-        """
-        if self._states is None:
-            return
-        sources, targets = list[int](), list[int]()
-        for place, row in enumerate(rows):
-            if len(row.slot.ids) in row.keeps and (kept := self._states.keep(row.slot)) is not None:
-                sources.append(row.slot.index)
-                targets.append(kept)
-                self._passes.cache.states.set_outputs(row.slot.index, outputs[place])
-        if sources:
-            self._passes.cache.states.copy(sources, targets)
-
     def _write_kept(self) -> None:
         """The first tokens of rows whose states and the outputs after them were there already."""
         rows = [r for r in self._rows if isinstance(r, DecodeRow) and not r.pending]
-        if rows:
-            states = self._passes.cache.states
-            self._sample(rows, states.outputs([row.slot.index for row in rows]))
-
-    def _bring_together(self, rows: Sequence[Row]) -> None:
-        """Let rows that write be adjacent in the cache, where a pass needs no copy of their keys.
-
-        They stay together for as many tokens as they write, while one copy serves one token. States
-        are copied for each pass anyway.
-        """
-        if self._states is not None or len(rows) < 2 or any(len(row.pending) > 1 for row in rows):
-            return
-        pairs = self._table.bring_together([row.slot for row in rows])
-        if not pairs:
-            return
-        moved = (self._table.slots[place] for pair in pairs for place in pair)
-        try:
-            self._passes.cache.exchange(pairs, max(len(slot.ids) for slot in moved))
-        except Exception:
-            self._table.clear()  # what idle slots hold is not known any more; the rows fail
-            raise
+        if rows and self._states is not None:
+            self._sample(rows, self._states.outputs(rows))
 
     def _collect(self, computed: Computed) -> None:
         """Hand each row its outputs and answer what is done; a row's fault is its own."""
@@ -359,12 +295,14 @@ class Engine:
         writing: list[tuple[int, DecodeRow]] = []
         for row, count in zip(computed.rows, computed.counts, strict=True):
             row.advance(count)
-        self._keep(computed.rows, outputs[:, -1])
+        if self._states is not None:
+            self._states.keep(computed.rows, outputs[:, -1])
         for place, (row, count) in enumerate(zip(computed.rows, computed.counts, strict=True)):
             if isinstance(row, PrefillRow):
                 with self._failing_alone(row):
                     if (read := row.add(outputs[place], count)) is not None:
-                        self._leave_read(row.slot, outputs[place, -1])
+                        if self._states is not None:
+                            self._states.leave_read(row.slot, outputs[place, -1])
                         self._finish(row, read)
             elif not row.pending:
                 writing.append((place, row))
@@ -420,22 +358,9 @@ class Engine:
             self._outbox.put(row.ticket, text)
         if written is not None:
             if self._states is not None:
-                self._leave_written(row.slot, logits, self._states)
+                self._states.leave_written(row.slot, logits)
             self._finish(row, written)
         return written is not None
-
-    def _leave_read(self, slot: Slot, outputs: Tensor) -> None:
-        """Keep the outputs [W] after the last token of a slot, for a model with states."""
-        if self._states is not None:
-            self._passes.cache.states.set_outputs(slot.index, outputs)
-            self._states.answer(slot)
-
-    def _leave_written(self, slot: Slot, logits: Tensor, table: SnapshotTable) -> None:
-        """Leave a slot as the next request needs it; `logits` [V] are those after its state."""
-        if self._network.reading is Reading.WHOLE:
-            self._passes.return_to_snapshot(slot, table)
-        else:
-            self._leave_read(slot, logits)
 
     @contextmanager
     def _failing_alone(self, row: Row) -> Generator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from rsdecode.backends.transformers.jobs import Decode, Prefill
-from rsdecode.core.errors import Cancelled, OutOfMemory, RequestError, RsdError
+from rsdecode.core.errors import Cancelled, OutOfMemory, PromptTooLong, RequestError, RsdError
 from rsdecode.core.requests import Failed
 
 
@@ -71,4 +71,12 @@ def not_a_number() -> RequestError:
     return RequestError(
         "the model's logits are not numbers (NaN): its weights are damaged or overflow in this "
         "dtype; try --dtype float32"
+    )
+
+
+def too_long(tokens: int, name: str, max_context: int) -> PromptTooLong:
+    """A question does not fit into a model's context."""
+    return PromptTooLong(
+        f"the question is {tokens} tokens long for {name}, whose context is {max_context}: "
+        "shorten it, or choose a model with a longer context"
     )

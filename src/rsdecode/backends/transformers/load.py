@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -120,6 +121,58 @@ def _usable_adapter(path_or_id: str, revision: str | None) -> Adapter | None:
     return adapter
 
 
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """Where weights are: a folder or an id, and the adapter that it turned out to be."""
+
+    path_or_id: str
+    revision: str | None
+    adapter: Adapter | None
+
+    def read(
+        self, auto_class: Any, device: torch.device, **arguments: Any
+    ) -> tuple[PreTrainedModel, list[str]]:
+        """The model on its device, its adapter merged; names of weights that are missing."""
+        adapter = self.adapter
+        model: Any
+        model, report = auto_class.from_pretrained(
+            self.path_or_id if adapter is None else adapter.base,
+            revision=self.revision if adapter is None else None,
+            output_loading_info=True,
+            **arguments,
+        )
+        missing = sorted(report["missing_keys"])
+        if adapter is not None:
+            missing = [name for name in missing if not given_by(adapter, name)]
+            model = merge_adapter(model, adapter)
+        placed: Any = model
+        model = placed.to(device)
+        if not missing:
+            require_equal_outputs(model, self.path_or_id)
+        return model, missing
+
+    @contextmanager
+    def telling_faults(self, device: torch.device) -> Generator[None]:
+        """Say of what fails in loading what to do about it."""
+        what = f"the weights of {self.path_or_id!r}"
+        if self.adapter is not None:
+            what = f"the base model {self.adapter.base!r} of the adapter {self.path_or_id!r}"
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(
+                f"{self.path_or_id!r} does not fit into the memory of {device}: choose a smaller "
+                "model, --dtype bfloat16 or --device cpu"
+            ) from error
+        except ModelLoadError:
+            raise
+        except _UNREADABLE as error:
+            raise ModelLoadError(
+                f"cannot load {what} ({first_line(error)}): the folder needs model.safetensors "
+                "that fit its config.json"
+            ) from error
+
+
 def load_pretrained(
     auto_class: Any,
     path_or_id: str,
@@ -149,44 +202,18 @@ def load_pretrained(
     dtype = resolve_dtype(options.dtype, device, config)
     attention = attention_of(_model_class(auto_class, config), config)
 
-    def load() -> tuple[PreTrainedModel, list[str]]:
-        model: Any
-        model, report = auto_class.from_pretrained(
-            path_or_id if adapter is None else adapter.base,
-            revision=options.revision if adapter is None else None,
-            dtype=dtype,
-            attn_implementation=attention,
-            output_loading_info=True,
-            **gguf_argument(gguf_file),
-            **arguments,
+    where = _Checkpoint(path_or_id, options.revision, adapter)
+    with where.telling_faults(device):
+        model, missing = run_in_temporary_thread(
+            lambda: where.read(
+                auto_class,
+                device,
+                dtype=dtype,
+                attn_implementation=attention,
+                **gguf_argument(gguf_file),
+                **arguments,
+            )
         )
-        missing = sorted(report["missing_keys"])
-        if adapter is not None:
-            missing = [name for name in missing if not given_by(adapter, name)]
-            model = merge_adapter(model, adapter)
-        placed: Any = model
-        model = placed.to(device)
-        if not missing:
-            require_equal_outputs(model, path_or_id)
-        return model, missing
-
-    what = f"the weights of {path_or_id!r}"
-    if adapter is not None:
-        what = f"the base model {adapter.base!r} of the adapter {path_or_id!r}"
-    try:
-        model, missing = run_in_temporary_thread(load)
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"{path_or_id!r} does not fit into the memory of {device}: choose a smaller model, "
-            "--dtype bfloat16 or --device cpu"
-        ) from error
-    except ModelLoadError:
-        raise
-    except _UNREADABLE as error:
-        raise ModelLoadError(
-            f"cannot load {what} ({first_line(error)}): the folder needs model.safetensors that "
-            "fit its config.json"
-        ) from error
     if missing:
         raise ModelLoadError(
             f"{path_or_id!r} lacks {len(missing)} weights, {missing[0]} among them: its checkpoint "

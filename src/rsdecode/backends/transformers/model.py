@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsdecode.backends.transformers.assessor import Assessor
+from rsdecode.backends.transformers.choosing import Choosing
 from rsdecode.backends.transformers.engine import Engine
+from rsdecode.backends.transformers.failures import too_long
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled, WrittenToken
 from rsdecode.backends.transformers.load import LoadOptions, load_pretrained, model_shape
 from rsdecode.backends.transformers.measuring import PIECE, Measuring
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 
 Request = TypeVar("Request")
-Job = TypeVar("Job")
+Reply = TypeVar("Reply")
 
 
 def load_model(
@@ -108,6 +110,7 @@ class LocalModel:
         )
         self._codec = Codec(tokenizer, self._prompts, self._engine.max_context)
         self._assessor = Assessor(self._prompts, self._eos, self._engine.max_context, name)
+        self._choosing = Choosing(self._prompts, self._engine.max_context, name)
         self._tells_logprobs = False
 
     @property
@@ -155,10 +158,12 @@ class LocalModel:
 
     async def choose(self, requests: Sequence[Choose]) -> list[Chosen | Failed]:
         """Serve each request; replies in the order of the requests."""
-        jobs = await render_all(self._choice, requests, lambda r: characters(r.messages))
-        prefills = [job for job in jobs if isinstance(job, Prefill)]
-        chosen = iter(await self._engine.conclude(prefills, _chosen))
-        return [next(chosen) if isinstance(job, Prefill) else job for job in jobs]
+        return await self._read(
+            requests,
+            self._choosing.job,
+            lambda request: characters(request.messages),
+            self._choosing.chosen,
+        )
 
     async def measure(self, requests: Sequence[Measure]) -> list[Measured | Failed]:
         """Serve each request; replies in the order of the requests."""
@@ -176,27 +181,31 @@ class LocalModel:
 
     async def verify(self, requests: Sequence[Verify]) -> list[Verified | Failed]:
         """Serve each request; replies in the order of the requests."""
-        jobs = await render_all(self._verification, requests, self._length)
-        places = [place for place, job in enumerate(jobs) if isinstance(job, Prefill)]
-
-        def judged(place: int, read: Prefilled) -> Verified | Failed:
-            return self._speculator.verified(requests[places[place]], read)
-
-        prefills = [job for job in jobs if isinstance(job, Prefill)]
-        verified = iter(await self._engine.conclude(prefills, judged))
-        return [next(verified) if isinstance(job, Prefill) else job for job in jobs]
+        return await self._read(
+            requests, self._verification, self._length, self._speculator.verified
+        )
 
     async def assess(self, requests: Sequence[Assess]) -> list[Assessed | Failed]:
         """Serve each request; replies in the order of the requests."""
-        jobs = await render_all(self._assessment, requests, self._length)
+        return await self._read(requests, self._assessment, self._length, self._assessor.assessed)
+
+    async def _read(
+        self,
+        requests: Sequence[Request],
+        job: Callable[[Request], Prefill | Reply | Failed],
+        length: Callable[[Request], int],
+        conclude: Callable[[Request, Prefilled], Reply | Failed],
+    ) -> list[Reply | Failed]:
+        """Serve requests that write nothing; `conclude` makes the reply, in the engine's thread."""
+        jobs = await render_all(job, requests, length)
         places = [place for place, job in enumerate(jobs) if isinstance(job, Prefill)]
 
-        def read(place: int, prefilled: Prefilled) -> Assessed | Failed:
-            return self._assessor.assessed(requests[places[place]], prefilled)
+        def concluded(place: int, read: Prefilled) -> Reply | Failed:
+            return conclude(requests[places[place]], read)
 
         prefills = [job for job in jobs if isinstance(job, Prefill)]
-        assessed = iter(await self._engine.conclude(prefills, read))
-        return [next(assessed) if isinstance(job, Prefill) else job for job in jobs]
+        replies = iter(await self._engine.conclude(prefills, concluded))
+        return [next(replies) if isinstance(job, Prefill) else job for job in jobs]
 
     def check_guesses(self) -> None:
         """See that it reads guesses, and goes on with a step (see `TakesGuesses`)."""
@@ -352,10 +361,7 @@ class LocalModel:
         return self._assessor.job(request)
 
     def _too_long(self, tokens: int) -> PromptTooLong:
-        return PromptTooLong(
-            f"the question is {tokens} tokens long for {self._name}, whose context is "
-            f"{self._engine.max_context}: shorten it, or choose a model with a longer context"
-        )
+        return too_long(tokens, self._name, self._engine.max_context)
 
     async def _measure(self, request: Measure) -> Measured | Failed:
         """Piece by piece, as the outputs of a long text are large."""
@@ -373,31 +379,10 @@ class LocalModel:
             self._engine.end(request.session)
         return reading.measured
 
-    def _choice(self, request: Choose) -> Prefill | Failed:
-        choices = [self._prompts.text_ids(choice) for choice in request.choices]
-        for choice, tokens in zip(request.choices, choices, strict=True):
-            if len(tokens) != 1:
-                return Failed(
-                    RequestError(
-                        f"{choice!r} is {len(tokens)} tokens for {self._name}, but a choice must "
-                        "be one: use another model as the judge"
-                    )
-                )
-        ids = self._prompts.bare_ids(request.messages)
-        if len(ids) > self._engine.max_context:
-            return Failed(self._too_long(len(ids)))
-        columns = tuple(tokens[0] for tokens in choices)
-        return Prefill(request.session, ids, (len(ids) - 1,), columns)
-
 
 def _show_at(show: Show, places: Sequence[int], job: int, text: str) -> None:
     """Show the text of a job, given the places of all jobs among the requests."""
     show(places[job], text)
-
-
-def _chosen(_: int, read: Prefilled) -> Chosen:
-    probabilities = read.outputs[0].double().softmax(-1)
-    return Chosen(tuple(float(probability) for probability in probabilities), read.usage)
 
 
 def _end_of_sequence(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -5,7 +5,7 @@ Axes: B rows, T new tokens of a row, W outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from rsdecode.backends.transformers.cache import SlotCache
 from rsdecode.backends.transformers.even_batching import piece
 from rsdecode.backends.transformers.families import Reading
 from rsdecode.backends.transformers.network import Network
-from rsdecode.backends.transformers.slots import Slot
+from rsdecode.backends.transformers.slots import Slot, SlotTable
 from rsdecode.backends.transformers.snapshots import SnapshotTable
 
 
@@ -57,6 +57,28 @@ class ForwardPasses:
         self._network = network
         self._table = table
         self.cache = SlotCache(slots, max_context)
+
+    def bring_together(self, rows: Sequence[Row], table: SlotTable) -> None:
+        """Let rows that write be adjacent in the cache, where a pass needs no copy of their keys.
+
+        They stay together for as many tokens as they write, while one copy serves one token. States
+        are copied for each pass anyway.
+
+        Args:
+            rows: of the next pass.
+            table: of their slots.
+        """
+        if self._table is not None or len(rows) < 2 or any(len(row.pending) > 1 for row in rows):
+            return
+        pairs = table.bring_together([row.slot for row in rows])
+        if not pairs:
+            return
+        moved = (table.slots[place] for pair in pairs for place in pair)
+        try:
+            self.cache.exchange(pairs, max(len(slot.ids) for slot in moved))
+        except Exception:
+            table.clear()  # what idle slots hold is not known any more; the rows fail
+            raise
 
     def run(self, rows: list[Row]) -> Iterator[Computed | Fault]:
         """Compute a chunk of each row's pending tokens.

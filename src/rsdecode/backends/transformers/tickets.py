@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rsdecode.backends.transformers.jobs import Decode, Prefill, Prefilled
+from rsdecode.core.protocols import Show
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,34 @@ class Ticket:
             self.future.set_result(value)
         elif self.on_text is not None:
             self.on_text(value)
+
+
+def tickets_for(
+    jobs: Sequence[Decode | Prefill],
+    show: Show | None,
+    conclude: Callable[[int, Prefilled], object] | None,
+) -> list[Ticket]:
+    """Tickets of jobs for the running loop; `show` and `conclude` are told a job's place."""
+    loop = asyncio.get_running_loop()
+    return [
+        Ticket(
+            job,
+            loop.create_future(),
+            loop,
+            on_text=None if show is None else partial(show, place),
+            conclude=None if conclude is None else partial(conclude, place),
+        )
+        for place, job in enumerate(jobs)
+    ]
+
+
+async def replies_to(tickets: Sequence[Ticket]) -> list[Any]:
+    """Wait for all replies; who stops waiting cancels what is not answered yet."""
+    try:
+        return list(await asyncio.gather(*(ticket.future for ticket in tickets)))
+    finally:
+        for ticket in tickets:
+            ticket.cancelled = not ticket.future.done() or ticket.future.cancelled()
 
 
 class Outbox:
