@@ -95,7 +95,7 @@ def serve(
         timeout_graceful_shutdown=int(drain_s) + 5,
         h11_max_incomplete_event_size=LARGEST_HEADERS,
         http="h11",
-        loop="asyncio",  # whatever else is installed: ray[serve] brings uvloop
+        loop="auto",  # uvloop, but on Windows
         lifespan="on",
     )
     _Server(config, service, started).run(sockets=[listening])
