@@ -177,9 +177,23 @@ def cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+async def take(client: httpx2.AsyncClient, body: dict[str, Any]) -> bytes:
+    """A stream as it comes; to be read later, as reading takes a core from the server."""
+    asked = {**body, "stream": True}
+    async with client.stream("POST", "/v1/chat/completions", json=asked) as response:
+        return b"".join([piece async for piece in response.aiter_raw()])
+
+
+def text_of(stream: bytes) -> str:
+    """The content of a whole stream."""
+    *events, last = [line[6:] for line in stream.decode().splitlines() if line[:6] == "data: "]
+    assert last == "[DONE]", last
+    choices = [choice for event in events for choice in json.loads(event)["choices"]]
+    return "".join(choice["delta"].get("content") or "" for choice in choices)
+
+
 async def by_server(address: str, process: int, questions: list[str]) -> dict[str, Any]:
     """All questions at once, streamed; what the first takes alone is taken off, as by `solve`."""
-    told = Round()
     async with httpx2.AsyncClient(
         base_url=address, timeout=600, limits=httpx2.Limits(max_connections=None)
     ) as client:
@@ -187,12 +201,13 @@ async def by_server(address: str, process: int, questions: list[str]) -> dict[st
             {**body_of(i, questions), "seed": 0, "temperature": 0} for i in range(len(questions))
         ]
         took: list[tuple[float, float]] = []
-        texts: list[str | None] = []
+        streams: list[bytes] = []
         for asked in (bodies[:1], bodies):
             started, spent = time.perf_counter(), cpu_seconds(process)
-            texts = await asyncio.gather(*(ask(client, body, told, None) for body in asked))
+            streams = await asyncio.gather(*(take(client, body) for body in asked))
             took.append((time.perf_counter() - started, cpu_seconds(process) - spent))
         (start, start_cpu), (whole, whole_cpu) = took
+        texts = [text_of(stream) for stream in streams]
         return {"texts": texts, "seconds": whole - start, "cpu_s": whole_cpu - start_cpu}
 
 
