@@ -32,6 +32,7 @@ test-vllm: install
 	RSD_TEST_VLLM=$(VLLM_VENV) $(BIN)/python -m pytest -n 0 tests/integration/vllm
 
 # Real clients of the server, from an environment of their own that is kept between runs.
+# RSD_TEST_SERVE="--ray local --port 8799" before it asks a server on Ray.
 test-clients: install
 	$(BIN)/python tests/integration/server/install.py $(CLIENTS_VENV)
 	RSD_TEST_CLIENTS=$(CLIENTS_VENV) $(BIN)/python -m pytest -n 0 tests/integration/server

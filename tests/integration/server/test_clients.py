@@ -15,6 +15,8 @@ from rsdecode.models.abacus import problems
 from tests.server.conftest import FAMILY_QUESTION, Process, launcher
 
 CLIENTS = os.environ.get("RSD_TEST_CLIENTS")
+OPTIONS = os.environ.get("RSD_TEST_SERVE", "").split()
+"""More options of `rsd serve`, such as "--ray local --port 8799"."""
 HERE = Path(__file__).parent
 ENDS = "\\boxed{72}."
 pytestmark = [
@@ -26,20 +28,20 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Process]:
     started: list[Process] = []
-    yield launcher(tmp_path_factory.mktemp("server"), started)("--max-tokens", 256)
+    yield launcher(tmp_path_factory.mktemp("server"), started)("--max-tokens", 256, *OPTIONS)
     for process in started:
-        process.process.kill()
-        process.process.wait()
+        process.process.terminate()  # a local Ray ends with it
+        process.process.wait(60)
 
 
 @pytest.fixture(scope="module")
 def repeating(tmp_path_factory: pytest.TempPathFactory) -> Generator[Process]:
     started: list[Process] = []
     launch = launcher(tmp_path_factory.mktemp("server"), started)
-    yield launch("--max-tokens", 64, "--ignore-seed")
+    yield launch("--max-tokens", 64, "--ignore-seed", *OPTIONS)
     for process in started:
-        process.process.kill()
-        process.process.wait()
+        process.process.terminate()  # a local Ray ends with it
+        process.process.wait(60)
 
 
 def run(script: str, *arguments: str) -> dict[str, Any]:
