@@ -15,21 +15,18 @@ step is the reward. Tokens are counted by the server; `/classify` does not tell 
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from rsdecode.backends.openai_http.address import root_of
-from rsdecode.backends.openai_http.faults import Fault, Refusal
+from rsdecode.backends.openai_http.faults import Fault
 from rsdecode.backends.openai_http.reading import count, entry, is_list, numbers
 from rsdecode.backends.openai_http.transport import Exchange, Transport
 from rsdecode.core.cost import ModelShape, attended_tokens
-from rsdecode.core.errors import ConfigError, ContextFull, RsdError
-from rsdecode.core.requests import Failed
+from rsdecode.core.errors import ConfigError
 from rsdecode.core.types import Usage
 from rsdecode.rewards.checkpoint import checkpoint_file
 from rsdecode.rewards.detect import SIGNED, RewardKind, detect_kind, parse_kind
@@ -40,6 +37,7 @@ from rsdecode.rewards.plus_minus import sign_facts, sign_format
 from rsdecode.rewards.prefix_scorer import PrefixScorer
 from rsdecode.rewards.reader import Marked, Rewards
 from rsdecode.rewards.reward_head import BareAnswerFormat
+from rsdecode.rewards.served_reader import ServedReader
 from rsdecode.rewards.served_signs import SignReader
 from rsdecode.rewards.settings import SKYWORK_MARK, RewardSettings, settle
 from rsdecode.rewards.token_classifier import TRL_SEPARATOR, SeparatorFormat, qwen_prm_format
@@ -70,7 +68,7 @@ def head_format(kind: RewardKind, vocabulary: Vocabulary, settings: RewardSettin
             return ChatAnswerFormat(vocabulary)
 
 
-class PoolingReader:
+class PoolingReader(ServedReader):
     """Reads with a vLLM server.
 
     Args:
@@ -80,35 +78,10 @@ class PoolingReader:
     """
 
     def __init__(self, transport: Transport, column: int, *, whole: bool = False) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._column = column
         self._whole = whole
         self._forms: dict[str, Form] = {}
-        self._salt: str | None = None
-
-    async def read(self, jobs: Sequence[Marked]) -> list[Rewards | Failed]:
-        """Serve all jobs at once; replies in their order."""
-        return list(await asyncio.gather(*(self._read(job) for job in jobs)))
-
-    def end(self, session: str) -> None:
-        """Nothing: servers see to their own caches."""
-
-    def clear(self) -> None:
-        """What follows does not use what was read before: vLLM's prefix cache knows salts."""
-        self._salt = secrets.token_hex(16)
-
-    def close(self) -> None:
-        """Close the connections; safe to call twice."""
-        self._transport.close()
-
-    async def _read(self, job: Marked) -> Rewards | Failed:
-        try:
-            return await self._transport.run(job.session, lambda to: self._attempt(to, job))
-        except Refusal as refusal:
-            said = f"{self._transport.address}: {refusal}: serve the reward model with more context"
-            return Failed(ContextFull(said))
-        except RsdError as error:
-            return Failed(error)
 
     async def _attempt(self, exchange: Exchange, job: Marked) -> Rewards:
         if self._whole:
@@ -153,7 +126,7 @@ class PoolingReader:
             "model": self._transport.address.name,
             "input": list(job.ids),
             "use_activation": True,
-            **({} if self._salt is None else {"cache_salt": self._salt}),
+            **self._salted,
             **more,
         }
         started = time.perf_counter()

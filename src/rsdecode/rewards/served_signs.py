@@ -8,27 +8,24 @@ read. A text that is too long it cuts without a word (vLLM 0.32): what it has re
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 import time
-from collections.abc import Sequence
 
 from rsdecode.backends.openai_http.address import root_of
 from rsdecode.backends.openai_http.faults import Fault, Refusal
 from rsdecode.backends.openai_http.reading import count, entry, is_list
 from rsdecode.backends.openai_http.transport import Exchange, Transport
 from rsdecode.core.cost import attended_tokens
-from rsdecode.core.errors import ContextFull, RequestError, RsdError
-from rsdecode.core.requests import Failed
+from rsdecode.core.errors import ContextFull, RequestError
 from rsdecode.core.types import Usage
 from rsdecode.rewards.format import Ids
 from rsdecode.rewards.reader import Marked, Rewards
+from rsdecode.rewards.served_reader import ServedReader
 
 ROUTE = "generative_scoring"
 ABSENT = (404, 405)
 
 
-class SignReader:
+class SignReader(ServedReader):
     """Reads which of two tokens follows each mark: the first one's probability is the reward.
 
     Args:
@@ -37,33 +34,8 @@ class SignReader:
     """
 
     def __init__(self, transport: Transport, signs: Ids) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._signs = list(signs)
-        self._salt: str | None = None
-
-    async def read(self, jobs: Sequence[Marked]) -> list[Rewards | Failed]:
-        """Serve all jobs at once; replies in their order."""
-        return list(await asyncio.gather(*(self._read(job) for job in jobs)))
-
-    def end(self, session: str) -> None:
-        """Nothing: servers see to their own caches."""
-
-    def clear(self) -> None:
-        """What follows does not use what was read before: vLLM's prefix cache knows salts."""
-        self._salt = secrets.token_hex(16)
-
-    def close(self) -> None:
-        """Close the connections; safe to call twice."""
-        self._transport.close()
-
-    async def _read(self, job: Marked) -> Rewards | Failed:
-        try:
-            return await self._transport.run(job.session, lambda to: self._attempt(to, job))
-        except Refusal as refusal:
-            said = f"{self._transport.address}: {refusal}: serve the reward model with more context"
-            return Failed(ContextFull(said))
-        except RsdError as error:
-            return Failed(error)
 
     async def _attempt(self, exchange: Exchange, job: Marked) -> Rewards:
         prompts = [list(job.ids[: mark + 1]) for mark in job.marks]
@@ -72,7 +44,7 @@ class SignReader:
             "query": prompts[0][:1],
             "items": [prompt[1:] for prompt in prompts],
             "label_token_ids": self._signs,
-            **({} if self._salt is None else {"cache_salt": self._salt}),
+            **self._salted,
         }
         started = time.perf_counter()
         try:

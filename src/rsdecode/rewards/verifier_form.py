@@ -18,9 +18,9 @@ analysis and verdict, and runs it; none is run here, which is its mode without `
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.requests import Sampling
@@ -51,7 +51,8 @@ VERDICT = "<output>\n**Judgement**: $\\boxed{"
 JUDGED = "}$\n</output>\n"
 
 
-class Form(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form(ABC):
     """How a verifier is asked.
 
     Attributes:
@@ -68,29 +69,19 @@ class Form(Protocol):
         follows: whether it reads its earlier verdicts.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def yes(self) -> str: ...
-    @property
-    def no(self) -> str: ...
-    @property
-    def stop(self) -> str: ...
-    @property
-    def verdict(self) -> str: ...
-    @property
-    def unfinished(self) -> str: ...
-    @property
-    def tokens(self) -> int: ...
-    @property
-    def alone(self) -> Sampling: ...
-    @property
-    def several(self) -> Sampling: ...
-    @property
-    def follows(self) -> bool: ...
+    name: str
+    title: str
+    yes: str
+    no: str
+    stop: str
+    verdict: str
+    unfinished: str
+    tokens: int
+    alone: Sampling
+    several: Sampling
+    follows: bool
 
+    @abstractmethod
     def asked(self, problem: str, steps: Sequence[str], earlier: Sequence[str]) -> Context:
         """What it reads before it writes.
 
@@ -99,11 +90,10 @@ class Form(Protocol):
             steps: up to the one that is judged.
             earlier: what it wrote of each step before that, verdicts included (`follows`).
         """
-        ...
 
 
-@dataclass(frozen=True, slots=True)
-class ThinkPrm:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThinkPrm(Form):
     """One verification of the solution so far."""
 
     name: str = "thinkprm"
@@ -125,8 +115,8 @@ class ThinkPrm:
         return Context((Message("user", text),), (Segment(LEAD),))
 
 
-@dataclass(frozen=True, slots=True)
-class GenPrm:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenPrm(Form):
     """A conversation in which each step is analysed and judged."""
 
     name: str = "genprm"
