@@ -94,7 +94,7 @@ def test_the_command_sets_bounds_and_threshold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = ["--reward", "cascade:confidence:draft,abacus:prm", "--limit", "24", "--json"]
+    options = ["--reward", "cascade:confidence:draft,abacus:prm", "--limit", "12", "--json"]
     code = main(["tune", "--target-calls", "0.4", "--out", "t.yaml", *options])
     told = json.loads(capsys.readouterr().out)
     assert code == (0 if told["met"] else 1)

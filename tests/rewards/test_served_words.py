@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -23,6 +24,8 @@ from tests.backends.openai_http.local_server import LocalServer
 from tests.backends.openai_http.model_server import NAME, Completions
 from tests.rewards import tiny
 
+# Rewards behind servers ask them at once whether they can: from a thread, as the servers of these
+# tests are in the test's own event loop.
 GREEDY = {"temperature": 0.0, "tokens": 6}
 
 
@@ -56,7 +59,8 @@ async def test_verifiers(models: tuple[LocalModel, LocalModel], form: str) -> No
     asked = [tiny.PROBLEMS[0], tiny.PROBLEMS[4]]
     expected = await VerifierReward(model, FORMS[form], **GREEDY).score(asked)  # type: ignore[arg-type]
     async with LocalServer(Completions(model)) as server:
-        verifier = VerifierReward(served(server, tokenizer=True), FORMS[form], **GREEDY)  # type: ignore[arg-type]
+        model_there, form_there = served(server, tokenizer=True), FORMS[form]
+        verifier = await asyncio.to_thread(VerifierReward, model_there, form_there, **GREEDY)  # type: ignore[arg-type]
         found = await verifier.score(asked)
         verifier.close()
     assert tiny.rewards(found) == [pytest.approx(each, abs=1e-4) for each in tiny.rewards(expected)]
@@ -74,7 +78,7 @@ async def test_implicit_rewards(models: tuple[LocalModel, LocalModel]) -> None:
         LocalServer(Completions(reference)) as other,
     ):
         pair = served(server, tokenizer=True), served(other, tokenizer=True)
-        implicit = ImplicitReward(*pair, beta=0.2)
+        implicit = await asyncio.to_thread(ImplicitReward, *pair, beta=0.2)
         found = tiny.rewards(await implicit.score(tiny.PROBLEMS))
         implicit.close()
     assert found == [pytest.approx(each, abs=1e-4) for each in expected]

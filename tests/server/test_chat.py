@@ -27,7 +27,7 @@ from tests.server.conftest import (
     writer,
 )
 
-REQUESTS = 10_000 if "RSD_SLOW" in os.environ else 1_000
+REQUESTS = 10_000 if "RSD_SLOW" in os.environ else 500
 
 
 def events_of(text: str) -> list[dict[str, Any]]:

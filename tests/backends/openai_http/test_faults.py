@@ -26,7 +26,7 @@ from tests.backends.openai_http.local_server import Fault, LocalServer, Reply
 from tests.backends.openai_http.scripted_server import NAME, solution, step_of, vllm
 
 FAST = HttpSettings(
-    timeout_s=3.0, deadline_s=300.0, attempts=25, backoff_s=0.002, rest_s=0.02, concurrency=32
+    timeout_s=1.5, deadline_s=300.0, attempts=25, backoff_s=0.002, rest_s=0.02, concurrency=32
 )
 ONCE = HttpSettings(timeout_s=0.2, deadline_s=5.0, attempts=3, backoff_s=0.002, rest_s=0.02)
 KINDS: tuple[Fault, ...] = ("close", "reset", "busy", "broken", "truncated", "lost")
