@@ -37,8 +37,6 @@ import httpx2
 
 from rsdecode.models.abacus import problems
 
-RSD = "import sys; from rsdecode.cli.main import main; sys.exit(main())"
-
 
 @dataclass(slots=True)
 class Round:
@@ -219,7 +217,7 @@ def by_solve(questions: list[str], options: Any) -> dict[str, Any]:
             source = Path(folder, "questions.jsonl")
             lines = [json.dumps({"id": str(i), "question": q}) for i, q in enumerate(questions)]
             source.write_text("\n".join(lines[:count]), encoding="utf-8")
-            command = [sys.executable, "-c", RSD, "solve", "--input", str(source), "--json"]
+            command = [sys.executable, "-m", "rsdecode", "solve", "--input", str(source), "--json"]
             before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             done = subprocess.run(
                 [*command, *_limits(options)], capture_output=True, text=True, check=True
@@ -294,7 +292,7 @@ def _limits(options: Any) -> list[str]:
 @contextmanager
 def serving(options: Any) -> Generator[tuple[str, subprocess.Popen[str]]]:
     """A server in a process of its own, ended by SIGTERM."""
-    command = [sys.executable, "-c", RSD, "serve", "--port", "0", *_limits(options)]
+    command = [sys.executable, "-m", "rsdecode", "serve", "--port", "0", *_limits(options)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:

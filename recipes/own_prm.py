@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RSD = [sys.executable, "-c", "from rsdecode.cli.main import main; raise SystemExit(main())"]
+RSD = [sys.executable, "-m", "rsdecode"]
 MOST_TOKENS = ["--max-tokens", "300"]
 """Of an answer of the embedded family: the longest right one has fewer."""
 

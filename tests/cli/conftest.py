@@ -78,9 +78,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-RSD = "import sys; from rsdecode.cli.main import main; sys.exit(main())"
-
-
 def spawn(*arguments: object, cwd: Path, **options: Any) -> subprocess.Popen[bytes]:
     """Start the command in a process of its own."""
     source = str(Path(rsdecode.__file__).parents[1])
@@ -92,7 +89,7 @@ def spawn(*arguments: object, cwd: Path, **options: Any) -> subprocess.Popen[byt
     }
     started: Any = subprocess.Popen
     return started(
-        [sys.executable, "-c", RSD, *map(str, arguments)],
+        [sys.executable, "-m", "rsdecode", *map(str, arguments)],
         cwd=cwd,
         env=environment,
         **(pipes | options),

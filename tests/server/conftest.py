@@ -116,7 +116,6 @@ class Process:
         return f"{self.address}/v1"
 
 
-RSD = "import sys; from rsdecode.cli.main import main; sys.exit(main())"
 Launch = Callable[..., Process]
 
 
@@ -124,7 +123,7 @@ def launcher(folder: Path, started: list[Process]) -> Launch:
     def launch(*arguments: object, **environment: str) -> Process:
         log = folder / f"server{len(started)}.log"
         source = str(Path(rsdecode.__file__).parents[1])
-        command = [sys.executable, "-c", RSD, "serve", "--port", "0", *map(str, arguments)]
+        command = [sys.executable, "-m", "rsdecode", "serve", "--port", "0", *map(str, arguments)]
         with log.open("w") as errors:
             process = subprocess.Popen(
                 command,

@@ -25,7 +25,6 @@ pytestmark = pytest.mark.integration
 
 pytest.importorskip("rsdecode.server.app", reason="needs rsdecode[server]", exc_type=ImportError)
 
-SERVE = "from rsdecode.cli.main import main; main()"
 TOO_LONG_S = 120
 
 
@@ -33,7 +32,7 @@ TOO_LONG_S = 120
 def serving(folder: Path, *options: str) -> Iterator[str]:
     """`rsd serve` on a free port; its address."""
     log = folder / "log"
-    command = [sys.executable, "-c", SERVE, "serve", "--port", "0", *options]
+    command = [sys.executable, "-m", "rsdecode", "serve", "--port", "0", *options]
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
             yield _address(log, process)

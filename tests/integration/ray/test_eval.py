@@ -26,7 +26,7 @@ TIMES = ("seconds", "elapsed")
 
 
 def rsd(out: Path, *options: object, limit: int = 60, env: dict[str, str] | None = None) -> str:
-    command = [sys.executable, "-c", "from rsdecode.cli.main import main; raise SystemExit(main())"]
+    command = [sys.executable, "-m", "rsdecode"]
     given = ["eval", *DATA, "--limit", str(limit), "--out", str(out), *map(str, options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     done = subprocess.run(
@@ -197,7 +197,7 @@ def free_port() -> int:
 
 
 def test_an_address_where_nothing_is(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from rsdecode.cli.main import main; raise SystemExit(main())"]
+    command = [sys.executable, "-m", "rsdecode"]
     done = subprocess.run(
         [*command, "eval", *DATA, "--out", str(tmp_path), "--ray", "127.0.0.1:1"],
         check=False, capture_output=True, text=True, timeout=300,
@@ -236,7 +236,7 @@ def test_labels_begun_here_are_finished_on_a_cluster(tmp_path: Path) -> None:
 
 
 def call(*arguments: object) -> str:
-    command = [sys.executable, "-c", "from rsdecode.cli.main import main; raise SystemExit(main())"]
+    command = [sys.executable, "-m", "rsdecode"]
     done = subprocess.run(
         [*command, *map(str, arguments)],
         check=False, capture_output=True, text=True, timeout=300,

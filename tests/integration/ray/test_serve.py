@@ -20,7 +20,7 @@ import openai
 import pytest
 
 pytestmark = pytest.mark.integration
-RSD = [sys.executable, "-c", "from rsdecode.cli.main import main; raise SystemExit(main())"]
+RSD = [sys.executable, "-m", "rsdecode"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
 CONFIG = {"ray": {"target": {"replicas": 1, "most": 2, "requests": 2}, "front": {"cpus": 0.5}}}
 QUESTIONS = [

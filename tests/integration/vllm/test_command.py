@@ -19,7 +19,6 @@ from rsdecode.models.abacus import model_path, problems
 from .conftest import MARK, left_over
 
 pytestmark = pytest.mark.integration
-RSD = "import sys; from rsdecode.cli.main import main; sys.exit(main())"
 
 
 class Run:
@@ -33,7 +32,7 @@ class Run:
         models += ["--reward", places["prm"], "--system", "", "--dtype", "float32"]
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", RSD, "solve", *map(str, arguments), *models],
+                [sys.executable, "-m", "rsdecode", "solve", *map(str, arguments), *models],
                 env=os.environ | {MARK: self.mark},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
