@@ -14,7 +14,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.server.conftest import FAMILY_QUESTION, RSD, Process
+from tests.server.conftest import FAMILY_QUESTION, Process
 
 MESSAGES: Any = [{"role": "user", "content": FAMILY_QUESTION}]
 
@@ -37,8 +37,8 @@ def solved(tmp_path: Path, *options: str) -> list[dict[str, Any]]:
     done = subprocess.run(
         [
             sys.executable,
-            "-c",
-            RSD,
+            "-m",
+            "rsdecode",
             "solve",
             FAMILY_QUESTION,
             "--json",
