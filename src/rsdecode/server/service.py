@@ -24,6 +24,7 @@ from rsdecode.server.health import Health
 from rsdecode.server.logprobs import check_method, check_writer
 from rsdecode.server.method_choice import Changes, Chosen, MethodChooser, header_options
 from rsdecode.server.metrics import Metrics
+from rsdecode.server.part_queue import PartQueue
 from rsdecode.server.requests import RsdOptions, SamplingRequest, described
 from rsdecode.server.tracing import current_span
 from rsdecode.session.events import Decided
@@ -214,7 +215,7 @@ class Service:
         """
         started = time.perf_counter()
         handles = self._submit(ask)
-        parts: asyncio.Queue[Part | ApiError] = asyncio.Queue()
+        parts = PartQueue()
         tasks = [
             asyncio.ensure_future(self._follow(GrowingAnswer(i, ask.form), handle, parts, started))
             for i, handle in enumerate(handles)
@@ -225,17 +226,17 @@ class Service:
             for choice in range(left):
                 yield StartPart(choice)
             while left:
-                part = await parts.get()
-                if isinstance(part, ApiError):
-                    raise part
-                if first and isinstance(part, TextPart):
-                    self.metrics.first_text(time.perf_counter() - started)
-                    first = False
-                if isinstance(part, EndPart):
-                    self.metrics.ended(part, ask.chosen.kind, time.perf_counter() - started)
-                    ended.append(part)
-                    left -= 1
-                yield part
+                for part in await parts.take():
+                    if isinstance(part, ApiError):
+                        raise part
+                    if first and isinstance(part, TextPart):
+                        self.metrics.first_text(time.perf_counter() - started)
+                        first = False
+                    if isinstance(part, EndPart):
+                        self.metrics.ended(part, ask.chosen.kind, time.perf_counter() - started)
+                        ended.append(part)
+                        left -= 1
+                    yield part
             if (span := current_span()) is not None:
                 span.answered([e.counts for e in ended], [e.finish_reason for e in ended])
         finally:
@@ -327,7 +328,7 @@ class Service:
         self,
         answer: GrowingAnswer,
         handle: Handle,
-        parts: asyncio.Queue[Part | ApiError],
+        parts: PartQueue,
         started: float,
     ) -> None:
         """Turn one session's events into parts."""
@@ -337,17 +338,17 @@ class Service:
                 if span is not None and isinstance(event, Decided):
                     span.step(answer.choice, event.index, event.step)
                 for part in answer.add(event, time.perf_counter() - started):
-                    parts.put_nowait(part)
+                    parts.put(part)
                 if answer.enough:
                     handle.cancel("a stop string was found")
             self.health.worked()
         except ApiError as error:
             if error.status == 502:
                 self.health.broke(str(error))
-            parts.put_nowait(error)
+            parts.put(error)
         except Exception:
             logger.exception("an answer could not be given out")
-            parts.put_nowait(ApiError(500, "internal error: see the server's log", "api_error"))
+            parts.put(ApiError(500, "internal error: see the server's log", "api_error"))
 
     def _with_system(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         system = self.config.system_prompt
