@@ -7,12 +7,13 @@ end it for llama.cpp but not for us, so a step may take several requests.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rsdecode.backends.llama_cpp.pieces import PieceDetokenizer, Pieces
-from rsdecode.backends.openai_http.asks import Ended
+from rsdecode.backends.openai_http.asks import Answered
 from rsdecode.core.requests import Generate, Generated
 from rsdecode.core.seeds import derive_seed
-from rsdecode.core.types import FinishReason, Segment, Tokens, Usage
+from rsdecode.core.types import FinishReason, Segment, Tokens, ToldToken, Usage
 from rsdecode.text.step_text import StepText
 
 
@@ -44,6 +45,7 @@ class Step:
         self._decoded = 0
         self._usage = Usage()
         self._logprobs: list[float] | None = None
+        self._told: list[ToldToken] | None = None if request.told is None else []
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -76,27 +78,29 @@ class Step:
     def take(
         self,
         ids: Sequence[int],
-        ended: Ended,
-        decoded: int,
+        answered: Answered,
         usage: Usage,
         logprobs: Sequence[float] | None = None,
+        told: Sequence[ToldToken] | None = None,
     ) -> Generated | None:
         """Add what a request wrote; the whole step if it is done.
 
         Args:
             ids: the tokens, without the one that ended the answer.
-            ended: why it stopped.
-            decoded: tokens sampled.
+            answered: why it stopped, and how many tokens were sampled.
             usage: what it cost.
             logprobs: of the tokens, and of the one that ended the answer; None where not wanted.
+            told: how likely each of the tokens was, without its text; None where not wanted.
         """
         self._usage += usage
         if logprobs is not None:
             self._logprobs = [*(self._logprobs or ()), *logprobs]
-        self._decoded += decoded
+        if self._told is not None:
+            self._told += (told or ())[: len(ids)]
+        self._decoded += answered.decoded_tokens
         if any(self._text.add(token) for token in ids):
             return self.done(FinishReason.STOP)
-        if ended == "eos":
+        if answered.ended == "eos":
             return self.done(FinishReason.EOS)
         if self._decoded >= self._request.max_tokens:
             return self.done(FinishReason.STEP_LIMIT)
@@ -106,7 +110,12 @@ class Step:
 
     def done(self, finish: FinishReason) -> Generated:
         """The step as it is."""
-        ids, told = tuple(self._text.ids), self._logprobs
-        kept = None if told is None else tuple(told[: len(ids) + (finish is FinishReason.EOS)])
-        segment = Segment(self._text.text, Tokens(self._vocabulary, ids), kept)
+        ids, logprobs = tuple(self._text.ids), self._logprobs
+        most = len(ids) + (finish is FinishReason.EOS)
+        kept = None if logprobs is None else tuple(logprobs[:most])
+        known: tuple[ToldToken, ...] | None = None
+        if self._told is not None:
+            pairs = zip(self._told, self._text.pieces, strict=False)
+            known = tuple(replace(token, text=text) for token, text in pairs)
+        segment = Segment(self._text.text, Tokens(self._vocabulary, ids), kept, known)
         return Generated(segment, finish, self._usage)

@@ -1,6 +1,7 @@
 """A GGUF file on llama.cpp's own engine.
 
-The seams are `LanguageModel`, `Streamer`, `Chooser`, `Assessor` and `TellsLogprobs`.
+The seams are `LanguageModel`, `Streamer`, `Chooser`, `Assessor`, `TellsLogprobs`, `TellsTokens`
+and `Tokenizes`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from rsdecode.backends.llama_cpp.gguf_file import GgufFile
 from rsdecode.backends.llama_cpp.replies import PieceStream, asked_logprobs, written_logprobs
 from rsdecode.backends.llama_cpp.server import LlamaServer, require_binding
 from rsdecode.backends.llama_cpp.settings import LlamaCppOptions, plan
+from rsdecode.backends.llama_cpp.telling import Written, tell
 from rsdecode.backends.llama_cpp.walking import assess, walk
+from rsdecode.backends.llama_cpp.words import Ids
 from rsdecode.backends.openai_http.asks import Ask
 from rsdecode.backends.openai_http.assessing import is_plain
 from rsdecode.backends.openai_http.dialects import LLAMA_CPP
@@ -41,7 +44,7 @@ from rsdecode.core.requests import (
     Sampling,
 )
 from rsdecode.core.segment import Boundary
-from rsdecode.core.types import FinishReason, Message, Segment, Tokens, Usage
+from rsdecode.core.types import FinishReason, Message, Segment, Tokens, ToldToken, Usage
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
@@ -152,6 +155,33 @@ class LlamaCppModel:
         """From now on, segments carry log-probabilities."""
         self._tells_logprobs = True
 
+    def check_tokens(self) -> None:
+        """Nothing: it tells how likely its tokens were."""
+
+    async def tokenize(self, text: str, *, special: bool = True) -> Ids:
+        """The ids of a text, in which spelled control tokens are meant."""
+        return await self._connection.rendered(
+            "", lambda tokens: tokens(text, control=True, start=special)
+        )
+
+    async def tokenize_chat(self, messages: tuple[Message, ...]) -> Ids:
+        """The ids of a conversation, up to where its reply begins."""
+        return await self._connection.rendered(
+            "", lambda tokens: self._words.prompt_ids(tokens, messages)
+        )
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of ids, control tokens spelled.
+
+        Raises:
+            RequestError: one is not in the vocabulary.
+        """
+        for token in ids:
+            if not 0 <= token < len(self._pieces):
+                most = len(self._pieces) - 1
+                raise RequestError(f"{self._file.path}: {token} is no token: give 0 to {most}")
+        return b"".join(map(self._pieces.spelled, ids)).decode("utf-8", "replace")
+
     def describe(self) -> dict[str, str]:
         """What `rsd doctor` prints."""
         settings, shape = self._server.settings, self._file.shape
@@ -186,6 +216,12 @@ class LlamaCppModel:
     async def _write(self, request: Generate, shown: Shown | None = None) -> Generated:
         """A step: one request to llama.cpp, or several where it stops too early for us."""
         connection = self._connection
+        if request.told is not None and self._tells_logprobs and not is_plain(request.sampling):
+            raise RequestError(
+                f"{self._file.path}: llama.cpp tells the log-probabilities of one law at a time: "
+                "ask for none, or set a temperature of 0 or 1, or use another gate than the "
+                "draft's confidence"
+            )
         prompt = await connection.rendered(
             request.session, lambda tokens: self._words.context_ids(tokens, request.context)
         )
@@ -205,7 +241,7 @@ class LlamaCppModel:
         self, request: Generate, step: Step, slot: Slot, shown: Shown | None
     ) -> Generated | None:
         boundary, sampling = request.boundary, request.sampling
-        ask = Ask(step.ids, step.room, boundary.stops, sampling, step.seed)
+        ask = Ask(step.ids, step.room, boundary.stops, sampling, step.seed, told=request.told)
         watch: Watch | None = None
         if shown is not None:
             watch = shown.watch(Preview(step.text, step.detokenizer()))
@@ -223,6 +259,11 @@ class LlamaCppModel:
                 request.session, lambda tokens: self._words.text_ids(tokens, answered.text)
             )
         logprobs: tuple[float, ...] | None = None
+        told: list[ToldToken] | None = None
+        if request.told is not None:
+            written = Written(slot, step.ids, ids, reply)
+            told, cost = await tell(self._connection, request.session, written, request.told)
+            usage += cost
         if self._tells_logprobs:
             logprobs = written_logprobs(reply, ids)
             if logprobs is None:
@@ -230,7 +271,7 @@ class LlamaCppModel:
                 usage += cost
         if answered.ended == "eos" and answered.ids:
             ids = ids[:-1]
-        return step.take(ids, answered.ended, answered.decoded_tokens, usage, logprobs)
+        return step.take(ids, answered, usage, logprobs, told)
 
     async def _asked(
         self, exchange: Exchange, ask: Ask, slot: Slot, boundary: Boundary, watch: Watch | None
@@ -240,7 +281,7 @@ class LlamaCppModel:
         url, body = LLAMA_CPP.request(exchange.url, "", ask, stream=streams)
         body |= self._connection.in_slot(slot) | _law(ask.sampling)
         if self._tells_logprobs:
-            body |= asked_logprobs(ask.sampling)
+            body |= asked_logprobs(ask)
         if not streams:
             return await exchange.post(url, body)
         stream = PieceStream(self._pieces)

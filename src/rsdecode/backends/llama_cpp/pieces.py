@@ -76,6 +76,10 @@ class Pieces:
             return text.replace(SPACE, " ").encode()
         return b"".join(bytes([_BYTES[c]]) if c in _BYTES else c.encode() for c in text)
 
+    def spelled(self, token: int) -> bytes:
+        """A token's text, that of a control token too."""
+        return self._texts[token] if self.is_control(token) else self.of(token)
+
     @cached_property
     def _shown(self) -> frozenset[int]:
         """The control tokens that belong to a reply: marks of thoughts."""
@@ -158,3 +162,11 @@ class PieceDetokenizer:
     def add(self, token: int) -> str:
         """The text that `token` completes."""
         return self._decoder.decode(self._pieces.of(token))
+
+    def whole_after(self, tokens: Sequence[int]) -> list[bool]:
+        """Adds tokens; whether no character is unfinished after each of them."""
+        whole: list[bool] = []
+        for token in tokens:
+            self.add(token)
+            whole.append(not self._decoder.getstate()[0])
+        return whole

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from rsdecode.backends.llama_cpp.pieces import Pieces
 from rsdecode.backends.llama_cpp.words import Ids
+from rsdecode.backends.openai_http.asks import Ask
 from rsdecode.backends.openai_http.reading import entry, is_list, optional
 from rsdecode.backends.openai_http.streams import LlamaCppStream, Part
-from rsdecode.core.requests import Sampling
 
 TOLD = "completion_probabilities"
 
@@ -45,9 +45,19 @@ class PieceStream(LlamaCppStream):
         return self._pieces.completed(text, told[0], missing) or ()
 
 
-def asked_logprobs(sampling: Sampling) -> dict[str, Any]:
-    """The log-probabilities under which tokens are drawn; of greedy ones the model's own."""
-    return {"n_probs": 1, "post_sampling_probs": sampling.temperature > 0}
+def asked_logprobs(ask: Ask) -> dict[str, Any]:
+    """The log-probabilities under which tokens are drawn; of greedy ones the model's own.
+
+    Where tokens are to be told, which is under the model's own law, those are what is asked for.
+    """
+    own = ask.told is not None or not ask.sampling.temperature
+    return {"n_probs": ask.candidates or 1, "post_sampling_probs": not own}
+
+
+def told_tokens(reply: object) -> Sequence[object]:
+    """What is told of the tokens that were written."""
+    told = optional(reply, TOLD)
+    return told if is_list(told) else ()
 
 
 def written_logprobs(reply: object, ids: Sequence[int]) -> tuple[float, ...] | None:
@@ -56,8 +66,8 @@ def written_logprobs(reply: object, ids: Sequence[int]) -> tuple[float, ...] | N
     llama.cpp tells of tokens after which no character is unfinished, and unstreamed of none that
     was taken for the start of a stop string.
     """
-    told: Any = optional(reply, TOLD)
-    if not is_list(told) or [entry(item, "id") for item in told] != list(ids):
+    told = told_tokens(reply)
+    if [entry(item, "id") for item in told] != list(ids):
         return None
     return tuple(_logprob(item) for item in told)
 

@@ -21,7 +21,7 @@ from rsdecode.backends.openai_http.rendering import Remembered
 from rsdecode.core.errors import ModelLoadError
 from rsdecode.core.requests import Begun
 from rsdecode.core.thoughts import Thoughts
-from rsdecode.core.types import Context, Message
+from rsdecode.core.types import Context, Message, RawPrompt
 from rsdecode.text.chat_template import ChatTemplate
 from rsdecode.text.prompt import plain_text
 from rsdecode.text.thought_form import HARMONY, HARMONY_PATTERNS, shown_tokens, thought_form
@@ -142,7 +142,9 @@ class Words:
 
     def begun(self, messages: Messages, marks: Thoughts) -> Begun:
         """How a reply to messages begins, by the file's chat template and vocabulary."""
-        if self.has_template:
+        if isinstance(messages[0], RawPrompt):
+            prompt = messages[0].content
+        elif self.has_template:
             prompt = self._template.render(messages, reply=True)
         else:
             prompt = plain_text(messages, self._plain_prompt)
@@ -210,7 +212,15 @@ class Words:
         key = (messages, plain_prompt)
         return await self._rendered.get(key, lambda: self._render(tokenize, messages, plain_prompt))
 
+    async def _raw(self, tokenize: Tokenize, prompt: RawPrompt) -> Ids:
+        """A prompt around which no template is put; control tokens that it spells are meant."""
+        if prompt.tokens is not None and prompt.tokens.vocabulary == self.vocabulary:
+            return prompt.tokens.ids
+        return await tokenize(_valid(prompt.content), control=True, start=True)
+
     async def _render(self, tokenize: Tokenize, messages: Messages, plain_prompt: str) -> Ids:
+        if isinstance(messages[0], RawPrompt):
+            return await self._raw(tokenize, messages[0])
         safe = [replace(m, content=self._shielded(_valid(m.content))) for m in messages]
         if self.has_template:
             text = self._template.render(safe, reply=True).removeprefix(self._file_template.bos)
