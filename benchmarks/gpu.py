@@ -2,6 +2,7 @@
 
     PYTHONPATH=src python -m benchmarks.gpu [--out FILE] [--json]
     PYTHONPATH=src python -m benchmarks.gpu --shape tiny --device cpu
+    PYTHONPATH=src python -m benchmarks.gpu --shape small --device cpu
 
 Needs torch, transformers and safetensors and nothing else of ours: no pydantic, typer or rich. The
 weights are those of Qwen2.5-Math 1.5B (draft), 7B (target) and a 1.5B reward model with a value
@@ -12,7 +13,9 @@ write       tokens/s of the draft and of the target in the engine, alone and 32 
             is that each pass reads all weights once, and the keys and values of its rows
 score       steps/s that the reward model reads, each behind what it has read; the same floor
 rsd         answers/s of RSD at .75 acceptance, of the target alone in the same engine, and of
-            `generate` of the target, one problem at a time; a step is 32 tokens, an answer 8 steps
+            `generate` of the target, one problem at a time; a step is 32 tokens, an answer 8 steps.
+            `predicted` is the cost model: every token takes what it takes in a run of its model
+            alone with as many problems at a time
 
 Acceptance is set: the reward is computed, and a draw with the seed of the step decides. Problems
 have names for which it decides so in just three steps of four.
@@ -27,12 +30,14 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from benchmarks.cost_model import Run, predicted
 from benchmarks.random_models import (
     ACCEPTANCE,
     EOS,
@@ -75,6 +80,14 @@ _TINY: dict[str, Any] = {
     "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48,
     "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
 }  # fmt: skip
+_LITTLE: dict[str, Any] = {
+    "vocab_size": 8192, "hidden_size": 256, "intermediate_size": 768,
+    "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 2,
+}  # fmt: skip
+_MIDDLE: dict[str, Any] = {
+    "vocab_size": 8192, "hidden_size": 768, "intermediate_size": 2304,
+    "num_hidden_layers": 16, "num_attention_heads": 12, "num_key_value_heads": 4,
+}  # fmt: skip
 SHAPES = {
     "qwen2.5-math": Shape(
         {
@@ -83,6 +96,14 @@ SHAPES = {
             Role.REWARD: _SMALL,
         },
         torch.bfloat16, 151_643, 32, 8, 128, 4, 32, 4 << 30,
+    ),
+    "small": Shape(
+        {
+            Role.DRAFT: _LITTLE | {"tie_word_embeddings": True},
+            Role.TARGET: _MIDDLE | {"tie_word_embeddings": True},
+            Role.REWARD: _LITTLE,
+        },
+        torch.float32, 8000, 32, 8, 128, 4, 8, 1 << 28,
     ),
     "tiny": Shape(
         {
@@ -244,30 +265,34 @@ def compare(
     problems = [ask(shape, i) for i in range(max(rows, shape.alone))]
     limits = Limits(shape.steps, 2 * shape.step, shape.answer)
     rsd = RSD(Constant(ACCEPTANCE), boundary=Boundary(tokens=shape.step), limits=limits)
+    everything = replace(rsd, weighting=Constant(1.0))
     target = Single(Role.TARGET, limits=limits)
     try:
         for method in (rsd, target):
             solve(models, method, rows, problems[:rows])  # threads and memory
-        ours, rate = solve(models, rsd, rows, problems)
-        alone, target_rate = solve(models, target, rows, problems)
+        ours, alone, draft, scored = (
+            solve(models, method, rows, problems)
+            for method in (rsd, target, Single(Role.DRAFT, limits=limits), everything)
+        )
     finally:
         models.close()
-    steps = [step for answer in ours for step in answer.steps]
+    steps = [step for answer in ours.answers for step in answer.steps]
+    faster, foretold = ours.rate / alone.rate, predicted(ours, alone, draft, scored)
     return {
         "accepted": sum(bool(step.accepted) for step in steps) / len(steps),
-        "rsd_answers_per_s": rate,
-        "target_answers_per_s": target_rate,
-        "over_target": rate / target_rate,
-        "over_generate": rate / plain.rate,
-        "target_over_generate": target_rate / plain.rate,
-        "same_tokens_as_generate": _same(alone, plain.answers),
+        "rsd_answers_per_s": ours.rate,
+        "target_answers_per_s": alone.rate,
+        "over_target": faster,
+        "predicted": foretold,
+        "of_predicted": faster / foretold,
+        "over_generate": ours.rate / plain.rate,
+        "target_over_generate": alone.rate / plain.rate,
+        "same_tokens_as_generate": _same(alone.answers, plain.answers),
     }
 
 
-def solve(
-    models: Models, method: Method, rows: int, problems: Sequence[Problem]
-) -> tuple[list[Trajectory], float]:
-    """The answers, `rows` problems at a time from empty caches, and how many came a second."""
+def solve(models: Models, method: Method, rows: int, problems: Sequence[Problem]) -> Run:
+    """The answers, `rows` problems at a time from empty caches."""
     models.clear()
 
     async def run() -> list[Trajectory]:
@@ -280,7 +305,7 @@ def solve(
     seconds = time.perf_counter() - started
     for answer in answers:
         assert answer.error is None, answer.error
-    return answers, len(problems) / seconds
+    return Run(answers, seconds)
 
 
 class Plain(NamedTuple):

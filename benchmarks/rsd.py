@@ -39,6 +39,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM
 from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 
+from benchmarks.cost_model import Run, predicted
 from benchmarks.report import show
 from rsdecode.backends.transformers.worker import run_in_temporary_thread
 from rsdecode.config import RunConfig
@@ -46,7 +47,7 @@ from rsdecode.config.build import build_method, build_models
 from rsdecode.core.acceptance import accept
 from rsdecode.core.protocols import Models
 from rsdecode.core.seeds import derive_seed
-from rsdecode.core.types import Ledger, Problem, Trajectory
+from rsdecode.core.types import Problem, Trajectory
 from rsdecode.models.abacus import model_path, problems
 from rsdecode.session.job import Job
 from rsdecode.session.session import Session
@@ -117,7 +118,7 @@ def _cases(
             loop = plain.timed(lambda problem, p=acceptance: plain.rsd(problem, p), looped)
             assert [t.text for t in ours.answers[: len(looped)]] == loop.texts
             speedup = ours.rate / target.rate
-            predicted = _predicted(ours, target, alone["draft"], alone["rsd@0"])
+            foretold = predicted(ours, target, alone["draft"], alone["rsd@0"])
             cases.append(
                 {
                     **base,
@@ -125,8 +126,8 @@ def _cases(
                     "rsd": round(ours.rate, 3),
                     "over_loop": round(ours.rate / loop.rate, 2),
                     "over_target": round(speedup, 2),
-                    "predicted": round(predicted, 2),
-                    "of_predicted": round(speedup / predicted, 2),
+                    "predicted": round(foretold, 2),
+                    "of_predicted": round(speedup / foretold, 2),
                 }
             )
         return cases
@@ -184,31 +185,6 @@ def _fallback(name: str, temperature: float) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Problems solved in the engine.
-
-    Attributes:
-        seconds: of the whole run.
-        cpu_s: seconds of all processors.
-        rate: problems a second.
-    """
-
-    answers: list[Trajectory]
-    seconds: float
-    cpu_s: float
-
-    @property
-    def rate(self) -> float:
-        """Problems a second."""
-        return len(self.answers) / self.seconds
-
-    @property
-    def ledger(self) -> Ledger:
-        """What all problems cost."""
-        return sum((answer.ledger for answer in self.answers), Ledger())
-
-
-@dataclass(frozen=True, slots=True)
 class Looped:
     """Problems solved one after the other."""
 
@@ -248,28 +224,6 @@ def _config(
     return RunConfig.model_validate(
         {"method": method, "engine": {"slots": count}, "limits": LIMITS, **settings}
     )
-
-
-def _predicted(rsd: Run, target: Run, draft: Run, scored: Run) -> float:
-    """The speed-up over the target by what a token takes where its model runs alone.
-
-    Args:
-        rsd: of which the tokens are counted.
-        target: the target alone.
-        draft: the draft alone.
-        scored: RSD that accepts everything: what it takes beyond the draft alone is the reward's.
-    """
-    per_draft = draft.seconds / draft.ledger.draft.decoded_tokens
-    per_target = target.seconds / target.ledger.target.decoded_tokens
-    beyond = scored.seconds - per_draft * scored.ledger.draft.decoded_tokens
-    per_reward = max(beyond, 0.0) / scored.ledger.reward.prefill_tokens
-    used = rsd.ledger
-    seconds = (
-        per_draft * used.draft.decoded_tokens
-        + per_target * used.target.decoded_tokens
-        + per_reward * used.reward.prefill_tokens
-    )
-    return target.seconds / seconds
 
 
 class Plain:
