@@ -60,8 +60,8 @@ def abacus(options: argparse.Namespace) -> list[Stage]:
         Stage("calibrate", ["calibrate", "--reward", "likelihood:target:min", "--data",
                             f"{few / 'train.jsonl'}", "--limit", "100000", "--out", f"{teacher}"]),
         Stage("label", ["prm", "label", "--data", "abacus:train", "--limit", f"{options.problems}",
-                        "--by", "reward", "--config", f"{teacher}", "--samples", "3",
-                        "--continued", "3", "--keep-easy", "--held-out", "0.02", *MOST_TOKENS,
+                        "--by", "reward", "--config", f"{teacher}", "--samples", "1",
+                        "--continued", "1", "--keep-easy", "--held-out", "0.02", *MOST_TOKENS,
                         *many, "--out", f"{labels}"], shards=cores),
         Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", "abacus:draft",
                         "--new-layers", "4", "--mark", r"\n\n", "--soft", "--token-weight", "1",
@@ -160,8 +160,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m recipes.own_prm", description=__doc__)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="labels, reward model, results, figures.json")
-    add("--problems", type=int, help="to label; default 2,500 of the family, 400 of a file")
-    add("--epochs", type=float, default=8.0, help="of the training, for the family")
+    add("--problems", type=int, help="to label; default 10,000 of the family, 400 of a file")
+    add("--epochs", type=float, default=4.0, help="of the training, for the family")
     add("--tuned", type=int, default=300, help="problems to tune on, of the family")
     add("--tested", type=int, help="problems of the evaluation; default 1,000, of a file 100")
     add("--small", help="draft, whose outputs the trained head reads; default the family")
@@ -176,7 +176,7 @@ def main() -> None:
     if any(own) and not all(own):
         parser.error("give all of --small, --large, --questions and --test, or none of them")
     if options.problems is None:
-        options.problems = 400 if options.small else 2500
+        options.problems = 400 if options.small else 10_000
     if options.tested is None:
         options.tested = 100 if options.small else 1000
     options.out.mkdir(parents=True, exist_ok=True)
