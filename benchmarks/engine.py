@@ -80,8 +80,8 @@ class Bench:
     def engine(self, work: Work) -> float:
         """Tokens a second of a fresh engine."""
         network = CausalNetwork(self._model)
-        given = {"tokenizer": self._tokenizer, "slots": work.batch, "max_context": 1024}
-        engine = Engine(network, **given)
+        given: dict[str, Any] = {"slots": work.batch, "max_context": 1024}
+        engine = Engine(network, tokenizer=self._tokenizer, **given)
         prompts, started = list(work.prompts), time.perf_counter()
         for _ in range(work.steps):
             pairs = zip(prompts, work.lengths, strict=True)
