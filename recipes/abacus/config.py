@@ -108,10 +108,10 @@ TINY = Config(
     prm_mixes_from=2,
     prm_grows_at=4,
     prm_schedule=Schedule(8, 4, 3e-3, warmup=2, save_every=2),
-    draft_samples=20,
-    target_samples=10,
-    calibration_samples=10,
-    evaluation_problems=10,
+    draft_samples=12,
+    target_samples=6,
+    calibration_samples=6,
+    evaluation_problems=4,
     evaluation_thresholds=(0.0, 1.0),
 )
 

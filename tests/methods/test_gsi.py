@@ -44,7 +44,7 @@ DRAFT = (0.4, 0.3, 0.2, 0.1)
 TARGET = (0.1, 0.2, 0.3, 0.4)
 REWARD = (0.2, 0.9, 0.4, 0.7)
 BETA, THRESHOLD, N = 3.0, 0.6, 3
-SAMPLES = 100_000 if "RSD_SLOW" in os.environ else 20_000
+SAMPLES = 100_000 if "RSD_SLOW" in os.environ else 10_000
 """Steps; a minute for the larger number."""
 Law = list[float]
 
@@ -176,11 +176,11 @@ def test_without_rejection_it_nears_the_tilted_target_as_n_grows() -> None:
     def distance(n: int) -> float:
         chosen = method(candidates=n, threshold=-1e9)
         require(chosen, models)
-        drawn = Counter(run(chosen(PROBLEM, sample=i), models).steps[0].text for i in range(4000))
-        return sum(abs(drawn[s] / 4000 - p) for s, p in zip(STEPS, optimum, strict=True))
+        drawn = Counter(run(chosen(PROBLEM, sample=i), models).steps[0].text for i in range(1500))
+        return sum(abs(drawn[s] / 1500 - p) for s, p in zip(STEPS, optimum, strict=True))
 
     assert distance(1) > 0.5
-    assert distance(32) < 0.1
+    assert distance(24) < 0.15
 
 
 def told(text: str, logprob: float | None, finish: FinishReason = STOP) -> Generated:
