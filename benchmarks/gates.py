@@ -70,7 +70,7 @@ def picture(rows: list[Row]) -> Plot:
             x, y = [each.paper for each in own], [100 * each.accuracy.estimate for each in own]
             axes.plot(x, y, "o-", color=colour, label=name, linewidth=1.2, markersize=4)
             for each, a, b in zip(own, x, y, strict=True):
-                threshold = each.method.rpartition("@")[2] if "@" in each.method else ""
+                threshold = each.method.removeprefix("rsd@") if "rsd@" in each.method else ""
                 axes.annotate(threshold, (a, b), xytext=(4, 4), fontsize=7,
                               textcoords="offset points")  # fmt: skip
         axes.set(xlabel="FLOPs relative to the target, by the paper's rule", ylabel="right, %")
