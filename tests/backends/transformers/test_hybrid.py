@@ -106,17 +106,29 @@ def from_scratch(model: Any, job: Decode, count: int) -> list[int]:
 
 
 @torch.inference_mode()
+def logits_of(model: Any, job: Decode, written: Sequence[int]) -> torch.Tensor:
+    """The model's own logits [T, V] in the place of each token, by one pass over all of them.
+
+    Token by token where the code for one computes otherwise than that for several.
+    """
+    if reading_of(model) is not Reading.WHOLE:
+        ids = torch.tensor([[*job.ids, *written]])
+        return model(ids, use_cache=False).logits[0, len(job.ids) - 1 : -1]
+    cache, read = DynamicCache(config=model.config), [job.ids, *([token] for token in written)]
+    rows = [next_logits(model, new, cache) for new in read[: len(written)]]
+    return torch.cat(rows) if rows else torch.empty(0, 0)
+
+
 def is_drawn_from_scratch(
     model: Any, job: Decode, written: Sequence[int], rounding: float = 1e-4
 ) -> bool:
-    """Whether each token is the one that is drawn from the logits of one pass over all of them.
+    """Whether each token is the one that is drawn from the model's own logits.
 
     Of two tokens that are all but equally likely either may be the likeliest, or stand at the
     place of the draw, as the nucleus is ordered by likelihood: rounding decides.
     """
-    draw, ids = random.Random(job.seed), [*job.ids, *written]
-    logits = model(torch.tensor([ids]), use_cache=False).logits[0, len(job.ids) - 1 :]
-    for row, token in zip(logits, written, strict=False):
+    draw = random.Random(job.seed)
+    for row, token in zip(logits_of(model, job, written), written, strict=True):
         place = draw.random()
         shifts = (-rounding / 10, 0.0, rounding / 10)
         near = [min(max(place + shift, 0.0), 1.0 - 1e-9) for shift in shifts]
@@ -392,6 +404,17 @@ async def test_memory_is_as_predicted(family: str) -> None:
     assert size.state_bytes > 0
     assert "states of recurrent layers" in engine.describe_cache()
     engine.close()
+
+
+ATTENDING = {"jamba": 2, "lfm2": 2, "mamba2": 0, "mamba": 0, "nemotron_h": 1, "qwen3_next": 1}
+
+
+@pytest.mark.parametrize(("family", "layers"), ATTENDING.items())
+def test_layers_without_attention_cost_none(family: str, layers: int) -> None:
+    """Of four layers; Mamba has no attention heads at all."""
+    model = LocalModel(hybrid(family), tiny.tokenizer(), LoadOptions(slots=1, max_context=64))
+    assert model.shape.layers == layers
+    model.close()
 
 
 def test_a_model_without_states_keeps_none() -> None:

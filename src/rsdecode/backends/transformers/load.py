@@ -232,6 +232,10 @@ def _model_class(auto_class: Any, config: PreTrainedConfig) -> Any:
     return cast(Any, found)[0] if isinstance(found, tuple) else found
 
 
+WITHOUT_ATTENTION = frozenset({"linear_attention", "mamba", "recurrent", "conv", "moe", "mlp"})
+"""Kinds of layers, in `layer_types` of a configuration, that hold no keys and values."""
+
+
 def declared_shape(auto_class: Any, config: PreTrainedConfig, **sizes: int) -> ModelShape:
     """The sizes of the model that a configuration describes; no weights are read or allocated."""
     with torch.device("meta"):
@@ -242,12 +246,13 @@ def model_shape(model: PreTrainedModel, *, vocabulary: int | None = None) -> Mod
     """The sizes that FLOPs depend on; `vocabulary` is 0 for a backbone under a small head."""
     anything: Any = model
     config = anything.config.get_text_config()
-    heads, hidden = config.num_attention_heads, config.hidden_size
-    head_size = getattr(config, "head_dim", None) or hidden // heads
+    heads, hidden = getattr(config, "num_attention_heads", 0), config.hidden_size
+    head_size = getattr(config, "head_dim", None) or hidden // max(heads, 1)
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     embedding, output = anything.get_input_embeddings(), anything.get_output_embeddings()
     return ModelShape(
         parameters=sum(p.numel() for p in model.parameters()),
-        layers=config.num_hidden_layers,
+        layers=sum(kind not in WITHOUT_ATTENTION for kind in kinds) if heads else 0,
         attention_width=heads * head_size,
         hidden=hidden,
         vocabulary=config.vocab_size if vocabulary is None else vocabulary,
