@@ -42,6 +42,24 @@ def slow(questions: list[str], tmp_path: Path, pause: float, count: int = QUESTI
     return [*questions[:-1], "python:slow_judge:score", "--methods", "rsd", "--concurrency", "4"]
 
 
+def test_the_method_of_a_file_is_evaluated(rsd: Rsd, questions: list[str], tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("method: rsd@0.05\n")
+    given = [*questions, "--limit", "1", "--config", "run.yaml"]
+    assert rsd(*given).code == 0
+    assert {key[0] for key in stored(tmp_path / "out")} == {"draft", "target", "rsd@0.05"}
+    assert rsd(*given, "--methods", "rsd").code == 0
+    metas = [json.loads(p.read_text()) for p in (tmp_path / "out/cells").glob("[!.]*.json")]
+    [ours] = [meta for meta in metas if meta["method"] == "rsd"]
+    assert ours["config"]["weighting"]["threshold"] == 0.05
+
+
+def test_answers_that_ran_out_of_time_are_told_by_the_exit_code(
+    rsd: Rsd, questions: list[str], tmp_path: Path
+) -> None:
+    given = [*slow(questions, tmp_path, 0.5, count=2), "--timeout", "0.1"]
+    assert rsd(*given).code == 1
+
+
 def stored(folder: Path) -> dict[tuple[str, str, int], dict[str, Any]]:
     """All answers by method, id and sample, without times; each must be there once."""
     found: dict[tuple[str, str, int], dict[str, Any]] = {}

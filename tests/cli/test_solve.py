@@ -135,14 +135,14 @@ def test_a_failed_request_is_told_and_counts(rsd: Rsd, models: list[str], tmp_pa
     assert 'no "generate" entry' in record["error"]
 
 
-def test_a_passed_deadline_is_not_an_error(rsd: Rsd, models: list[str], tmp_path: Path) -> None:
+def test_a_passed_deadline_is_no_answer(rsd: Rsd, models: list[str], tmp_path: Path) -> None:
     (tmp_path / "patient_reward.py").write_text(
         "import asyncio\nasync def score(question, steps):\n    await asyncio.sleep(30)\n"
     )
     slow = ("--reward", "python:patient_reward:score", "--timeout", "0.2")
     result = rsd("solve", "q", "--json", *models, *slow)
     [record] = result.records
-    assert (result.code, record["stop_reason"]) == (0, "cancelled")
+    assert (result.code, record["stop_reason"]) == (1, "cancelled")
     assert "0.2 s" in record["error"]
 
 

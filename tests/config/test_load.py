@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from rsdecode.config import RunConfig, load_config
+from rsdecode.config.resolve import settled
 from rsdecode.config.schema import STEP_BY_STEP
 from rsdecode.core.errors import ConfigError
 from rsdecode.models.abacus import model_path
@@ -41,6 +42,30 @@ def test_file_then_overrides(tmp_path: Path) -> None:
     config = load_config(path, {"limits.max_steps": 7, "run.samples": 2})
     assert (config.limits.max_steps, config.limits.max_tokens) == (7, 60)
     assert (config.run.seed, config.run.samples) == (3, 2)
+
+
+def test_an_option_wins_over_the_threshold_in_the_files_method(tmp_path: Path) -> None:
+    path = write(tmp_path, "method: rsd@0.5\n")
+    assert settled(load_config(path)).weighting.threshold == 0.5
+    config = settled(load_config(path, {"weighting.threshold": 0.9}))
+    assert (config.method, config.weighting.threshold) == ("rsd", 0.9)
+    with pytest.raises(ConfigError, match=r"--threshold 0\.9 and --method rsd@0\.4: give one"):
+        load_config(
+            path,
+            {"method": "rsd@0.4", "weighting.threshold": 0.9},
+            {"weighting.threshold": "--threshold"},
+        )
+
+
+def test_a_calibration_is_found_beside_the_file_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "reward: {spec: arithmetic, calibration: own.calibration.json}\n"
+    path, beside = write(tmp_path, text), tmp_path / "own.calibration.json"
+    assert load_config(path).reward.calibration == "own.calibration.json", "as it is written"
+    beside.write_text("{}")
+    monkeypatch.chdir("/")
+    assert load_config(path).reward.calibration == str(beside)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "limits:\n"])

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+
 from rsdecode import RSD, Problem, Role, Single
 from rsdecode.backends.scripted import ScriptedModel, ScriptedReward
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.protocols import Models
-from rsdecode.core.requests import Generate, Sampling, Score
-from rsdecode.core.types import Trajectory
+from rsdecode.core.requests import Failed, Generate, Sampling, Score, Scored
+from rsdecode.core.types import Trajectory, Usage
 from rsdecode.evals.memory import remembering
 from rsdecode.methods import Method
 from rsdecode.methods.fallback import Fallback
@@ -68,6 +72,55 @@ async def test_a_memory_gives_the_same_results_for_less() -> None:
     assert shared.shapes() == counted.models().shapes()
     assert counted.asked == 24  # each of 8 problems: one draft, one score, one target
     assert plain.asked > 2 * counted.asked
+
+
+class PrefixReward:
+    """Pays for what its session has not read yet; likes a fourth of all texts."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, str] = {}
+
+    def clear(self) -> None:
+        self.held.clear()
+
+    def end(self, session: str) -> None:
+        pass
+
+    async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
+        return [self._score(request) for request in requests]
+
+    def _score(self, request: Score) -> Scored:
+        segments = (*request.context.answer, *request.steps)
+        text = request.context.question + "".join(segment.text for segment in segments)
+        held = self.held.get(request.session, "")
+        cached = sum(
+            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, held, strict=False))
+        )
+        self.held[request.session] = text
+        usage = Usage(len(text) - cached, cached, 0, 1)
+        return Scored((zlib.crc32(text.encode()) % 100 / 100,), usage)
+
+
+async def test_a_remembered_reply_costs_no_more_later() -> None:
+    """A session's cache is as if it had been asked for all that was remembered."""
+
+    def words(by: str) -> Callable[[Generate], str]:
+        return lambda request: (
+            f"{by}{len(request.context.answer)} "
+            + ("\n\n" if len(request.context.answer) < 5 else "\\boxed{1}")
+        )
+
+    def models() -> Models:
+        return Models(ScriptedModel(words("d")), ScriptedModel(words("t")), PrefixReward())
+
+    shared = remembering(models())
+    for delta in (0.3, 0.0, 0.6, 0.9):
+        shared.clear()
+        method = RSD(weighting=lambda reward, delta=delta: float(reward >= delta))
+        expected, found = await solve(method, models()), await solve(method, shared)
+        assert [t.text for t in found] == [t.text for t in expected]
+        read = [[t.ledger.reward.prefill_tokens for t in ended] for ended in (found, expected)]
+        assert read[0] == read[1], delta
 
 
 async def test_sampled_requests_are_never_remembered() -> None:

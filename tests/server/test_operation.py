@@ -305,6 +305,8 @@ def test_sigterm_under_load_finishes_what_runs_and_exits_with_0(launch: Launch) 
     while len(statuses) < 8:
         time.sleep(0.02)
     server.process.send_signal(signal.SIGTERM)
+    ready = httpx2.get(f"{server.address}/ready", timeout=60)
+    assert ready.status_code == 503, "a new connection is told that the server ends"
     for thread in threads:
         thread.join()
     assert server.process.wait(timeout=60) == 0

@@ -70,6 +70,8 @@ def command(
         config = _with_calibration(config, None)
     if not out.resolve().parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it first")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder: name a file in it")
     rewards, right = _steps(config, data, limit)
     from rsdecode.evals import fitting
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from rsdecode.results.comparison import ComparedMethod
     from rsdecode.results.store import ResultFile, ResultSet, Store
 
-METHODS = "draft,target,rsd"
 OUT = Path("runs/eval")
 
 
@@ -44,11 +43,13 @@ def command(
         str, typer.Option("--data", help="Data sets, separated by commas: abacus:test, gsm8k, ...")
     ] = "abacus:test",
     methods: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--methods", help="Methods, separated by commas: draft, target, rsd@0.5, beam@4, ..."
+            "--methods",
+            help="Methods, separated by commas: draft, target, rsd@0.5, beam@4, ...; by default "
+            "draft, target and the configuration's.",
         ),
-    ] = METHODS,
+    ] = None,
     out: Annotated[
         Path,
         typer.Option("--out", help="Folder for the results; what it holds is not done again."),
@@ -78,8 +79,8 @@ def command(
     a higher --limit or --samples adds to what is there; after anything that changes results, they
     are kept apart in the same folder. `rsd report` makes pictures and pages of it.
 
-    Exit code: 0 all were decoded; 1 some ended with an error; 2 the options, the configuration or a
-    model are wrong; 130 interrupted (143 by SIGTERM).
+    Exit code: 0 all were decoded; 1 some failed or ran out of time; 2 the options, the
+    configuration or a model are wrong; 130 interrupted (143 by SIGTERM).
     """
     from rsdecode.evals.plan import EvalRequest, plan
     from rsdecode.results.store import Shard, Store
@@ -88,7 +89,10 @@ def command(
         raise ConfigError(f"--method {options.given['method']}: rsd eval takes --methods A,B,...")
     config = options.load()
     part = None if shard is None else Shard.parse(shard)
-    asked = EvalRequest(split_data(data), _split(methods), limit, shuffle_seed, part)
+    names = tuple(dict.fromkeys(["draft", "target", config.method]))
+    if methods is not None:
+        names = _split(methods)
+    asked = EvalRequest(split_data(data), names, limit, shuffle_seed, part)
     tasks = plan(config, asked)
     with Store(out, part) as store:
         if store.warning is not None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 LINE_EVERY_S = 30.0
+UNANSWERED = ("error", "cancelled")
+"""Reasons of an end after which a problem is done again by the next run."""
 Record = Mapping[str, Any]
 
 
@@ -85,7 +87,7 @@ class EvalProgress:
         def count(record: Record) -> None:
             tally.add(record)
             self.done += 1
-            self.errors += record["stop_reason"] == "error"
+            self.errors += record["stop_reason"] in UNANSWERED
             if record["error"] is not None:
                 self._tell(f"{name}: {record['stop_reason']}: problem {record['id']!r}: "
                            f"{record['error']}")  # fmt: skip

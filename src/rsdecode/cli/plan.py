@@ -86,7 +86,8 @@ def _measured(config: RunConfig, data: str, problems: int, file: Path | None) ->
 
     if file is not None:
         found = Measured.load(file)
-        for key, here in (("draft", config.draft), ("target", config.target)):
+        here_is = {"draft": config.draft, "target": config.target, "reward": config.reward.spec}
+        for key, here in {**here_is, "method": config.method}.items():
             if found.about.get(key) != here:
                 print_warning(f"{file} was measured with {key} {found.about.get(key)}, not {here}")
         return found

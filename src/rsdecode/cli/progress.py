@@ -49,13 +49,12 @@ class RunProgress:
     @property
     def done(self) -> int:
         """Answers that are there and need no other try."""
-        retried = self._reasons[FinishReason.ERROR] + self._reasons[FinishReason.CANCELLED]
-        return self._earlier + self._reasons.total() - retried
+        return self._earlier + self._reasons.total() - self.errors
 
     @property
     def errors(self) -> int:
-        """Problems that ended with `error` in this run."""
-        return self._reasons[FinishReason.ERROR]
+        """Problems that failed or ran out of time in this run."""
+        return self._reasons[FinishReason.ERROR] + self._reasons[FinishReason.CANCELLED]
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Count the record of an ended problem; a failure is told at once."""

@@ -136,6 +136,8 @@ def serve_models(config: RunConfig) -> int:
     from rsdecode.server.tracing import start_tracing
 
     keys, tracing = read_keys(config.server), start_tracing()
+    if (storage := config.server.storage) and Path(storage).expanduser().is_file():
+        raise ConfigError(f"--storage {storage} is a file: name a folder for the trajectories")
     if not keys and config.server.allow_public:
         print_warning("there is no API key: whoever reaches this address may ask")
     with listen(config.server) as listening, loaded(config) as runtime:

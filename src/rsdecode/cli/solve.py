@@ -59,7 +59,7 @@ def command(
 ) -> int:
     """Solve a question step by step, or every question of a file.
 
-    Exit code: 0 all were decoded; 1 some ended with an error, or some input lines were unusable;
+    Exit code: 0 all were decoded; 1 some failed or ran out of time, or input lines were unusable;
     2 the options, the configuration or a model are wrong; 130 interrupted (143 by SIGTERM).
     """
     _check_combination(question, input, output, overwrite=overwrite, json_output=json_output)
@@ -85,8 +85,9 @@ def solve_question(config: RunConfig, text: str, *, to_stdout: bool) -> int:
         failed = 0
         async with aclosing(_solved(runtime, text, trace)) as trajectories:
             async for trajectory in trajectories:
-                failed += trajectory.stop_reason == "error"
-                if trajectory.stop_reason == "error":
+                unanswered = trajectory.stop_reason in ("error", "cancelled")
+                failed += unanswered
+                if unanswered:
                     print_error(trajectory.error or "a request failed")
                 if trace is None:
                     print(json.dumps(runtime.record(trajectory)), flush=True)

@@ -75,6 +75,8 @@ def command(
         goal, config = _with_more_tests(goal), _with_bounds(config, (0.0, 1.0))
     if not out.resolve().parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it first")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder: name a file in it")
     tuned, cascades = _search(config, goal, data, limit, unbounded=unbounded)
     if cascades is not None:
         config = _with_bounds(config, cascades.chosen.bounds)

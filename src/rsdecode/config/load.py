@@ -35,6 +35,10 @@ def load_config(
     """
     overrides = overrides or {}
     settings = _read(Path(path)) if path is not None else {}
+    if path is not None:
+        _find_calibration(settings, Path(path).parent)
+    if "weighting.threshold" in overrides:
+        _check_threshold(settings, overrides, names or {})
     if "weighting.kind" in overrides:
         _forget_parameters(settings, str(overrides["weighting.kind"]))
     for key, value in overrides.items():
@@ -81,6 +85,36 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ConfigError(f"--config {path}: expected keys and values, such as `method: rsd`")
     return cast("dict[str, Any]", loaded)
+
+
+def _check_threshold(
+    settings: dict[str, Any], overrides: Mapping[str, Any], names: Mapping[str, str]
+) -> None:
+    """See that a threshold that was given is the one that counts.
+
+    The file's, in the name of its method (`rsd@0.5`), gives way.
+
+    Raises:
+        ConfigError: another is given in the method's name.
+    """
+    for place, method in (("file", settings.get("method")), ("given", overrides.get("method"))):
+        kind, at, number = str(method or "").partition("@")
+        if kind != "rsd" or not at or ":" in number:
+            continue
+        if place == "file":
+            settings["method"] = kind
+        else:
+            option = names.get("weighting.threshold", "weighting.threshold")
+            threshold = overrides["weighting.threshold"]
+            raise ConfigError(f"{option} {threshold} and --method {method}: give one threshold")
+
+
+def _find_calibration(settings: dict[str, Any], folder: Path) -> None:
+    """A file that is named beside the configuration is meant, wherever the command is run."""
+    reward = settings.get("reward")
+    named = cast("dict[str, Any]", reward).get("calibration") if isinstance(reward, dict) else None
+    if isinstance(named, str) and (folder / named).is_file():
+        cast("dict[str, Any]", reward)["calibration"] = str(folder / named)
 
 
 def _forget_parameters(settings: dict[str, Any], kind: str) -> None:

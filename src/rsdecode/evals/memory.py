@@ -1,14 +1,17 @@
 """Models that remember what they replied, so that a sweep over thresholds costs little.
 
 At temperature 0 a reply depends on the request alone, and two thresholds ask mostly the same. A
-remembered reply carries the usage that it had the first time.
+remembered reply carries the usage that it had the first time. Behind it the model's cache lacks
+what it would hold by then; so before a session's next request that is not remembered, the model
+reads that, and nobody pays for it: tokens and FLOPs are those of each threshold alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
 
 from rsdecode.core.cost import ModelShape
 from rsdecode.core.protocols import (
@@ -21,26 +24,51 @@ from rsdecode.core.protocols import (
     TakesGuesses,
 )
 from rsdecode.core.requests import Failed, Generate, Generated, Score, Scored
+from rsdecode.core.segment import WHOLE_ANSWER
 from rsdecode.core.types import Context
 
-Request = TypeVar("Request")
+Request = TypeVar("Request", Generate, Score)
 Reply = TypeVar("Reply")
 
 
-class _Memory:
-    """Replies by request; requests under way are waited for, not made twice."""
+class _Memory(Generic[Request, Reply]):
+    """Replies by request; requests under way are waited for, not made twice.
 
-    def __init__(self) -> None:
+    Args:
+        key: what a reply depends on.
+        reading: a request by which the model reads what a request and its reply left in its cache.
+    """
+
+    def __init__(
+        self,
+        key: Callable[[Request], Hashable],
+        reading: Callable[[Request, Reply], Request],
+    ) -> None:
+        self._key = key
+        self._reading = reading
         self._replies: dict[Hashable, asyncio.Future[Any]] = {}
+        self._unread: dict[str, tuple[Request, Reply]] = {}
+        """By session: what was remembered last, and so is not in the model's cache."""
+
+    def end(self, session: str) -> None:
+        """A session is over."""
+        self._unread.pop(session, None)
+
+    def clear(self) -> None:
+        """The model's cache is empty."""
+        self._unread.clear()
 
     async def recall(
         self,
         requests: Sequence[Request],
-        key: Callable[[Request], Hashable],
         ask: Callable[[Sequence[Request]], Coroutine[Any, Any, list[Reply]]],
     ) -> list[Reply]:
-        keys = [key(request) for request in requests]
+        """The replies, of those that are asked for the first time by `ask`."""
+        keys = [self._key(request) for request in requests]
         new = [i for i, k in enumerate(keys) if k not in self._replies]
+        left = [self._unread.pop(requests[i].session, None) for i in new]
+        if unread := [self._reading(*pair) for pair in left if pair is not None]:
+            await ask(unread)
         futures = {i: asyncio.get_running_loop().create_future() for i in new}
         self._replies |= {keys[i]: futures[i] for i in new}
         try:
@@ -52,7 +80,10 @@ class _Memory:
                 if not futures[i].done():
                     futures[i].cancel()
                     del self._replies[keys[i]]
-        return [await self._replies[k] for k in keys]
+        found = [await self._replies[k] for k in keys]
+        for i in set(range(len(requests))) - set(new):
+            self._unread[requests[i].session] = requests[i], found[i]
+        return found
 
 
 class RememberingModel:
@@ -60,7 +91,7 @@ class RememberingModel:
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
-        self._memory = _Memory()
+        self._memory = _Memory[Generate, Generated | Failed](_written, _behind)
 
     @property
     def shape(self) -> ModelShape | None:
@@ -69,11 +100,13 @@ class RememberingModel:
 
     def end(self, session: str) -> None:
         """A session is over."""
+        self._memory.end(session)
         if isinstance(self._model, Caching):
             self._model.end(session)
 
     def clear(self) -> None:
         """Empty the cache of the model; the memory stays."""
+        self._memory.clear()
         if isinstance(self._model, Caching):
             self._model.clear()
 
@@ -86,7 +119,7 @@ class RememberingModel:
         """Serve each request; replies in the order of the requests."""
         if any(request.sampling.temperature > 0 for request in requests):
             return await self._model.generate(requests)
-        return await self._memory.recall(requests, _written, self._model.generate)
+        return await self._memory.recall(requests, self._model.generate)
 
 
 class RememberingReader(RememberingModel):
@@ -111,7 +144,7 @@ class RememberingReward:
 
     def __init__(self, model: RewardModel) -> None:
         self._model = model
-        self._memory = _Memory()
+        self._memory = _Memory[Score, Scored | Failed](_scored, lambda request, _: request)
 
     @property
     def shape(self) -> ModelShape | None:
@@ -120,11 +153,13 @@ class RememberingReward:
 
     def end(self, session: str) -> None:
         """A session is over."""
+        self._memory.end(session)
         if isinstance(self._model, Caching):
             self._model.end(session)
 
     def clear(self) -> None:
         """Empty the cache of the model; the memory stays."""
+        self._memory.clear()
         if isinstance(self._model, Caching):
             self._model.clear()
 
@@ -135,7 +170,7 @@ class RememberingReward:
 
     async def score(self, requests: Sequence[Score]) -> list[Scored | Failed]:
         """Serve each request; replies in the order of the requests."""
-        return await self._memory.recall(requests, _scored, self._model.score)
+        return await self._memory.recall(requests, self._model.score)
 
 
 def remembering(models: Models) -> Models:
@@ -160,6 +195,16 @@ def _text(context: Context) -> Hashable:
 def _written(request: Generate) -> Hashable:
     asked = request.role, _text(request.context), request.max_tokens, request.boundary
     return *asked, request.begun, request.pauses and request.guess  # where it may pause
+
+
+def _behind(request: Generate, reply: Generated | Failed) -> Generate:
+    """Reads what was written, and writes a token that nobody wants."""
+    context = request.context
+    if isinstance(reply, Generated):
+        context = context.followed_by(reply.segment)
+    return replace(
+        request, context=context, max_tokens=1, boundary=WHOLE_ANSWER, begun=None, guess=None
+    )
 
 
 def _scored(request: Score) -> Hashable:

@@ -100,6 +100,8 @@ def plan(config: RunConfig, asked: EvalRequest) -> list[EvalTask]:
         twice = {name for name in names if names.count(name) > 1}
         if twice or not names:
             raise ConfigError(f"{kind} {twice.pop()!r} is given twice" if twice else f"no {kind}")
+    if config.method_name.kind == "rsd":
+        config = settled(config)  # what `rsd@0.5` says holds for `rsd` among the methods
     methods = {name: build_named_method(name, config) for name in asked.methods}
     return [
         _task(config, asked, source, name, method)

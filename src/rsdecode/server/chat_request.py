@@ -88,6 +88,8 @@ def conversation(messages: list[ChatMessage]) -> tuple[Message, ...]:
             f"the last message must be the user's, the question; it is of role {read[-1].role!r}",
             "messages",
         )
+    if not read[-1].content.strip():
+        raise invalid("the question is empty: give the text of a problem", "messages")
     return read
 
 

@@ -55,7 +55,11 @@ def load_keys(path: str | None, environment: Mapping[str, str] = os.environ) -> 
     for number, (label, key) in enumerate(entries, 1):
         name = label.strip() or f"key{number}"
         if len(key.strip()) < SHORTEST:
-            raise ConfigError(f"the key of {name!r} is shorter than {SHORTEST} characters")
+            where = f"--keys {path}, or {VARIABLE}" if path is not None else VARIABLE
+            raise ConfigError(
+                f"{where}: the key of {name!r} is shorter than {SHORTEST} characters: take a "
+                "longer one"
+            )
         if name in keys:
             raise ConfigError(f"there are two keys of {name!r}: give them different labels")
         keys[name] = key.strip()
@@ -68,7 +72,8 @@ def _read(path: Path) -> list[tuple[str, str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--keys {path}: cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"--keys {path}: cannot be read: {reason}") from None
     entries: list[tuple[str, str]] = []
     for line in lines:
         words = line.split()

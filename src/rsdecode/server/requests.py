@@ -173,7 +173,10 @@ def described(errors: list[Any]) -> ApiError:
     if error.get("type") == "json_invalid":
         return invalid(f"the body is not valid JSON: {error.get('ctx', {}).get('error', '')}")
     if error.get("type") == "missing":
-        return invalid(f"you must provide {name!r}", name, "missing_required_parameter")
+        wanted = repr(name) if name else "a body in JSON"
+        return invalid(f"you must provide {wanted}", name, "missing_required_parameter")
+    if name is None and isinstance(error.get("input"), bytes):
+        return invalid("the body must be JSON, with Content-Type: application/json")
     if error.get("type") == "extra_forbidden":
         return invalid(f"unknown key {name!r}", name, "unknown_parameter")
     return invalid(f"{name or 'body'}: {error.get('msg')}, but got {shown}", name, "invalid_value")

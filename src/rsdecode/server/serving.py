@@ -6,6 +6,7 @@ import gc
 import ipaddress
 import signal
 import socket
+import time
 from collections.abc import Callable
 
 import uvicorn
@@ -19,6 +20,8 @@ from rsdecode.server.tracing import Tracing
 
 BACKLOG = 2048
 LARGEST_HEADERS = 64 * 1024
+GIVE_UP_S = 5
+"""For answers that are given up to end, after the time in which they might have been finished."""
 
 
 def read_keys(settings: ServerConfig) -> Keys:
@@ -93,7 +96,7 @@ def serve(
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(drain_s) + 5,
+        timeout_graceful_shutdown=int(drain_s) + GIVE_UP_S,
         h11_max_incomplete_event_size=LARGEST_HEADERS,
         http="h11",
         loop="auto",  # uvloop, but on Windows
@@ -111,6 +114,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
         self._told = started
+        self._ending_since: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -119,11 +123,21 @@ class _Server(uvicorn.Server):
         if self.started:
             self._told()
 
+    async def on_tick(self, counter: int) -> bool:
+        if self._ending_since is not None:
+            drain_s = self._service.settings.drain_s
+            late = time.monotonic() - self._ending_since >= drain_s
+            if late:
+                self.config.timeout_graceful_shutdown = GIVE_UP_S
+            if late or not self.server_state.tasks:
+                self.should_exit = True
+        return await super().on_tick(counter)
+
     def handle_exit(self, sig: int, frame: object) -> None:
         self._service.draining = True
         if sig != signal.SIGTERM:
             super().handle_exit(sig, frame)  # type: ignore[arg-type]
-        elif self.should_exit:
-            self.force_exit = True
-        else:  # uvicorn would end the process by the signal once all is done
-            self.should_exit = True
+        elif self._ending_since is not None:
+            self.should_exit = self.force_exit = True
+        else:  # connections are still taken, to be told that the server ends
+            self._ending_since = time.monotonic()

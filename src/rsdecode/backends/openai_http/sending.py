@@ -73,7 +73,7 @@ async def _responding(
         async with client.stream(method, url, json=body) as response:
             yield response
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-        raise Unreachable(_told(error)) from error
+        raise Unreachable(f"{_told(error)}: is the server running there?") from error
     except (httpx2.TransportError, httpx2.DecodingError) as error:
         raise Fault(_told(error)) from error
 
