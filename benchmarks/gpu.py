@@ -17,6 +17,9 @@ rsd         answers/s of RSD at .75 acceptance, of the target alone in the same 
             `predicted` is the cost model: every token takes what it takes in a run of its model
             alone with as many problems at a time
 
+What computes outside of the engine does so in a thread of its own: on a processor, a thread's
+helpers slow down those of all others.
+
 Acceptance is set: the reward is computed, and a draw with the seed of the step decides. Problems
 have names for which it decides so in just three steps of four.
 """
@@ -31,6 +34,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +60,7 @@ from rsdecode.backends.transformers.jobs import Decode, Decoded
 from rsdecode.backends.transformers.load import resolve_device
 from rsdecode.backends.transformers.network import CausalNetwork
 from rsdecode.backends.transformers.probe import output_distance
+from rsdecode.backends.transformers.worker import run_in_temporary_thread
 from rsdecode.core.errors import RsdError
 from rsdecode.core.limits import Limits
 from rsdecode.core.protocols import Models
@@ -158,20 +163,23 @@ class Keeper:
 
 def benchmark(shape: Shape, device: torch.device, keeper: Keeper) -> None:
     """All cases."""
-    speed = bandwidth(device, shape.buffer)
+    speed = run_in_temporary_thread(lambda: bandwidth(device, shape.buffer))
     keeper.add("bandwidth", **{f"{kind}_gb_per_s": v / 1e9 for kind, v in speed.items()})
     floor = max(speed.values())
     words = tokenizer(shape.words)
-    made = {role: random_model(role, shape, device) for role in Role}
+    made = run_in_temporary_thread(
+        lambda: {role: random_model(role, shape, device) for role in Role}
+    )
     for role, model in made.items():
         # how far our cache and masks are from the model's own pass: rounding, if all is well
-        keeper.add(f"{role}, outputs", distance=output_distance(model))
+        distance = run_in_temporary_thread(partial(output_distance, model))
+        keeper.add(f"{role}, outputs", distance=distance)
     for role in (Role.DRAFT, Role.TARGET):
         for rows in (1, shape.together):
             keeper.add(f"{role} writes, {rows}", **writing(made[role], words, shape, rows, floor))
     for rows in (1, shape.together):
         keeper.add(f"reward reads, {rows}", **scoring(made[Role.REWARD], shape, rows, floor))
-    plain = generate(made[Role.TARGET], shape)
+    plain = run_in_temporary_thread(lambda: generate(made[Role.TARGET], shape))
     keeper.add("generate", answers_per_s=plain.rate)
     for rows in (1, shape.together):
         keeper.add(f"rsd, {rows}", **compare(made, words, shape, rows, plain))
