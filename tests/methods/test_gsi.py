@@ -145,7 +145,7 @@ def p_value(expected: Law) -> float:
     return chisquare([written[s] for s in STEPS], [SAMPLES * p for p in expected]).pvalue
 
 
-def test_a_step_has_the_law_of_the_paper() -> None:
+def test_a_step_has_the_law_of_the_paper_and_no_other() -> None:
     assert sum(law()) == pytest.approx(1.0)
     assert p_value(law()) > 0.001
     _, by_target = sampled()
@@ -159,9 +159,7 @@ def test_a_step_has_the_law_of_the_paper() -> None:
     assert 0.1 < rejected < 0.9
     assert chisquare(observed, [SAMPLES * rejected, SAMPLES * (1 - rejected)]).pvalue > 0.001
 
-
-def test_the_same_steps_refuse_other_laws() -> None:
-    """Without the tilt, without the rejection, always the target, another threshold."""
+    # without the tilt, without the rejection, always the target, another threshold
     wrong = [law(tilt=False), law(draft=TARGET)]
     wrong += [law(threshold) for threshold in (-math.inf, math.inf, tilted(3) + 1e-9)]
     assert max(map(p_value, wrong)) < 1e-6
