@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from rsdecode.cli.termination import Termination
+from rsdecode.cli.termination import Termination, ctrl_c_is_one
 
 
 def terminate() -> None:
@@ -45,3 +45,23 @@ def test_an_event_loop_ends_in_order(background: bool) -> None:
         signal.signal(signal.SIGINT, before)
     assert termination.asked_for
     assert cleaned == ["up"]
+
+
+def test_ctrl_c_that_a_library_turns_into_an_error_is_ctrl_c() -> None:
+    """As imports of torch and transformers do that are cut off in the middle."""
+
+    def imports() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("cannot load module more than once per process") from None
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), ctrl_c_is_one():
+            imports()
+        with pytest.raises(ValueError, match="a mistake"), ctrl_c_is_one():
+            raise ValueError("a mistake")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

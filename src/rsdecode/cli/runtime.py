@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from rsdecode.cli.messages import print_note, print_warning
+from rsdecode.cli.termination import ctrl_c_is_one
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.config.build import build_method, build_models, build_problem
 from rsdecode.config.specs import parse_reward_spec
@@ -118,7 +119,7 @@ def loading(config: RunConfig) -> Generator[Reporter]:
     specs = _specs(config)
     downloads = any(spec.startswith("hf:") and not os.path.exists(spec[3:]) for spec in specs)
     shown = sys.stderr.isatty()
-    with quiet_libraries(bars=shown and downloads):
+    with ctrl_c_is_one(), quiet_libraries(bars=shown and downloads):
         if not shown or downloads:
             yield Reporter()
             return

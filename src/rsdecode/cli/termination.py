@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -38,3 +40,33 @@ class Termination:
             ctrl_c(signal.SIGINT, frame)
         else:  # a shell that starts a command in the background has it ignore Ctrl-C
             raise KeyboardInterrupt
+
+
+@contextmanager
+def ctrl_c_is_one() -> Generator[None]:
+    """Has Ctrl-C end what is done here as Ctrl-C, whatever a library makes of it.
+
+    torch and transformers turn an interrupt in the middle of an import into an ImportError. For
+    work before an event loop runs, which has a handler of its own.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or (
+        threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+    came = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception as error:
+        if came:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
