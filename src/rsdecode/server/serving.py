@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import logging
 import signal
 import socket
 import time
@@ -139,5 +140,6 @@ class _Server(uvicorn.Server):
             super().handle_exit(sig, frame)  # type: ignore[arg-type]
         elif self._ending_since is not None:
             self.should_exit = self.force_exit = True
+            logging.getLogger("uvicorn.error").disabled = True  # of what is cut off now
         else:  # connections are still taken, to be told that the server ends
             self._ending_since = time.monotonic()
