@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import groupby
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,21 @@ async def test_a_reader_that_waits_gets_text_that_comes_within_the_gap() -> None
     parts = PartQueue()
     parts.put(TextPart(0, "a"))
     await parts.take()
+    waiting = asyncio.ensure_future(parts.take())
+    await asyncio.sleep(0)
+    parts.put(TextPart(0, "b"))
+    assert await asyncio.wait_for(waiting, 1.0) == [TextPart(0, "b")]
+
+
+async def test_a_timer_that_is_early_keeps_no_text_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop's timers count whole milliseconds, and no other part may come for long."""
+    loop = asyncio.get_running_loop()
+    parts = PartQueue()
+    parts.put(TextPart(0, "a"))
+    await parts.take()
+    call_at = loop.call_at
+    early = lambda when, *given, **named: call_at(when - GAP_S / 2, *given, **named)  # noqa: E731
+    monkeypatch.setattr(loop, "call_at", early)
     waiting = asyncio.ensure_future(parts.take())
     await asyncio.sleep(0)
     parts.put(TextPart(0, "b"))

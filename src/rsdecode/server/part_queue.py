@@ -45,13 +45,14 @@ class PartQueue:
         if self._due():
             self._wake()
         elif self._timer is None:
-            self._timer = self._loop.call_at(self._next_text, self._wake)
+            self._timer = self._loop.call_at(self._next_text, self._gap_is_over)
 
     async def take(self) -> list[Part | ApiError]:
         """All parts that are there, at least one; waits for it."""
         while not self._due():
             self._reader = self._loop.create_future()
             await self._reader
+        self._stop_timer()
         parts, self._unread, self._only_text = self._unread, [], True
         self._texts.clear()
         if any(isinstance(part, TextPart) for part in parts):
@@ -69,9 +70,17 @@ class PartQueue:
             return False
         return not self._only_text or self._loop.time() >= self._next_text
 
+    def _gap_is_over(self) -> None:
+        """Called by a timer, which may be early: uvloop's count whole milliseconds."""
+        self._next_text = 0.0
+        self._wake()
+
     def _wake(self) -> None:
+        self._stop_timer()
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
