@@ -38,11 +38,6 @@ TOLERANCE = 0.03
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    return tiny_gguf.write(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
-
-
-@pytest.fixture(scope="module")
 def model(file):
     made = load_llama_cpp(file, OPTIONS)
     made.tell_logprobs()

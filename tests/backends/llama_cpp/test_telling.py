@@ -30,11 +30,6 @@ TOLERANCE: dict[str, float] = {"abs": 0.03, "rel": 1e-3}
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    return tiny_gguf.write(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
-
-
-@pytest.fixture(scope="module")
 def model(file):
     made = load_llama_cpp(file, OPTIONS)
     yield made
