@@ -49,6 +49,10 @@ def test_an_option_wins_over_the_threshold_in_the_files_method(tmp_path: Path) -
     assert settled(load_config(path)).weighting.threshold == 0.5
     config = settled(load_config(path, {"weighting.threshold": 0.9}))
     assert (config.method, config.weighting.threshold) == ("rsd", 0.9)
+    path = write(tmp_path, "method: rsd:candidates=3:weighting=logistic:alpha=4\n")
+    warm = {"sampling.draft.temperature": 1.0}
+    config = settled(load_config(path, {"candidates": 2, "weighting.alpha": 5.0} | warm))
+    assert (config.candidates, config.weighting.kind, config.weighting.alpha) == (2, "logistic", 5)
     with pytest.raises(ConfigError, match=r"--threshold 0\.9 and --method rsd@0\.4: give one"):
         load_config(
             path,

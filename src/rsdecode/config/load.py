@@ -12,7 +12,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from rsdecode.config.method_names import MethodName, parse_method_name
 from rsdecode.config.presets import PREFIX, read_preset
+from rsdecode.config.resolve import spell_out
 from rsdecode.config.schema import WEIGHTING_PARAMETERS, RunConfig
 from rsdecode.core.errors import ConfigError
 
@@ -37,8 +39,8 @@ def load_config(
     settings = _read(Path(path)) if path is not None else {}
     if path is not None:
         _find_calibration(settings, Path(path).parent)
-    if "weighting.threshold" in overrides:
-        _check_threshold(settings, overrides, names or {})
+    if overrides:
+        _spell_out_method(settings, overrides, names or {})
     if "weighting.kind" in overrides:
         _forget_parameters(settings, str(overrides["weighting.kind"]))
     for key, value in overrides.items():
@@ -87,26 +89,35 @@ def _read(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", loaded)
 
 
-def _check_threshold(
+def _spell_out_method(
     settings: dict[str, Any], overrides: Mapping[str, Any], names: Mapping[str, str]
 ) -> None:
-    """See that a threshold that was given is the one that counts.
-
-    The file's, in the name of its method (`rsd@0.5`), gives way.
+    """What the name of the file's method says (`rsd@0.5`) gives way to options, as its keys do.
 
     Raises:
-        ConfigError: another is given in the method's name.
+        ConfigError: an option contradicts the name that was given beside it.
     """
-    for place, method in (("file", settings.get("method")), ("given", overrides.get("method"))):
-        kind, at, number = str(method or "").partition("@")
-        if kind != "rsd" or not at or ":" in number:
-            continue
-        if place == "file":
-            settings["method"] = kind
-        else:
-            option = names.get("weighting.threshold", "weighting.threshold")
-            threshold = overrides["weighting.threshold"]
-            raise ConfigError(f"{option} {threshold} and --method {method}: give one threshold")
+    given = overrides.get("method")
+    name = _rsd_name(settings.get("method") if given is None else given)
+    if name is None or not isinstance(settings.get("weighting", {}), dict):
+        return  # whatever is wrong is told by the validation
+    said: dict[str, Any] = {}
+    spell_out(said, name)
+    keys = {f"weighting.{key}" for key in said.pop("weighting")} | (said.keys() - {"method"})
+    for key in keys & overrides.keys():
+        if given is None:
+            spell_out(settings, name)
+            return
+        option = f"{names.get(key, key)} {overrides[key]}"
+        raise ConfigError(f"{option} and --method {given}: give one of them")
+
+
+def _rsd_name(method: object) -> MethodName | None:
+    try:
+        name = parse_method_name(str(method))
+    except ConfigError:
+        return None
+    return name if name.kind == "rsd" else None
 
 
 def _find_calibration(settings: dict[str, Any], folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from rsdecode.config.method_names import MethodName
 from rsdecode.config.schema import WEIGHTING_PARAMETERS, RunConfig
 from rsdecode.config.thinking import ThinkingConfig
 from rsdecode.core.errors import ConfigError
@@ -31,13 +32,9 @@ def settled(config: RunConfig) -> RunConfig:
     """
     name = config.method_name
     settings: dict[str, Any] = config.model_dump(exclude_unset=True)
-    settings["method"] = name.kind if name.kind == "rsd" else str(name)
+    settings["method"] = str(name)
     if name.kind == "rsd":
-        options = dict(name.options)
-        if name.number is not None:
-            options["threshold"] = name.number
-        _set_weighting(settings, options)
-        settings |= options
+        spell_out(settings, name)
     if name.samples and not config.sampling.draft.temperature:
         sampling = settings.setdefault("sampling", {})
         sampling.setdefault("draft", {})["temperature"] = SAMPLED.temperature
@@ -49,6 +46,15 @@ def settled(config: RunConfig) -> RunConfig:
     except ValidationError as error:
         reasons = [detail["msg"].removeprefix("Value error, ") for detail in error.errors()]
         raise ConfigError(f"method {config.method!r}: {'; '.join(reasons)}") from None
+
+
+def spell_out(settings: dict[str, Any], name: MethodName) -> None:
+    """Put what an `rsd` name says in the place of the keys that it is about."""
+    options: dict[str, Any] = dict(name.options)
+    if name.number is not None:
+        options["threshold"] = name.number
+    _set_weighting(settings, options)
+    settings |= {**options, "method": name.kind}
 
 
 def _set_weighting(settings: dict[str, Any], options: dict[str, Any]) -> None:
