@@ -7,6 +7,7 @@
 
 simulated-64   64 problems over three simulated servers in virtual time
 simulated-512  512 problems
+prefetch       what it could win at most that the target reads accepted steps ahead of its turn
 vllm           64 problems over three real servers, started here if no addresses are given: of the
                embedded family, or of one language model (--model FOLDER) and the family's PRM
 overhead-2000  2,000 problems in flight over models that reply at once: CPU time and memory
@@ -25,6 +26,7 @@ import asyncio
 import statistics
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +50,9 @@ Policy = Callable[[list[Problem], Models, Method], AsyncGenerator[Trajectory]]
 def main() -> None:
     """Run the cases that were asked for and print them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--case", choices=[*SIMULATED, "vllm", "overhead-2000"], help="this one")
+    parser.add_argument(
+        "--case", choices=[*SIMULATED, "prefetch", "vllm", "overhead-2000"], help="this one"
+    )
     parser.add_argument("--overhead", action="store_true", help="the same as --case overhead-2000")
     parser.add_argument("--measure", action="store_true", help="print a new measured file")
     parser.add_argument("--measured", type=Path, default=MEASURED, help="of the simulated servers")
@@ -75,6 +79,8 @@ def main() -> None:
         for name, count in SIMULATED.items()
         if case in (None, name)
     ]
+    if case in (None, "prefetch"):
+        cases.append({"name": "prefetch", **prefetch(Measured.load(options.measured))})
     if case == "vllm" or (case is None and given):
         with _addresses(service, given) as addresses:
             cases.append({"name": "vllm", **real(service, addresses, options.rounds)})
@@ -138,6 +144,30 @@ def simulated(measured: Measured, count: int) -> dict[str, Any]:
     }
 
 
+def prefetch(measured: Measured) -> dict[str, Any]:
+    """A target that finds questions and accepted steps read, at no cost, against one that reads them.
+
+    Throughput of the first over the second, one problem at a time and 64 at a time: the most that
+    could be won if the target read what was accepted while the draft writes on.
+    """
+    asked = measured.problems(64)
+
+    def outcome(at_a_time: int, *, reads_ahead: bool) -> Outcome:
+        async def run() -> Outcome:
+            simulation = Simulation(measured, reads_ahead)
+            policy = partial(_ours, at_a_time=at_a_time)
+            return await _timed(policy, asked, simulation.models, RSD(), simulation)
+
+        return run_virtually(run())
+
+    found: dict[str, Any] = {}
+    for count in (1, 64):
+        plain, ahead = outcome(count, reads_ahead=False), outcome(count, reads_ahead=True)
+        assert plain.answers == ahead.answers, "reading ahead changes no answer"
+        found[f"at_most_{count}"] = _rounded(ahead.problems_per_s / plain.problems_per_s)
+    return found
+
+
 def real(service: Service, addresses: dict[Role, str], rounds: int) -> dict[str, Any]:
     """Both policies in turn on real servers, whose prefix caches a first run has filled."""
     asked, models, method = problems(VLLM_PROBLEMS), service.models(addresses), service.method
@@ -169,8 +199,10 @@ def real(service: Service, addresses: dict[Role, str], rounds: int) -> dict[str,
     }
 
 
-def _ours(problems: list[Problem], models: Models, method: Method) -> AsyncGenerator[Trajectory]:
-    session = Session(models, concurrency=len(problems))
+def _ours(
+    problems: list[Problem], models: Models, method: Method, at_a_time: int | None = None
+) -> AsyncGenerator[Trajectory]:
+    session = Session(models, concurrency=at_a_time or len(problems))
     return session.run(Job(problem, method) for problem in problems)
 
 

@@ -183,9 +183,15 @@ class Measured:
 
 @dataclass(slots=True)
 class Simulation:
-    """Three simulated servers, as models."""
+    """Three simulated servers, as models.
+
+    Attributes:
+        reads_ahead: the target finds everything read, at no cost: as if it had read the accepted
+            steps while others worked, on a device with time to spare. No prefetch can do better.
+    """
 
     measured: Measured
+    reads_ahead: bool = False
     servers: dict[Role, Server] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -207,6 +213,7 @@ class _Caching:
         self._server = simulation.servers[role]
         self._block = simulation.measured.servers[role].block_tokens
         self._role = role
+        self._reads_ahead = simulation.reads_ahead and role is Role.TARGET
         self._held: dict[str, tuple[Segment, ...]] = {}
 
     def _recorded(self, context: Context) -> Recorded:
@@ -243,7 +250,7 @@ class _Writer(_Caching):
         count, finish = step.draft, step.draft_finish
         if self._role is Role.TARGET:
             count, finish = step.target, step.target_finish
-        await self._server.serve(read, count)
+        await self._server.serve(0 if self._reads_ahead else read, count)
         segment = Segment(f"{self._role} {place}", Tokens("recorded", (0,) * count))
         self._holds(request.session, segment)
         return Generated(segment, finish, Usage(read, 0, count, 1))

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.lock_step import lock_step
 from benchmarks.overhead import STEPS, run_once
-from benchmarks.schedule import MEASURED, simulated
+from benchmarks.schedule import MEASURED, prefetch, simulated
 from benchmarks.simulation import Costs, Measured, Server
 from rsdecode.capacity.virtual_time import run_virtually
+from rsdecode.core.types import Role
 from rsdecode.methods import RSD
 from rsdecode.session.session import Session
 from tests.session.scripts import by_id, collect, jobs, models, problems
@@ -70,6 +72,18 @@ def test_a_simulated_case_is_exact_and_ours_is_faster_on_every_server(name: str)
     assert case["ratio"] > 1.0
     for role, busy in case["theirs_utilisation"].items():
         assert busy < case["ours_utilisation"][role] <= 1.0
+
+
+@pytest.mark.parametrize("name", ["smollm2", "abacus"])
+def test_what_reading_ahead_could_win_is_the_targets_reading(name: str) -> None:
+    measured = Measured.load(MEASURED.with_name(f"{name}.json"))
+    found = prefetch(measured)
+    assert all(1.0 < gain < 1.2 for gain in found.values()), found
+    slow = replace(measured.servers[Role.TARGET], prefill_s=0.05)
+    assert (
+        prefetch(replace(measured, servers={**measured.servers, Role.TARGET: slow}))["at_most_1"]
+        > 2
+    )
 
 
 def test_scheduling_needs_one_task_a_problem_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
