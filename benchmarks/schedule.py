@@ -145,7 +145,7 @@ def simulated(measured: Measured, count: int) -> dict[str, Any]:
 
 
 def prefetch(measured: Measured) -> dict[str, Any]:
-    """A target that finds questions and accepted steps read, at no cost, against one that reads them.
+    """A target that finds all read, at no cost, against one that reads questions and steps.
 
     Throughput of the first over the second, one problem at a time and 64 at a time: the most that
     could be won if the target read what was accepted while the draft writes on.
