@@ -10,7 +10,8 @@ head, made on the device in bfloat16; their answers make no sense, and take as l
 
 bandwidth   bytes a second that the device copies, and that it reads; the higher is the floor's
 write       tokens/s of the draft and of the target in the engine, alone and 32 at a time; the floor
-            is that each pass reads all weights once, and the keys and values of its rows
+            is that each pass reads all weights once, and the keys and values of its rows;
+            on a CUDA device also with CUDA graphs, as rsd is
 score       steps/s that the reward model reads, each behind what it has read; the same floor
 rsd         answers/s of RSD at .75 acceptance, of the target alone in the same engine, and of
             `generate` of the target, one problem at a time; a step is 32 tokens, an answer 8 steps.
@@ -54,6 +55,7 @@ from benchmarks.random_models import (
     tokenizer,
 )
 from benchmarks.report import device_name, show, versions
+from rsdecode.backends.transformers.cuda_graphs import recorder_for
 from rsdecode.backends.transformers.engine import Engine
 from rsdecode.backends.transformers.footprint import footprint
 from rsdecode.backends.transformers.jobs import Decode, Decoded
@@ -174,15 +176,20 @@ def benchmark(shape: Shape, device: torch.device, keeper: Keeper) -> None:
         # how far our cache and masks are from the model's own pass: rounding, if all is well
         distance = run_in_temporary_thread(partial(output_distance, model))
         keeper.add(f"{role}, outputs", distance=distance)
+    ways = {"": False, ", CUDA graphs": True} if device.type == "cuda" else {"": False}
     for role in (Role.DRAFT, Role.TARGET):
         for rows in (1, shape.together):
-            keeper.add(f"{role} writes, {rows}", **writing(made[role], words, shape, rows, floor))
+            for way, graphs in ways.items():
+                figures = writing(made[role], words, shape, rows, floor, cuda_graphs=graphs)
+                keeper.add(f"{role} writes, {rows}{way}", **figures)
     for rows in (1, shape.together):
         keeper.add(f"reward reads, {rows}", **scoring(made[Role.REWARD], shape, rows, floor))
     plain = run_in_temporary_thread(lambda: generate(made[Role.TARGET], shape))
     keeper.add("generate", answers_per_s=plain.rate)
     for rows in (1, shape.together):
-        keeper.add(f"rsd, {rows}", **compare(made, words, shape, rows, plain))
+        for way, graphs in ways.items():
+            figures = compare(made, words, shape, rows, plain, cuda_graphs=graphs)
+            keeper.add(f"rsd, {rows}{way}", **figures)
     if device.type == "cuda":
         keeper.add("memory", peak_mib=torch.cuda.max_memory_allocated(device) >> 20)
 
@@ -201,12 +208,21 @@ def bandwidth(device: torch.device, size: int) -> dict[str, float]:
 
 
 def writing(
-    model: Any, words: PreTrainedTokenizerFast, shape: Shape, rows: int, floor: float
+    model: Any,
+    words: PreTrainedTokenizerFast,
+    shape: Shape,
+    rows: int,
+    floor: float,
+    *,
+    cuda_graphs: bool,
 ) -> dict[str, float]:
     """Tokens a second of `rows` answers at a time, and the share of the floor's."""
     context = shape.prompt + shape.answer
     network = CausalNetwork(model)
-    engine = Engine(network, tokenizer=words, slots=rows, max_context=context + 1)
+    recorder = recorder_for(model.device) if cuda_graphs else None
+    engine = Engine(
+        network, tokenizer=words, slots=rows, max_context=context + 1, recorder=recorder
+    )
     jobs = [Decode(str(i), prompt(shape, i), shape.answer, seed=i) for i in range(rows)]
     begin = [Decode(job.session, job.ids, 1) for job in jobs]
 
@@ -267,9 +283,11 @@ def compare(
     shape: Shape,
     rows: int,
     plain: Plain,
+    *,
+    cuda_graphs: bool,
 ) -> dict[str, Any]:
     """RSD and the target alone in the engine beside what `generate` wrote, in answers a second."""
-    models = load_models(made, words, shape, rows)
+    models = load_models(made, words, shape, rows, cuda_graphs=cuda_graphs)
     problems = [ask(shape, i) for i in range(max(rows, shape.alone))]
     limits = Limits(shape.steps, 2 * shape.step, shape.answer)
     rsd = RSD(Constant(ACCEPTANCE), boundary=Boundary(tokens=shape.step), limits=limits)

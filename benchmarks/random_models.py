@@ -87,11 +87,18 @@ def tokenizer(words: int) -> PreTrainedTokenizerFast:
 
 
 def load_models(
-    made: dict[Role, Any], words: PreTrainedTokenizerFast, shape: Shape, slots: int
+    made: dict[Role, Any],
+    words: PreTrainedTokenizerFast,
+    shape: Shape,
+    slots: int,
+    *,
+    cuda_graphs: bool = False,
 ) -> Models:
     """The three models in an engine each, as `rsd` has them in one process."""
     context = shape.prompt + shape.answer + shape.step
-    options = LoadOptions(slots=slots, max_context=context, plain_prompt="{question}")
+    options = LoadOptions(
+        slots=slots, max_context=context, plain_prompt="{question}", cuda_graphs=cuda_graphs
+    )
     draft, target = (
         LocalModel(made[role], words, options, name=role) for role in (Role.DRAFT, Role.TARGET)
     )

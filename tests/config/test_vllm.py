@@ -62,6 +62,8 @@ def test_what_cannot_be_planned() -> None:
         plan_servers(config(draft="vllm:./nowhere/at/all"), Role, CPU)
     with pytest.raises(ConfigError, match="head of a reward-head reward model is no part of vLLM"):
         plan_servers(config(reward__kind="reward-head"), Role, CPU)
+    with pytest.raises(ConfigError, match="draft: --dtype int8 is for hf: models; for vllm:"):
+        plan_servers(config(engine__dtype="int8"), Role, CPU)
 
 
 def test_signs_are_read_from_a_server_that_writes() -> None:

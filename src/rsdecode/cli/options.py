@@ -344,7 +344,7 @@ RUN_OPTIONS = (
         "--dtype",
         str,
         ("engine.dtype",),
-        "auto, float32, bfloat16 or float16; default auto.",
+        "auto, float32, bfloat16, float16, or int8 (weights); default auto.",
         _ENGINE,
     ),
     RunOption(
@@ -355,6 +355,13 @@ RUN_OPTIONS = (
         _ENGINE,
     ),
     RunOption("--slots", int, ("engine.slots",), "Sequences in the KV cache; default 32.", _ENGINE),
+    RunOption(
+        "--cuda-graphs",
+        bool,
+        ("engine.cuda_graphs",),
+        "Record decode passes, on a GPU; default false.",
+        _ENGINE,
+    ),
     RunOption(
         "--dequantise",
         bool,

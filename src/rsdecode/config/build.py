@@ -321,6 +321,7 @@ class ModelBuilder:
             slots=engine.slots * uses,
             max_context=engine.max_context,
             threads=engine.threads,
+            cuda_graphs=engine.cuda_graphs,
             template=self._config.template_arguments,
         )
         if plain is None:

@@ -19,18 +19,22 @@ class EngineConfig(Part):
 
     Attributes:
         device: auto, cpu, cuda, cuda:1.
-        dtype: of weights and computing; auto for the checkpoint's on a GPU, float32 elsewhere.
+        dtype: of weights and computing; auto for the checkpoint's on a GPU, float32 elsewhere; int8
+            for weights of 8 bits, with bfloat16 for everything else.
         slots: sequences in the KV cache, and requests in one batch at most.
         max_context: tokens of a sequence at most; by default what the model was made for.
         threads: of a forward pass on a processor; by default one for small models and the physical
             cores for others, or what the variable OMP_NUM_THREADS says.
+        cuda_graphs: record decode passes and play them back, on a GPU, which spares the host the
+            launches of their kernels.
     """
 
     device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     slots: Count = 32
     max_context: Context | None = None
     threads: Count | None = None
+    cuda_graphs: bool = False
 
 
 class LlamaCppConfig(Part):

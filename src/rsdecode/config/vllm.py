@@ -203,6 +203,11 @@ def _server_spec(
 ) -> ServerSpec:
     settings = config.vllm.of(role)
     dtype = config.engine.dtype
+    if dtype == "int8":
+        raise ConfigError(
+            f"{role}: --dtype int8 is for hf: models; for {spec} use --dtype bfloat16, or give a "
+            "checkpoint that is quantised already, which vLLM reads as it is"
+        )
     if dtype == "auto" and not on_gpu:
         dtype = "float32"  # as in the in-process engine
     model = os.path.expanduser(spec.target)

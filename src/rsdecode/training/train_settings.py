@@ -126,6 +126,8 @@ class TrainSettings:
             raise ConfigError(f"--new-layers is for --part full, not for {self.part}")
         if self.part is not Part.FULL and self.optimiser is Optimiser.MUON:
             raise ConfigError(f"--optimiser muon is for --part full, not for {self.part}")
+        if self.dtype == "int8":
+            raise ConfigError("--dtype int8 cannot be trained: use float32, or bfloat16 on a GPU")
         if not self.mark:
             raise ConfigError("--mark must be some text; the default is a line break")
 

@@ -67,6 +67,14 @@ class SlotCache:
         self._places: tuple[Tensor, ...] = ()
 
     @property
+    def length(self) -> int:
+        """Columns of a slot, the spare one, which is the last, included; 0 before the first pass.
+
+        While it stays the same, so do the tensors of keys and values.
+        """
+        return self._length
+
+    @property
     def nbytes(self) -> int:
         """Bytes allocated."""
         kept = (*self._keys.values(), *self._values.values())

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from rsdecode.backends.transformers.batching import Row, Turns, by_slot
+from rsdecode.backends.transformers.cuda_graphs import Recorder
 from rsdecode.backends.transformers.even_batching import EvenTurns
 from rsdecode.backends.transformers.failures import (
     check_job,
@@ -73,6 +74,7 @@ class Engine:
         slots: sequences in the cache, and rows of a batch at most.
         max_context: tokens of a sequence at most.
         threads: of a forward pass on a processor; by default as many as help (see `threads`).
+        recorder: of decode passes (see `cuda_graphs`); None to compute each anew.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Engine:
         slots: int = 32,
         max_context: int,
         threads: int | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.max_context = max_context
         self._network = network
@@ -92,7 +95,7 @@ class Engine:
         self._slots = slots
         snapshots = _snapshots(network, slots)
         self._table = snapshots or SlotTable(slots)
-        self._passes = ForwardPasses(network, slots, max_context, snapshots)
+        self._passes = ForwardPasses(network, slots, max_context, snapshots, recorder)
         self._states: KeptStates | None = None
         if snapshots is not None:
             self._states = KeptStates(snapshots, self._passes, network.reading)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from rsdecode.backends.transformers.adapters import given_by, merge_adapter, require_peft
 from rsdecode.backends.transformers.families import attention_of
+from rsdecode.backends.transformers.int8 import to_int8
 from rsdecode.backends.transformers.probe import require_equal_outputs
 from rsdecode.backends.transformers.worker import run_in_temporary_thread
 from rsdecode.core.cost import ModelShape
@@ -32,7 +33,8 @@ _UNREADABLE = (
     OSError, ValueError, KeyError, RuntimeError, ImportError, EOFError, pickle.PickleError,
     SafetensorError,
 )  # fmt: skip
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+INT8 = "int8"
+DTYPES = ("auto", "float32", "bfloat16", "float16", INT8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,11 @@ class LoadOptions:
     Attributes:
         device: `auto` (CUDA if there is one), `cpu`, `cuda`, `cuda:1`.
         dtype: `auto` (the checkpoint's on a GPU, float32 on a CPU), `float32`, `bfloat16`,
-            `float16`.
+            `float16`; `int8` for bfloat16 with weights of 8 bits (see `int8`).
         slots: sequences in the KV cache, and requests in one batch at most.
         max_context: tokens of a sequence at most; None for what the model was made for.
         threads: of a forward pass on a processor; None for as many as help.
+        cuda_graphs: record decode passes, on a GPU (see `cuda_graphs`).
         revision: of a model on the hub.
         plain_prompt: with `{question}`; for models without a chat template.
         template: arguments of the chat template, such as `enable_thinking`.
@@ -56,6 +59,7 @@ class LoadOptions:
     slots: int = 32
     max_context: int | None = None
     threads: int | None = None
+    cuda_graphs: bool = False
     revision: str | None = None
     plain_prompt: str = PLAIN_PROMPT
     template: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -92,7 +96,12 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_dtype(name: str, device: torch.device, config: PreTrainedConfig) -> torch.dtype:
-    """The dtype itself; `auto` is float32 on a CPU and the checkpoint's, or bfloat16, on a GPU."""
+    """The dtype itself; `auto` is float32 on a CPU and the checkpoint's, or bfloat16, on a GPU.
+
+    With `int8` it is that of all but the weights.
+    """
+    if name == INT8:
+        return torch.bfloat16
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)
         return dtype
@@ -128,6 +137,7 @@ class _Checkpoint:
     path_or_id: str
     revision: str | None
     adapter: Adapter | None
+    int8: bool
 
     def read(
         self, auto_class: Any, device: torch.device, **arguments: Any
@@ -147,6 +157,8 @@ class _Checkpoint:
             model = merge_adapter(model, adapter)
         placed: Any = model
         model = placed.to(device)
+        if not missing and self.int8:
+            to_int8(model, self.path_or_id)
         if not missing:
             require_equal_outputs(model, self.path_or_id)
         return model, missing
@@ -202,7 +214,7 @@ def load_pretrained(
     dtype = resolve_dtype(options.dtype, device, config)
     attention = attention_of(_model_class(auto_class, config), config)
 
-    where = _Checkpoint(path_or_id, options.revision, adapter)
+    where = _Checkpoint(path_or_id, options.revision, adapter, options.dtype == INT8)
     with where.telling_faults(device):
         model, missing = run_in_temporary_thread(
             lambda: where.read(

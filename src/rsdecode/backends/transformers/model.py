@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsdecode.backends.transformers.assessor import Assessor
 from rsdecode.backends.transformers.choosing import Choosing
+from rsdecode.backends.transformers.cuda_graphs import recorder_for
 from rsdecode.backends.transformers.engine import Engine
 from rsdecode.backends.transformers.failures import too_long
+from rsdecode.backends.transformers.int8 import described_dtype
 from rsdecode.backends.transformers.jobs import Decode, Decoded, Prefill, Prefilled, WrittenToken
 from rsdecode.backends.transformers.load import LoadOptions, load_pretrained, model_shape
 from rsdecode.backends.transformers.measuring import PIECE, Measuring
@@ -104,6 +106,7 @@ class LocalModel:
             slots=options.slots,
             max_context=context_length(model.config, tokenizer, options.max_context),
             threads=options.threads,
+            recorder=recorder_for(model.device) if options.cuda_graphs else None,
         )
         self._speculator = Speculator(
             self._prompts, tokenizer, self._eos, self._engine.max_context, name
@@ -241,7 +244,7 @@ class LocalModel:
             "prompt": "chat template" if self._prompts.has_template else "plain prompt",
             "end of sequence": self._spelled(self._eos),
             "context": f"{self._engine.max_context} tokens",
-            "device": f"{model.device}, {str(model.dtype).removeprefix('torch.')}"
+            "device": f"{model.device}, {described_dtype(model)}"
             + ("" if (n := self._engine.threads) is None else f", {n} thread{'s' * (n > 1)}"),
             "memory": f"{weights / 2**20:.0f} MiB of weights",
             "cache": self._engine.describe_cache(),

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from rsdecode.backends.transformers.batching import Row, chunk
 from rsdecode.backends.transformers.cache import SlotCache
+from rsdecode.backends.transformers.cuda_graphs import DecodeGraphs, Recorder
 from rsdecode.backends.transformers.even_batching import piece
 from rsdecode.backends.transformers.families import Reading
 from rsdecode.backends.transformers.network import Network
+from rsdecode.backends.transformers.serving import DecodeRow
 from rsdecode.backends.transformers.slots import Slot, SlotTable
 from rsdecode.backends.transformers.snapshots import SnapshotTable
 
@@ -49,14 +51,23 @@ class ForwardPasses:
         slots: sequences in the cache.
         max_context: tokens of a sequence at most.
         table: of the snapshots, for a model with states.
+        recorder: of decode passes, for a model without; None to compute each anew.
     """
 
     def __init__(
-        self, network: Network, slots: int, max_context: int, table: SnapshotTable | None = None
+        self,
+        network: Network,
+        slots: int,
+        max_context: int,
+        table: SnapshotTable | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._network = network
         self._table = table
         self.cache = SlotCache(slots, max_context)
+        self._graphs: DecodeGraphs | None = None
+        if recorder is not None and table is None:
+            self._graphs = DecodeGraphs(network, self.cache, slots, recorder)
 
     def bring_together(self, rows: Sequence[Row], table: SlotTable) -> None:
         """Let rows that write be adjacent in the cache, where a pass needs no copy of their keys.
@@ -116,7 +127,7 @@ class ForwardPasses:
 
     def free(self) -> None:
         """Give the cache's memory back; no pass follows."""
-        self.cache = SlotCache(1, 1)
+        self.cache, self._graphs = SlotCache(1, 1), None
 
     def _compute_again(self, row: Row, table: SnapshotTable) -> Iterator[Computed | Fault]:
         """Bring a row, alone, from its last snapshot to behind where it was."""
@@ -136,6 +147,11 @@ class ForwardPasses:
         return [min(piece(row, self._network.reading) for row in rows)] * len(rows)
 
     def _forward(self, rows: list[Row]) -> Computed:
+        if self._graphs is not None and all(_writes_one(row) for row in rows):
+            slots, starts = [row.slot.index for row in rows], [len(row.slot.ids) for row in rows]
+            outputs = self._graphs.run(slots, [row.pending[0] for row in rows], starts)
+            if outputs is not None:
+                return Computed(rows, outputs, [1] * len(rows))
         counts = self._counts(rows)
         slots = [row.slot.index for row in rows]
         pieces = [row.pending[:count] for row, count in zip(rows, counts, strict=True)]
@@ -143,3 +159,7 @@ class ForwardPasses:
         batch = self.cache.batch(slots, pieces, starts, self._network.device)
         outputs = self._network.forward(batch.ids, batch, self.cache, last_only=rows[0].last_only)
         return Computed(rows, outputs, counts)
+
+
+def _writes_one(row: Row) -> bool:
+    return isinstance(row, DecodeRow) and len(row.pending) == 1
