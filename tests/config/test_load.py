@@ -122,7 +122,7 @@ def test_unknown_keys_name_the_place_and_close_names(
         ("sampling: {target: {top_p: 0}}", ["sampling.target.top_p 0", "(0, 1]"]),
         ("sampling: {target: {top_k: -1}}", ["sampling.target.top_k -1", ">= 0"]),
         ("method: beam", ["method 'beam'", "beam@4"]),
-        ("engine: {dtype: int8}", ["engine.dtype 'int8'", "auto, float32"]),
+        ("engine: {dtype: int4}", ["engine.dtype 'int4'", "auto, float32"]),
         ("engine: {max_context: 1}", ["engine.max_context 1", "at least 2"]),
         ("run: {timeout_s: 0}", ["run.timeout_s 0", "above 0"]),
         ("boundary: tokens:0", ["boundary", "'tokens:0'", "separator:TEXT"]),
