@@ -12,7 +12,7 @@ from rsdecode.core.types import Problem, Role
 from rsdecode.models.abacus import model_path, problems
 from tests.golden import record
 
-COMPARED = 100 if "RSD_SLOW" in os.environ else 20
+COMPARED = 100 if "RSD_SLOW" in os.environ else 10
 
 
 def test_golden_trajectories() -> None:

@@ -276,9 +276,9 @@ async def all_of(models: Models, count: int) -> dict[str, Trajectory]:
 async def test_many_problems_with_30_percent_faults() -> None:
     """Every problem ends with the right trajectory or an error; connections are bounded.
 
-    150 problems; 500, which wait for a minute and a half, where RSD_SLOW is set.
+    90 problems; 500, which wait for a minute and a half, where RSD_SLOW is set.
     """
-    count = 500 if "RSD_SLOW" in os.environ else 150
+    count = 500 if "RSD_SLOW" in os.environ else 90
     chance = random.Random(0)
 
     def fault(path: str) -> Fault | None:

@@ -70,7 +70,7 @@ def test_steps_run_from_two_to_ten() -> None:
 
 def test_splits_share_no_structure() -> None:
     skeletons = {
-        split: {generate(split, 1 + i % 5, i).skeleton for i in range(2500)} for split in SPLITS
+        split: {generate(split, 1 + i % 5, i).skeleton for i in range(1200)} for split in SPLITS
     }
     assert not skeletons["train"] & skeletons["validation"]
     assert not skeletons["train"] & skeletons["test"]
