@@ -386,6 +386,7 @@ def _load_models(config: RunConfig, objects: Mapping[Role, Any]) -> Models:
     roles = config.roles
     writers = {role: objects[role] for role in objects if role is not Role.REWARD}
     builder = ModelBuilder(config, roles - objects.keys(), given=writers)
+    builder.check()
 
     def model(role: Role) -> Any:
         if role in objects:

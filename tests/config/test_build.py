@@ -266,6 +266,28 @@ def test_a_later_failure_closes_what_was_loaded(
     assert [model.closed for model, _ in loaded] == [1]
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"reward.spec": "cascade:agreement,arithmetic"}, "needs its bounds: --reward-bounds"),
+        ({"reward.spec": "python:no_such_module:f"}, "there is no module 'no_such_module'"),
+        ({"reward.spec": "python:json:no_such"}, "has no function 'no_such'"),
+        ({"thinking.gate": "python:json:no_such"}, "has no function 'no_such'"),
+        ({"reward.calibration": "no.json"}, "'no.json': cannot be read: No such file"),
+        ({"reward.spec": "judge:hf:./no/folder"}, "reward: hf:./no/folder: there is no such"),
+    ],
+)
+def test_what_no_model_is_needed_for_is_told_before_any_is_loaded(
+    loaded: list[tuple[Closing, dict[str, Any]]], settings: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"^reward: ") as raised:
+        build_models(load_config(overrides={"draft": "hf:a/b", "target": "hf:a/c", **settings}))
+    assert message in str(raised.value)
+    with pytest.raises(ConfigError, match=r"^target: hf:./no/folder"):
+        build_models(load_config(overrides={"draft": "hf:a/b", "target": "hf:./no/folder"}))
+    assert loaded == []
+
+
 def test_out_of_memory_keeps_its_type_and_names_the_role(
     loaded: list[tuple[Closing, dict[str, Any]]],
 ) -> None:

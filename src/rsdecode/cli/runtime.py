@@ -135,6 +135,6 @@ def _specs(config: RunConfig) -> list[str]:
         Role.REWARD: config.reward.spec,
     }
     specs = [spec for role, spec in places.items() if role in config.roles]
-    if Role.REWARD in config.roles and (parts := parse_reward_spec(specs.pop()).parts):
-        specs += [str(each) for part in parts for each in part.graders or (part,)]
+    if Role.REWARD in config.roles:
+        specs += map(str, parse_reward_spec(specs.pop()).leaves)
     return list(dict.fromkeys(specs))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from rsdecode.config.before_loading import check_model, check_reward, gguf_file, model_place
 from rsdecode.config.methods import build_named_method, check_models
 from rsdecode.config.schema import RunConfig
 from rsdecode.config.served import reward_settings
@@ -20,7 +19,7 @@ from rsdecode.config.specs import (
     parse_model_spec,
     parse_reward_spec,
 )
-from rsdecode.core.errors import ConfigError, ModelLoadError, RsdError
+from rsdecode.core.errors import ConfigError, RsdError
 from rsdecode.core.protocols import Closeable, LanguageModel, Models, RewardModel
 from rsdecode.core.types import Message, Problem, Role
 from rsdecode.methods import Method
@@ -93,6 +92,7 @@ def build_models(
     methods = [build_method(config)] if methods is None else methods
     roles = config.with_gates(role for method in methods for role in method.roles)
     builder = ModelBuilder(config, roles, watcher)
+    builder.check()
     try:
         models = Models(
             draft=builder.writer(Role.DRAFT) if Role.DRAFT in roles else None,
@@ -132,17 +132,33 @@ class ModelBuilder:
         self._writers: dict[ModelSpec, LanguageModel] = {}
         self._reward: RewardModel | None = None
 
+    def check(self) -> None:
+        """Tell what is wrong with any of the models before the first is loaded.
+
+        Raises:
+            ConfigError: files, functions or settings are missing.
+            ModelLoadError: the family's weights are missing.
+        """
+        for role in filter(self._roles.__contains__, Role):
+            if role is Role.REWARD:
+                with _named(role, self._config.reward.spec):
+                    check_reward(self._config)
+            elif role not in self._given:
+                with _named(role, self._spec(role)):
+                    check_model(parse_model_spec(self._spec(role)))
+
     def writer(self, role: Role) -> LanguageModel:
         """The draft or the target."""
-        spec = self._config.draft if role is Role.DRAFT else self._config.target
+        spec = self._spec(role)
         with _named(role, spec):
             return self._language_model(parse_model_spec(spec), role)
 
     def reward(self) -> RewardModel:
         """The reward model."""
         if self._reward is None:
-            with _named(Role.REWARD, self._config.reward.spec):
-                spec = self._config.reward.spec
+            spec = self._config.reward.spec
+            with _named(Role.REWARD, spec):
+                check_reward(self._config)
                 reward = self._calibrated(self._reward_model(parse_reward_spec(spec)))
                 self._reward = self._with_gate_of_thoughts(reward)
         return self._reward
@@ -182,6 +198,9 @@ class ModelBuilder:
             self._started = VllmServers(self._config, self._roles, self._watcher)
         return self._started
 
+    def _spec(self, role: Role) -> str:
+        return self._config.draft if role is Role.DRAFT else self._config.target
+
     def _language_model(self, spec: ModelSpec, role: Role) -> LanguageModel:
         if spec not in self._writers:
             self._writers[spec] = self._load_language_model(spec, role)
@@ -201,17 +220,17 @@ class ModelBuilder:
         if spec.kind is SpecKind.GGUF and not self._config.llamacpp.dequantise:
             from rsdecode.config.llama_cpp import language_model
 
-            file = _existing(spec, Path(os.path.expanduser(spec.target)))
+            file = gguf_file(spec)
             return language_model(file, self._config, self._uses(spec), self._watcher)
         from rsdecode.backends.transformers.model import load_model
 
         options = self._options(self._uses(spec))
         if spec.kind is SpecKind.GGUF:
-            file = _existing(spec, Path(os.path.expanduser(spec.target)))
+            file = gguf_file(spec)
             for library in ("gguf", "accelerate"):  # which transformers reads the file with
                 importlib.import_module(library)
             return load_model(str(file.parent), options, gguf_file=file.name)
-        return load_model(_place(spec), options)
+        return load_model(model_place(spec), options)
 
     def _reward_model(self, spec: ModelSpec) -> RewardModel:
         if spec.kind in GATES:
@@ -260,20 +279,20 @@ class ModelBuilder:
             case SpecKind.GGUF:
                 from rsdecode.config.llama_cpp import reward_model
 
-                file = _existing(spec, Path(os.path.expanduser(spec.target)))
+                file = gguf_file(spec)
                 return reward_model(file, self._config, self._watcher)
             case _:
                 from rsdecode.rewards.load import load_reward_model
 
                 kind, settings = self._config.reward.kind, reward_settings(self._config)
-                return load_reward_model(_place(spec), self._options(), kind, settings)
+                return load_reward_model(model_place(spec), self._options(), kind, settings)
 
     def _gate(self, spec: ModelSpec) -> RewardModel:
         from rsdecode.rewards import gates
 
         reads, options = spec.gate
-        named = self._config.draft if reads is Role.DRAFT else self._config.target
-        model = self._given.get(reads) or self._language_model(parse_model_spec(named), reads)
+        named = parse_model_spec(self._spec(reads))
+        model = self._given.get(reads) or self._language_model(named, reads)
         how: Any = options.get("how", "mean")
         pooling = gates.Pooling(how, float(options.get("length", 1.0)))
         match spec.kind:
@@ -289,11 +308,7 @@ class ModelBuilder:
         from rsdecode.rewards.gates import CascadeReward
 
         bounds = self._config.reward.bounds
-        if bounds is None:
-            raise ConfigError(
-                f"{spec} needs its bounds: --reward-bounds LOW,HIGH (reward.bounds); between them "
-                f"{spec.parts[1]} decides"
-            )
+        assert bounds is not None  # see `check_reward`
         first, second = (self._reward_model(part) for part in spec.parts)
         return CascadeReward(first, second, *bounds)
 
@@ -327,35 +342,6 @@ class ModelBuilder:
         if plain is None:
             return options
         return dataclasses.replace(options, plain_prompt=plain)
-
-
-def _place(spec: ModelSpec) -> str:
-    """What the loaders take: a folder, or an id of the Hugging Face hub."""
-    if spec.kind is SpecKind.ABACUS:
-        return _abacus_folder(spec)
-    path = Path(os.path.expanduser(spec.target))
-    looks_local = spec.target.startswith((".", "/", "~")) or spec.target.count("/") != 1
-    if path.exists() or (looks_local and "/" in spec.target):
-        return str(_existing(spec, path))
-    return spec.target
-
-
-def _abacus_folder(spec: ModelSpec) -> str:
-    from rsdecode.models.abacus import ModelName, model_path
-
-    try:
-        return str(model_path(cast("ModelName", spec.target)))
-    except FileNotFoundError as error:
-        raise ModelLoadError(str(error)) from error
-
-
-def _existing(spec: ModelSpec, path: Path) -> Path:
-    wanted = "file" if spec.kind is SpecKind.GGUF else "folder"
-    if not path.exists():
-        raise ConfigError(f"{spec}: there is no such {wanted}")
-    if path.is_dir() != (wanted == "folder"):
-        raise ConfigError(f"{spec} is not a {wanted}")
-    return path
 
 
 @contextmanager

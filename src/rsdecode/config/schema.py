@@ -372,9 +372,8 @@ class RunConfig(Part):
     @property
     def has_gguf(self) -> bool:
         """Whether a model is a GGUF file, which llama.cpp or the engine can run."""
-        reward = parse_reward_spec(self.reward.spec)
-        specs = [parse_model_spec(self.draft), parse_model_spec(self.target), *reward.parts]
-        specs += [grader for part in reward.parts for grader in part.graders]
+        specs = [parse_model_spec(self.draft), parse_model_spec(self.target)]
+        specs += parse_reward_spec(self.reward.spec).leaves
         return any(spec.kind is SpecKind.GGUF for spec in specs)
 
     @property

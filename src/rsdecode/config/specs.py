@@ -201,6 +201,11 @@ class ModelSpec:
         return _cascade(self.target) if self.kind is SpecKind.CASCADE else (self,)
 
     @property
+    def leaves(self) -> tuple[ModelSpec, ...]:
+        """Those parts, or the language models that they are made of."""
+        return tuple(leaf for part in self.parts for leaf in part.graders or (part,))
+
+    @property
     def reads(self) -> frozenset[Role]:
         """The roles whose models give the reward."""
         return frozenset(part.gate.reads for part in self.parts if part.kind in GATES)
