@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from rsdecode.backends.openai_http import Address, HttpSettings, ServedModel, Transport
+from rsdecode.backends.openai_http import (
+    Address,
+    HttpSettings,
+    ServedModel,
+    Transport,
+    retrying,
+)
 from rsdecode.backends.scripted import ScriptedModel, ScriptedReward
 from rsdecode.core.errors import Cancelled
 from rsdecode.core.protocols import Models
@@ -92,6 +99,26 @@ async def test_a_server_that_refuses_connections() -> None:
     [reply] = await served(server).generate([ask()])
     assert isinstance(reply, Failed)
     assert "ConnectError" in str(reply.error)
+    assert "(3 tries)" in str(reply.error)
+
+
+async def test_servers_that_have_never_answered_are_soon_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retrying, "FIRST_CONTACT_S", 0.02)
+    settings = HttpSettings(attempts=6, backoff_s=0.02)  # six tries would take 0.3 s at least
+    server = LocalServer(vllm("draft"))
+    await server.start()
+    model = served(server, settings=settings)
+    await server.stop()
+    [reply] = await model.generate([ask()])
+    assert isinstance(reply, Failed)
+    assert re.search(r"is the server running there\? \((1 try|2 tries)\)", str(reply.error))
+    await server.start()
+    assert isinstance((await model.generate([ask()]))[0], Generated)
+    await server.stop()
+    [reply] = await model.generate([ask()])
+    assert "(6 tries)" in str(getattr(reply, "error", reply))
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -101,8 +128,10 @@ async def test_replicas_that_are_all_down_are_waited_for_as_long_as_one(count: i
     servers = [LocalServer(vllm("draft")) for _ in range(count)]
     for server in servers:
         await server.start()
-        await server.stop()
     model = served(*servers, settings=patient)
+    await model.generate([ask()])  # from now on they are known to be there
+    for server in servers:
+        await server.stop()
     replies = asyncio.create_task(model.generate([ask(session=str(i)) for i in range(8)]))
     await asyncio.sleep(1.0)
     for server in servers:

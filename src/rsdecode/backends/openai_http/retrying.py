@@ -8,14 +8,19 @@ as one would be.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rsdecode.backends.openai_http.faults import LONGEST_PAUSE_S, Busy, Fault
+from rsdecode.backends.openai_http.faults import LONGEST_PAUSE_S, Busy, Fault, Unreachable
 from rsdecode.backends.openai_http.settings import HttpSettings
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
     from tenacity.wait import wait_base
+
+FIRST_CONTACT_S = 2.0
+"""How long connections are tried to servers that have never answered: most likely their address is
+wrong, or nobody has started them."""
 
 
 class Patience:
@@ -24,12 +29,16 @@ class Patience:
     Args:
         settings: how many rounds, how long between them, and how long in all.
         now: time of the event loop at which the request was made.
+        known: whether any of the servers has ever answered.
     """
 
-    def __init__(self, settings: HttpSettings, now: float) -> None:
+    def __init__(self, settings: HttpSettings, now: float, known: Callable[[], bool]) -> None:
         self.deadline = now + settings.deadline_s
+        self._first_contact = now + FIRST_CONTACT_S
+        self._known = known
         self._settings = settings
         self._counted = 0
+        self._too_late = False
 
     def retrying(self) -> AsyncRetrying:
         """Calls what it is given until that succeeds, or the patience has come to its end."""
@@ -46,9 +55,9 @@ class Patience:
     @property
     def why_ended(self) -> str:
         """What the patience came to its end with."""
-        if self._counted >= self._settings.attempts:
-            return f"{self._counted} tries"
-        return f"{self._settings.deadline_s:g} s deadline"
+        if self._too_late:
+            return f"{self._settings.deadline_s:g} s deadline"
+        return "1 try" if self._counted == 1 else f"{self._counted} tries"
 
     def _ends(self, state: RetryCallState) -> bool:
         """Whether the last fault was one too many, or the next try would come too late."""
@@ -59,7 +68,10 @@ class Patience:
             return True
         asked = 0.0 if busy is None else busy.retry_after_s or 0.0
         next_try = asyncio.get_running_loop().time() + max(state.upcoming_sleep, asked)
-        return next_try >= self.deadline
+        if isinstance(fault, Unreachable) and not self._known():
+            return next_try >= self._first_contact
+        self._too_late = next_try >= self.deadline
+        return self._too_late
 
 
 def pauses(base_s: float) -> wait_base:

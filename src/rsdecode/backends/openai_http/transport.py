@@ -106,6 +106,7 @@ class Transport:
         self._key = key
         self._bound: _Bound | None = None
         self._closed = False
+        self._reached = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def impatient(self, limit_s: float) -> Transport:
@@ -150,7 +151,7 @@ class Transport:
     async def _run(
         self, bound: _Bound, session: str, attempt: Callable[[Exchange], Awaitable[Result]]
     ) -> Result:
-        patience = Patience(self.settings, bound.loop.time())
+        patience = Patience(self.settings, bound.loop.time(), lambda: self._reached)
         tried: list[Replica] = []
 
         async def one_round() -> Result:
@@ -194,6 +195,7 @@ class Transport:
                     raise
                 except Fault as fault:
                     dead = isinstance(fault, Unreachable)
+                    self._reached = self._reached or not dead
                     replica.failed(started, bound.loop.time(), unreachable=dead)
                     raise
         except TimeoutError:
@@ -204,6 +206,7 @@ class Transport:
             replica.failed(started, bound.loop.time(), unreachable=False)
             raise Fault(f"no reply within {limit:g} s") from None
         replica.served()
+        self._reached = True
         return result
 
     def _with_remedy(self, refusal: Refusal) -> str:
