@@ -110,11 +110,27 @@ def test_specs(spec: str, boundary: Boundary) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "tokens", "tokens:", "tokens:0", "tokens:-1", "tokens:x", "newline:x", "sentences"]
+    "spec",
+    [
+        "",
+        "tokens",
+        "tokens:",
+        "tokens:0",
+        "tokens:-1",
+        "tokens:x",
+        "newline:x",
+        "newline:",
+        "sentences",
+    ],
 )
 def test_unknown_specs(spec: str) -> None:
     with pytest.raises(ValueError, match=f"unknown step boundary {spec!r}.*tokens:K"):
         parse_boundary(spec)
+
+
+def test_a_separator_without_its_text() -> None:
+    with pytest.raises(ValueError, match="'separator:' names no text: leave out the colon"):
+        parse_boundary("separator:")
 
 
 def test_a_broken_escape_is_named() -> None:

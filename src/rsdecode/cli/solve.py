@@ -65,6 +65,8 @@ def command(
     _check_combination(question, input, output, overwrite=overwrite, json_output=json_output)
     if ray is not None and input is None:
         raise ConfigError(f"--ray {ray} needs --input FILE: one question needs no cluster")
+    if limit is not None and input is None:
+        raise ConfigError(f"--limit {limit} needs --input FILE: it is the number of its questions")
     config = options.load()
     if input is None:
         return solve_question(config, _question_text(question), to_stdout=json_output)
@@ -95,8 +97,8 @@ def solve_question(config: RunConfig, text: str, *, to_stdout: bool) -> int:
                     trace.end(trajectory, runtime.models.shapes())
         return 1 if failed else 0
 
-    tell_unreadable([config], [text])
     with loaded(config) as runtime:
+        tell_unreadable([config], [text])
         return asyncio.run(run(runtime))
 
 

@@ -11,6 +11,25 @@ from rsdecode.config.specs import ModelSpec, SpecKind, parse_reward_spec
 from rsdecode.core.errors import ConfigError, ModelLoadError
 
 
+def check_threads(config: RunConfig) -> None:
+    """Check that this machine has the cores for the threads that are asked for.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    cores = os.cpu_count() or 1
+    settings = {
+        "--threads (engine.threads)": config.engine.threads,
+        "llamacpp.threads": config.llamacpp.threads,
+    }
+    for name, wanted in settings.items():
+        if wanted is not None and wanted > cores:
+            raise ConfigError(
+                f"{name} {wanted} is more than the cores of this machine: set {cores} or fewer, or "
+                "leave it out"
+            )
+
+
 def check_model(spec: ModelSpec) -> None:
     """Check that a model's files, or its function, are there if they must be on this machine.
 

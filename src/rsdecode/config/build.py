@@ -8,7 +8,13 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rsdecode.config.before_loading import check_model, check_reward, gguf_file, model_place
+from rsdecode.config.before_loading import (
+    check_model,
+    check_reward,
+    check_threads,
+    gguf_file,
+    model_place,
+)
 from rsdecode.config.methods import build_named_method, check_models
 from rsdecode.config.schema import RunConfig
 from rsdecode.config.served import reward_settings
@@ -115,6 +121,9 @@ class ModelBuilder:
         roles: those that will be asked for; None for those of the configured method.
         watcher: is told what servers do that are started.
         given: drafts and targets that are there already, for rewards that read them.
+
+    Raises:
+        ConfigError: this machine has fewer cores than threads are asked for.
     """
 
     def __init__(
@@ -124,6 +133,7 @@ class ModelBuilder:
         watcher: Watcher | None = None,
         given: Mapping[Role, LanguageModel] | None = None,
     ) -> None:
+        check_threads(config)
         self._config = config
         self._roles = config.models_needed if roles is None else config.with_gates(roles)
         self._watcher = watcher
@@ -225,6 +235,8 @@ class ModelBuilder:
         from rsdecode.backends.transformers.model import load_model
 
         options = self._options(self._uses(spec))
+        if self._config.writers_are_abacus:  # they have no switches, as `warnings_of` says
+            options = dataclasses.replace(options, template=self._config.prompt.template)
         if spec.kind is SpecKind.GGUF:
             file = gguf_file(spec)
             for library in ("gguf", "accelerate"):  # which transformers reads the file with

@@ -96,13 +96,20 @@ def parse_boundary(spec: str) -> Boundary:
     Raises:
         ValueError: for anything else.
     """
-    kind, _, value = spec.partition(":")
+    kind, colon, value = spec.partition(":")
     match kind:
+        case "separator" if not colon:
+            return PARAGRAPH
+        case "separator" if value:
+            return Boundary((unescaped(value),))
         case "separator":
-            return Boundary((unescaped(value),)) if value else PARAGRAPH
-        case "newline" if not value:
+            raise ValueError(
+                f"step boundary {spec!r} names no text: leave out the colon for paragraphs, or "
+                "write separator:TEXT"
+            )
+        case "newline" if not colon:
             return Boundary(("\n",))
-        case "sentence" if not value:
+        case "sentence" if not colon:
             return Boundary((*SENTENCE_ENDS, "\n\n"))
         case "tokens" if value.isdecimal() and int(value) > 0:
             return Boundary(tokens=int(value))
