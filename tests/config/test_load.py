@@ -200,13 +200,3 @@ def test_system_prompt_is_the_papers_except_for_the_family() -> None:
     assert load_config(overrides=own).system_prompt is None
     assert load_config(overrides={"prompt.system": "Be brief."}).system_prompt == "Be brief."
     assert load_config(overrides={"draft": "hf:a/b", "prompt.system": ""}).system_prompt is None
-
-
-def test_the_familys_reward_with_other_models_is_warned_about() -> None:
-    assert load_config().warnings() == []
-    [warning] = load_config(overrides={"target": "hf:a/b"}).warnings()
-    assert "abacus:prm" in warning
-    assert "--reward" in warning
-    other = {"target": "hf:a/b", "reward.spec": "arithmetic"}
-    assert load_config(overrides=other).warnings() == []
-    assert load_config(overrides={"target": "hf:a/b", "method": "target"}).warnings() == []

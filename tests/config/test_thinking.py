@@ -104,12 +104,6 @@ def test_the_hash_is_as_before_where_nothing_is_set() -> None:
     assert config_hash(load_config(overrides={"thinking.mode": "auto"})) == config_hash(plain)
 
 
-def test_settings_without_an_effect_are_warned_of() -> None:
-    [warning] = load_config(overrides={"thinking.budget": 9}).warnings()
-    assert "no thoughts" in warning
-    assert not load_config(overrides={"thinking.first_steps": 1}).warnings()
-
-
 def test_the_family_has_no_thoughts() -> None:
     built: Any = build_named_method("rsd", load_config())
     assert built.thinking is None

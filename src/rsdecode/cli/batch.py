@@ -14,6 +14,7 @@ from rsdecode.cli.messages import InterruptedRun, print_error, print_note, print
 from rsdecode.cli.progress import RunProgress, tell_damage
 from rsdecode.cli.runtime import Runtime, loaded, problem_of
 from rsdecode.config import RunConfig, config_hash
+from rsdecode.config.warnings import warnings_of
 from rsdecode.core.errors import ConfigError
 from rsdecode.evals.datasets import is_dataset, load_dataset
 from rsdecode.evals.datasets.lines import BadLine, Question, read_questions
@@ -123,7 +124,6 @@ def _solve(
             file.begin()
         print_note(progress.summary())
         return 0
-    tell_unreadable([config], (question.text for question in questions))
 
     def take(record: dict[str, Any]) -> None:
         for sink in sinks:
@@ -151,6 +151,7 @@ def _solve_here(
 ) -> None:
     """On models of this process."""
     with loaded(config) as runtime:
+        tell_unreadable([config], (question.text for question, _ in left))
         if file is not None:
             file.begin()
         failures = [] if file is None else [file.failure]
@@ -171,8 +172,9 @@ def _solve_there(
     from rsdecode.cli.on_ray import solve_on_ray
     from rsdecode.distributed.cluster import Cluster
 
-    for warning in config.warnings():
+    for warning in warnings_of(config):
         print_warning(warning)
+    tell_unreadable([config], (question.text for question, _ in left))
     asked = [(problem_of(config, question), sample) for question, sample in left]
     notes: list[str] = []
     try:

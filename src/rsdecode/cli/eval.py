@@ -152,10 +152,6 @@ def _run(config: RunConfig, opened: Sequence[Opened], ray: str | None) -> int:
     if not waiting:
         print_note("all answers are there already")
         return 0
-    for warning in dict.fromkeys(w for task, _ in waiting for w in task.config.warnings()):
-        print_warning(warning)
-    asked = (job.problem.question for task, _ in waiting for job in task.jobs)
-    tell_unreadable((task.config for task, _ in waiting), asked)
     notes: list[str] = []
     try:
         if ray is None:
@@ -190,6 +186,7 @@ def _run_here(
     with loading(config) as reporter:
         models = build_models(config, [task.method for task, _ in waiting], reporter)
     try:
+        _tell_warnings(waiting)
         for task, file in waiting:
             file.begin(shapes_of(task.method, models))
         with progress:
@@ -211,8 +208,18 @@ def _run_there(
     from rsdecode.cli.on_ray import eval_on_ray
     from rsdecode.distributed.cluster import Cluster
 
+    _tell_warnings(waiting)
     with Cluster(address) as cluster, progress:
         asyncio.run(eval_on_ray(cluster, config, waiting, progress, notes))
+
+
+def _tell_warnings(waiting: Sequence[tuple[EvalTask, ResultFile]]) -> None:
+    from rsdecode.config.warnings import warnings_of
+
+    for warning in dict.fromkeys(w for task, _ in waiting for w in warnings_of(task.config)):
+        print_warning(warning)
+    asked = (job.problem.question for task, _ in waiting for job in task.jobs)
+    tell_unreadable((task.config for task, _ in waiting), asked)
 
 
 async def _run_all(

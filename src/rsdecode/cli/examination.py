@@ -16,6 +16,7 @@ from rsdecode.cli.trials import Tried, try_reward, try_reward_of_draft, try_writ
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.config.build import ModelBuilder, build_method
 from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
+from rsdecode.config.warnings import warnings_of
 from rsdecode.core.errors import RsdError
 from rsdecode.core.protocols import LanguageModel, Noted, ReadsDraft, RewardModel, Sized
 from rsdecode.core.types import Role
@@ -64,7 +65,7 @@ class Findings:
 def examine(config: RunConfig) -> Findings:
     """Load and try each role that the method needs; a failed one does not stop the others."""
     findings = Findings(config.method, config_hash(config), environment())
-    findings.warnings += config.warnings()
+    findings.warnings += warnings_of(config)
     builder = ModelBuilder(config)
     try:
         roles = build_method(config).roles

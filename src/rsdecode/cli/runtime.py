@@ -17,6 +17,7 @@ from rsdecode.cli.termination import ctrl_c_is_one
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.config.build import build_method, build_models, build_problem
 from rsdecode.config.specs import parse_reward_spec
+from rsdecode.config.warnings import warnings_of
 from rsdecode.core.types import Role
 from rsdecode.results.records import trajectory_to_record
 from rsdecode.session.job import Job
@@ -73,12 +74,12 @@ def problem_of(config: RunConfig, question: Question) -> Problem:
 @contextmanager
 def loaded(config: RunConfig) -> Generator[Runtime]:
     """Load the models, and close them in the end."""
-    for warning in config.warnings():
-        print_warning(warning)
     method = build_method(config)
     with loading(config) as reporter:
         models = build_models(config, watcher=reporter)
     try:
+        for warning in warnings_of(config):
+            print_warning(warning)
         yield Runtime(config, models, method)
     finally:
         for note in models.notes():

@@ -191,15 +191,16 @@ def _search(
 ) -> tuple[Tuned, Cascades | None]:
     from rsdecode.cli.runtime import loading
     from rsdecode.config.build import build_models
+    from rsdecode.config.warnings import warnings_of
     from rsdecode.evals.calibration import Calibration
     from rsdecode.evals.plan import EvalRequest, plan
 
     alone, rsd = plan(config, EvalRequest((data,), ("target", "rsd"), limit))
-    for warning in config.warnings():
-        print_warning(warning)
     with loading(config):
         models = build_models(config, [alone.method, rsd.method])
     try:
+        for warning in warnings_of(config):
+            print_warning(warning)
         if unbounded:
             return asyncio.run(_tune_cascade(alone, rsd, models, goal))
         with Calibration(alone, rsd, models) as calibration:

@@ -386,7 +386,7 @@ class RunConfig(Part):
         """The system message that `prompt.system` stands for."""
         if self.prompt.system != "auto":
             return self.prompt.system or None
-        return None if self._writers_are_abacus else STEP_BY_STEP
+        return None if self.writers_are_abacus else STEP_BY_STEP
 
     @property
     def family_writers(self) -> tuple[str, ...]:
@@ -394,34 +394,11 @@ class RunConfig(Part):
         return tuple(spec for spec in self._writers if parse_model_spec(spec).is_abacus)
 
     @property
+    def writers_are_abacus(self) -> bool:
+        """Whether all of them are."""
+        return len(self.family_writers) == len(self._writers)
+
+    @property
     def _writers(self) -> list[str]:
         specs = {Role.DRAFT: self.draft, Role.TARGET: self.target}
         return [spec for role, spec in specs.items() if role in self.roles]
-
-    @property
-    def _writers_are_abacus(self) -> bool:
-        return len(self.family_writers) == len(self._writers)
-
-    def warnings(self) -> list[str]:
-        """What is allowed but probably not meant."""
-        return [*self._warnings_of_thinking(), *self._warnings_of_reward()]
-
-    def _warnings_of_thinking(self) -> list[str]:
-        pointless = self.thinking.model_copy(update={"first_steps": 0}) != ThinkingConfig()
-        if not pointless or not self._writers_are_abacus:
-            return []
-        return [
-            "the abacus family has no thoughts: of the settings of thinking only first_steps has "
-            "an effect"
-        ]
-
-    def _warnings_of_reward(self) -> list[str]:
-        scored = Role.REWARD in self.roles
-        parts = map(str, parse_reward_spec(self.reward.spec).parts)
-        if not scored or "abacus:prm" not in parts or self._writers_are_abacus:
-            return []
-        return [
-            "abacus:prm only knows the word problems of the abacus family, but draft and target "
-            f"are {self.draft} and {self.target}: its rewards will mean little; "
-            "give a reward model with --reward, for example --reward arithmetic"
-        ]
