@@ -32,8 +32,6 @@ class Calibration:
     """
 
     def __init__(self, alone: EvalTask, rsd: EvalTask, models: Models) -> None:
-        if not rsd.problems:
-            raise ConfigError(f"{rsd.meta.data} holds no problems to tune on")
         self._alone = alone
         self._rsd = rsd
         self._models = remembering(models)

@@ -166,6 +166,14 @@ def hub(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any]) -> None:
     monkeypatch.setitem(sys.modules, "datasets", module)
 
 
+def test_a_file_without_problems_is_refused(file: Callable[..., str]) -> None:
+    for load in (load_dataset, lambda name: load_shuffled(name, 5, 1)):
+        with pytest.raises(
+            ConfigError, match=r"rows\.jsonl holds no problems: a line is an object"
+        ):
+            load(file("", " "))
+
+
 def test_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str | None, str]] = []
 

@@ -63,14 +63,15 @@ def load_dataset(
         shuffle_seed: with the problem's id, what the order of its choices is drawn from.
 
     Raises:
-        ConfigError: there is no such data set, it cannot be had, or a line of it is unusable.
+        ConfigError: there is no such data set, it cannot be had, a line of it is unusable, or it
+            holds no problems.
     """
     entry = dataset_named(name)
     if entry.name == "abacus":
         return _abacus(name, limit)
     path = _path(name, entry)
     rows = _rows_of_hub(entry) if path is None else _rows_of_file(path)
-    return list(islice(_problems(entry, rows, shuffle_seed or 0), limit))
+    return _some(list(islice(_problems(entry, rows, shuffle_seed or 0), limit)), name, limit)
 
 
 def load_shuffled(name: str, limit: int | None, seed: int) -> list[Problem]:
@@ -94,7 +95,7 @@ def load_shuffled(name: str, limit: int | None, seed: int) -> list[Problem]:
     count = sum(1 for _ in read_lines(path))
     order = random.Random(seed).sample(range(count), count)[:limit]
     places = sorted(order)
-    found = list(_problems(entry, _rows_of_file(path, set(places)), seed))
+    found = _some(list(_problems(entry, _rows_of_file(path, set(places)), seed)), name, limit)
     by_place = dict(zip(places, found, strict=True))
     return [by_place[place] for place in order]
 
@@ -151,6 +152,16 @@ def _problems(
         if item.wrong:
             question, answer = lettered(item, f"{seed} {id}")
         yield Problem(id, (*item.before, Message("user", question)), answer)
+
+
+def _some(problems: list[Problem], name: str, limit: int | None) -> list[Problem]:
+    """Problems, of which there must be some unless none is asked for."""
+    if not problems and limit != 0:
+        raise ConfigError(
+            f'{name} holds no problems: a line is an object such as {{"question": ..., "answer": '
+            "...}"
+        )
+    return problems
 
 
 def _id(entry: Dataset, item: Item, number: int) -> str:
