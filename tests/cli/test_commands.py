@@ -28,3 +28,10 @@ def test_every_command_has_a_help_of_its_own(name: str, rsd: Rsd) -> None:
         result = rsd(name, option)
         assert result.code == 0
         assert f"rsd {name}" in result.out
+
+
+def test_paragraphs_of_a_help_are_broken_to_the_width_alone(rsd: Rsd) -> None:
+    """Not also where the docstring is, which leaves single words on lines of their own."""
+    words = rsd("prm", "label", "--help").out.split("rollouts: ")[1].splitlines()
+    assert len(words[0].strip()) > 50
+    assert words[1].strip() == "the step is right if enough of them reach the reference answer."

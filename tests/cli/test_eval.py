@@ -210,7 +210,7 @@ def test_damaged_and_torn_lines_are_told_and_done_again(
     path.write_bytes(b"".join(lines)[:-20])
     result = rsd(*one)
     assert result.code == 0
-    assert "1 damaged lines (first: line 4)" in result.err
+    assert "1 damaged line (first: line 4)" in result.err
     assert "the last line was cut off" in result.err
     assert "12 answers, 10 of them before" in result.err
     assert stored(tmp_path / "out") == whole
@@ -347,7 +347,10 @@ def test_a_method_of_which_every_request_failed_has_no_accuracy(
     assert "no such model" in stored["rsd"]["failed"]
     assert stored["target"]["accuracy"] is not None
     assert stored["target"]["failed"] is None
-    assert rsd("report", "out").code == 0
+    reported = rsd("report", "out")
+    assert reported.code == 0
+    files = ["report.md", "report.html", "report.json"]
+    assert reported.err.splitlines()[-3:] == [f"written: out/{name}" for name in files]
     text = Path("out/report.md").read_text()
     assert "rsd on q.jsonl: every request failed, so there is no accuracy" in text
     [line] = [line for line in text.splitlines() if line.startswith("| rsd | 4")]

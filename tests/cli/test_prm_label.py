@@ -109,7 +109,7 @@ def test_questions_without_answers_are_left_out_with_a_count(
     write_lines(tmp_path / "q.jsonl", *lines)
     result = rsd(*asked)
     assert result.code == 1
-    assert "1 questions without an answer are left out (first: '1')" in result.err
+    assert "1 question without an answer left out (first: '1')" in result.err
     assert "q.jsonl, line 3: not JSON" in result.err
     checked = rsd(*asked, *CHECKED, "--out", "checked")
     assert "without an answer" not in checked.err
@@ -205,7 +205,7 @@ def test_another_reward_labels_steps_and_tokens(rsd: Rsd, tmp_path: Path) -> Non
                "--max-tokens", 300, "--keep-easy", "--held-out", "0.3"]  # fmt: skip
     result = rsd(*options, "--config", "own.yaml", "--out", "out")
     assert result.code == 0, result.err
-    assert "tok/s read" in result.err
+    assert "tok/s read by the reward" in result.err
     agreed = tokens = 0
     for row in rows(tmp_path / "out").values():
         assert row["origin"]["by"] == "reward"
@@ -259,7 +259,7 @@ def test_solutions_that_surprised_the_reward_model_are_labelled(
                "--held-out", "0", "--keep-easy"]  # fmt: skip
     one = rsd(*command, *models[:4], "--count", "1")
     assert one.code == 0, one.err
-    assert "1 of 4 solutions are to be labelled" in one.err
+    assert "labelling 1 of 4 solutions" in one.err
     [row] = read_lines(tmp_path / "more/train.jsonl")
     assert row["id"] == "wrong/0"
     assert row["labels"] == [True, False, False]

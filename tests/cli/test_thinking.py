@@ -31,7 +31,7 @@ def test_solve_shows_thoughts_apart(rsd: Rsd, thinking: list[str]) -> None:
     assert [line for line in lines if line.startswith("  draft 0.90")]
     assert "answer: 4" in lines
     assert "thoughts 9 tokens" in lines[-1]
-    assert "accepted 100% of 1 steps" in lines[-1], "of those that were judged"
+    assert "accepted 100% of 1 step" in lines[-1], "of those that were judged"
 
 
 def test_records_mark_thoughts(rsd: Rsd, thinking: list[str]) -> None:

@@ -15,6 +15,7 @@ from rsdecode.cli.progress import RunProgress, tell_damage
 from rsdecode.cli.runtime import Runtime, loaded, problem_of
 from rsdecode.config import RunConfig, config_hash
 from rsdecode.config.warnings import warnings_of
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 from rsdecode.evals.datasets import is_dataset, load_dataset
 from rsdecode.evals.datasets.lines import BadLine, Question, read_questions
@@ -59,7 +60,8 @@ def solve_file(
     else:
         failed = _solve_into(config, questions, output, sinks, ray, overwrite=overwrite)
     if bad:
-        print_note(f"{len(bad)} of {len(questions) + len(bad)} lines hold no usable question")
+        lines = counted(len(questions) + len(bad), "line")
+        print_note(f"without a usable question: {len(bad)} of {lines}")
     return 1 if failed or bad else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -86,7 +87,12 @@ def load_command(name: str, entries: Mapping[str, CommandEntry] = COMMANDS) -> A
             context_settings=HELP_OPTIONS,
         )
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name, context_settings={**HELP_OPTIONS, **getattr(module, "CONTEXT", {})})(
-        module.command
-    )
+    settings = {**HELP_OPTIONS, **getattr(module, "CONTEXT", {})}
+    app.command(name, help=_help(module.command), context_settings=settings)(module.command)
     return get_command(app)
+
+
+def _help(command: Any) -> str:
+    """The docstring, each paragraph in one line: it is broken to the terminal's width."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

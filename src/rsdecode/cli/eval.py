@@ -15,6 +15,7 @@ from rsdecode.cli.language import tell_unreadable
 from rsdecode.cli.messages import InterruptedRun, print_note, print_warning
 from rsdecode.cli.on_ray import RayOption
 from rsdecode.cli.options import RunOptions, with_run_options
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ def _run(config: RunConfig, opened: Sequence[Opened], ray: str | None) -> int:
             _run_there(ray, config, waiting, progress, notes)
     except KeyboardInterrupt:
         raise InterruptedRun(
-            f"interrupted: {progress.done} answers added; the same command goes on from here"
+            f"interrupted: {counted(progress.done, 'answer')} added; the same command goes on from "
+            "here"
         ) from None
     finally:
         for note in notes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsdecode.cli.messages import print_note
 from rsdecode.cli.progress import new_bars
+from rsdecode.core.counted import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -98,7 +99,7 @@ class EvalProgress:
     def _line(self, name: str, tally: Tally) -> Callable[[], None]:
         """Lines: the first now, the last with the last answer."""
         before = f", {tally.done} of them before" if tally.done else ""
-        print_note(f"{name}: {tally.total} answers{before}")
+        print_note(f"{name}: {counted(tally.total, 'answer')}{before}")
         shown = time.monotonic()
 
         def show() -> None:

@@ -17,6 +17,7 @@ from rsdecode.config import RunConfig, config_hash
 from rsdecode.config.build import ModelBuilder, build_method
 from rsdecode.config.specs import ModelSpec, SpecKind, parse_model_spec, parse_reward_spec
 from rsdecode.config.warnings import warnings_of
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import RsdError
 from rsdecode.core.protocols import LanguageModel, Noted, ReadsDraft, RewardModel, Sized
 from rsdecode.core.types import Role
@@ -92,7 +93,7 @@ def environment() -> dict[str, str]:
             facts[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             facts[package] = "not installed"
-    facts["cpu"] = f"{os.cpu_count()} cores"
+    facts["cpu"] = counted(os.cpu_count() or 1, "core")
     facts["memory"] = _memory()
     facts["cuda"] = _cuda()
     return facts

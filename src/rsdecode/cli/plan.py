@@ -10,6 +10,7 @@ import typer
 
 from rsdecode.cli.messages import print_note, print_warning
 from rsdecode.cli.options import RunOptions, with_run_options
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _measured(config: RunConfig, data: str, problems: int, file: Path | None) ->
         for p in load_dataset(data, problems)
     ]
     with loaded(config) as runtime:
-        print_note(f"measuring {len(asked)} problems of {data}, then each model alone")
+        print_note(f"measuring {counted(len(asked), 'problem')} of {data}, then each model alone")
         return measure(config, runtime.models, runtime.method, asked)
 
 

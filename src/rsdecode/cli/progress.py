@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rsdecode.cli.messages import print_note, print_warning
+from rsdecode.core.counted import counted
 from rsdecode.core.types import FinishReason
 
 if TYPE_CHECKING:
@@ -106,8 +107,8 @@ def tell_damage(found: Lines, name: str, task: str | None = None) -> None:
     if lines := found.damaged:
         of_task = "" if task is None else f" of {task}"
         print_warning(
-            f"{name}: {len(lines)} damaged lines (first: line {lines[0]}){of_task}: "
-            f"their answers are done again; the lines go to {name}.damaged"
+            f"{name}: {counted(len(lines), 'damaged line')} (first: line {lines[0]}){of_task}: "
+            f"what they held is done again; they go to {name}.damaged"
         )
     if found.torn:
         print_note(f"{task or name}: the last line was cut off: its answer is done again")

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from rsdecode.cli.messages import print_warning
+from rsdecode.core.counted import counted
 from rsdecode.results.comparison import ComparedMethod
 from rsdecode.results.stats import Interval
+from rsdecode.results.summary import Summary
 
 LEGEND = (
-    "accepted: steps by the draft; alone: right, and by the draft from start to end; "
-    "cut: reached a limit; then tokens, and FLOPs by the paper's rule and exact"
+    "accepted: steps by the draft (of speculative: tokens); alone: right, and by the draft from "
+    "start to end; cut: reached a limit; FLOPs: by the paper's rule, and exact"
 )
 
 
@@ -25,14 +27,14 @@ def print_compared(title: str, methods: Sequence[ComparedMethod]) -> None:
         "accepted",
         "alone",
         "cut",
-        "draft",
-        "target",
-        "PRM",
+        "draft\ntokens",
+        "target\ntokens",
+        "PRM\ntokens",
         "FLOPs",
         "exact",
     )
     answers = max(method.summary.answers for method in methods)
-    table.title, table.title_justify = f"{title}: {answers:,} answers", "left"
+    table.title, table.title_justify = f"{title}: {counted(answers, 'answer')}", "left"
     table.caption, table.caption_justify = LEGEND, "left"
     for column in table.columns[1:3]:
         column.no_wrap = True
@@ -42,7 +44,7 @@ def print_compared(title: str, methods: Sequence[ComparedMethod]) -> None:
             summary.method,
             "-" if summary.failed else _accuracy(summary.accuracy),
             _difference(to_target.difference) if to_target else "",
-            _percent(summary.acceptance_rate),
+            _percent(_accepted(summary)),
             _percent(summary.draft_alone),
             _percent(summary.truncation_rate),
             *(_count_text(summary.tokens[role]) for role in ("draft", "target", "reward")),
@@ -54,6 +56,12 @@ def print_compared(title: str, methods: Sequence[ComparedMethod]) -> None:
         if failed := method.summary.failed:
             name = method.summary.method
             print_warning(f"{name}: every request failed, so there is no accuracy: {failed}")
+
+
+def _accepted(summary: Summary) -> float | None:
+    """The share of steps, or of tokens where no step but single tokens were decided."""
+    steps = summary.acceptance_rate
+    return summary.token_acceptance_rate if steps is None else steps
 
 
 def _count_text(count: int) -> str:

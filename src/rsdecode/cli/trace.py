@@ -10,6 +10,7 @@ from typing import Protocol
 
 from rsdecode.core.answer import extract_answer
 from rsdecode.core.cost import ModelShape, flops
+from rsdecode.core.counted import counted
 from rsdecode.core.thoughts import THOUGHTS, Thoughts
 from rsdecode.core.types import FinishReason, Ledger, Proposal, Role, Step, Trajectory
 
@@ -136,9 +137,9 @@ def cost_line(trajectory: Trajectory, shapes: Shapes) -> str:
     parts = [tokens_by_model(trajectory.ledger)]
     rate = trajectory.acceptance_rate
     if thoughts := sum(step.token_count for step in trajectory.steps if step.thought):
-        parts.append(f"thoughts {thoughts:,} tokens")
+        parts.append(f"thoughts {counted(thoughts, 'token')}")
     if rate is not None and trajectory.ledger.reward.calls:
-        parts.append(f"accepted {rate:.0%} of {len(trajectory.decided)} steps")
+        parts.append(f"accepted {rate:.0%} of {counted(len(trajectory.decided), 'step')}")
     cost = flops(trajectory.ledger, shapes)
     if cost.paper is not None and cost.exact is not None:
         share = share_of_target(trajectory, shapes)

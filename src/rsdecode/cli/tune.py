@@ -15,6 +15,7 @@ import yaml
 from rsdecode.cli.messages import print_note, print_warning
 from rsdecode.cli.options import RunOptions, with_run_options
 from rsdecode.config import RunConfig
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ async def _tune(calibration: Any, goal: Goal) -> Tuned:
         )
         return point
 
-    print_note(f"{len(calibration.problems)} problems; first the target alone")
+    print_note(f"{counted(len(calibration.problems), 'problem')}; first the target alone")
     return await tune(goal, run)
 
 
@@ -262,7 +263,7 @@ def _write(out: Path, config: RunConfig, chosen: Point, comments: Sequence[str])
     settings = config.model_copy(update={"weighting": weighting}).model_dump(mode="json")
     relative = chosen.relative_flops
     measured = (
-        f"{len(chosen.outcomes)} problems: accuracy {chosen.accuracy.estimate:.3f}, "
+        f"{counted(len(chosen.outcomes), 'problem')}: accuracy {chosen.accuracy.estimate:.3f}, "
         f"steps by the target {chosen.target_calls.estimate:.3f}"
         + ("" if relative is None else f", FLOPs {relative.estimate:.3f} of the target's")
     )

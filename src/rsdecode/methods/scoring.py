@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import RewardError
 from rsdecode.core.requests import Generated, Scored, Start, score
 from rsdecode.core.types import FinishReason, Proposal, Role
@@ -95,9 +96,8 @@ def rewards_in(scored: Scored, count: int) -> tuple[float, ...]:
     """
     if len(scored.rewards) != count:
         raise RewardError(
-            f"the reward model returned {len(scored.rewards)} rewards for {count} "
-            f"step{'' if count == 1 else 's'}: "
-            "repair the model or function given as --reward"
+            f"the reward model returned {counted(len(scored.rewards), 'reward')} for "
+            f"{counted(count, 'step')}: repair the model or function given as --reward"
         )
     return tuple(map(valid_reward, scored.rewards))
 

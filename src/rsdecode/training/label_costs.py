@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rsdecode.core.counted import counted
 from rsdecode.training.label_settings import LabelSettings
 
 
@@ -61,21 +62,30 @@ class LabelTally:
 
 def most_completions(settings: LabelSettings, problems: int, solutions: int) -> str:
     """The upper bound, in words."""
-    text = f"{problems:,} problems, at most {solutions:,} solutions"
+    text = f"{counted(problems, 'problem')}, at most {counted(solutions, 'solution')}"
     if not settings.searches:
         return text
-    each = "from every step" if settings.method == "rollouts" else "from every step looked at"
-    return f"{text}, at most {settings.completions} completions {each}"
+    steps = "every step" if settings.method == "rollouts" else "the steps that the search looks at"
+    return f"{text}; from {steps}, at most {counted(settings.completions, 'completion')}"
 
 
 def estimate(tally: LabelTally, seconds: float, problems: int) -> str:
     """What `problems` will cost if they are like those of the tally, in words."""
     share = problems / max(1, len(tally.problems))
     parts = [
-        *([f"{share * tally.completions:,.0f} completions"] if tally.completions else []),
-        f"{share * tally.tokens:,.0f} tokens",
-        *([f"{share * tally.read:,.0f} read by the reward"] if tally.read else []),
+        *([counted(round(share * tally.completions), "completion")] if tally.completions else []),
+        f"{counted(round(share * tally.tokens), 'token')} written",
+        *([f"{counted(round(share * tally.read), 'token')} read by the reward"] * bool(tally.read)),
         *([] if tally.flops is None else [f"{share * tally.flops:.1e} FLOPs"]),
-        f"{share * seconds / 60:.0f} minutes",
+        duration(share * seconds),
     ]
-    return f"{problems:,} more problems like these: about {', '.join(parts)}"
+    return f"left to label: {counted(problems, 'problem')}; estimate: {', '.join(parts)}"
+
+
+def duration(seconds: float) -> str:
+    """`40 seconds`, `12 minutes`, `3.5 hours`."""
+    if seconds < 90:
+        return counted(round(seconds), "second")
+    if seconds < 5400:
+        return counted(round(seconds / 60), "minute")
+    return f"{seconds / 3600:.1f} hours"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 from rsdecode.results.answer_file import replace_file
 from rsdecode.training.label_records import solution_of_record
@@ -142,15 +143,16 @@ def _card(about: Mapping[str, Any], written: Written) -> str:
     splits = [("train", TRAIN, written.train), ("validation", HELD_OUT, written.held_out)]
     files = [f"  - split: {name}\n    path: {file}\n" for name, file, rows in splits if rows]
     share = written.right_steps / max(1, written.steps)
-    reasons = "".join(f"- {count:,} solutions: {reason}\n" for reason, count in
+    reasons = "".join(f"- {counted(count, 'solution')}: {reason}\n" for reason, count in
                       sorted(written.left_out.items()))  # fmt: skip
     lines = [
         "---\nconfigs:\n- config_name: default\n  data_files:",
         f"{''.join(files)}---\n",
         f"# Labelled steps of solutions to {about.get('data', 'questions')}\n",
         f"Made by `rsd prm label --by {about.get('by')}` (rsdecode {about.get('version')}); "
-        f"draft {about.get('draft')}, target {about.get('target')}. {written.train:,} solutions "
-        f"to train on, {written.held_out:,} of held-out problems; {written.steps:,} steps, "
+        f"draft {about.get('draft')}, target {about.get('target')}. "
+        f"{counted(written.train, 'solution')} to train on, {written.held_out:,} of held-out "
+        f"problems; {counted(written.steps, 'step')}, "
         f"{share:.1%} right.",
         "",
         "`prompt` is the question, `completions` are the steps, `labels` say whether all is right "

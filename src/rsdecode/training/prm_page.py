@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rsdecode import __version__
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 from rsdecode.training.prm_report import Measured, TableOf, pictures, tables
 
@@ -19,7 +20,8 @@ def write_report(folder: Path, data: Sequence[str], measured: Sequence[Measured]
     """
     shown, drawn = tables(measured), pictures(measured)
     failed = [
-        f"{one.scores.name}: {one.scores.failed} solutions could not be scored: {one.scores.reason}"
+        f"{one.scores.name}: {counted(one.scores.failed, 'solution')} could not be scored: "
+        f"{one.scores.reason}"
         for one in measured
         if one.scores.failed
     ]

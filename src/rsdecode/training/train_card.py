@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rsdecode import __version__
+from rsdecode.core.counted import counted
 from rsdecode.results.answer_file import replace_file
 from rsdecode.training.measures import accuracy, area, calibration_error, first_errors, resampled
 from rsdecode.training.train_plan import TrainPlan
@@ -46,7 +47,7 @@ def write_card(folder: Path, plan: TrainPlan, trained: Trained, command: str) ->
         f"It reads the question and steps that each end in {settings.mark!r}; the reward of a step "
         f"is read there ({settings.layout.value}). config.json says so, under `rsd_reward`: "
         "`--reward hf:PATH` needs nothing else.",
-        f"\nLabels: {', '.join(map(str, plan.labels))}; {len(plan.train):,} solutions"
+        f"\nLabels: {', '.join(map(str, plan.labels))}; {counted(len(plan.train), 'solution')}"
         + (f", steps cut at `{plan.boundary}`" if plan.boundary else "")
         + ".\n",
         f"## On {where}\n",

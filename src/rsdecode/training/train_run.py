@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 from rsdecode.training.backbone import Backbone, load_backbone, scale_head, source_of
 from rsdecode.training.calibrate import fit_scale
@@ -76,7 +77,7 @@ def run_training(plan: TrainPlan, folder: Path, device: str, tell: Tell) -> Trai
     words = backbone.vocabulary
     copies = corrupted_copies(plan.train, settings.corrupted, settings.seed)
     if copies:
-        tell(f"{len(copies):,} copies of right solutions with replaced digits are learnt from too")
+        tell(f"also learnt from: {len(copies):,} of the right solutions with digits replaced")
     train = make_examples([*plan.train, *copies], words, settings, backbone.context)
     held_out = make_examples(plan.held_out, words, settings, backbone.context)
     _tell_lengths(train, held_out, tell)
@@ -97,13 +98,14 @@ def _tell_lengths(train: Examples, held_out: Examples, tell: Tell) -> None:
     steps = sum(len(e.marks) for e in train.examples)
     wrong = steps - sum(sum(e.right) for e in train.examples)
     tell(
-        f"{len(train.examples):,} solutions with {steps:,} steps, {wrong:,} of them wrong; "
-        f"held out: {len(held_out.examples):,} solutions"
+        f"{counted(len(train.examples), 'solution')} with {counted(steps, 'step')}, {wrong:,} of "
+        "them wrong; "
+        f"held out: {counted(len(held_out.examples), 'solution')}"
     )
     if cut := train.cut + held_out.cut:
-        tell(f"{cut:,} solutions are longer than --max-length: they lose their last steps")
+        tell(f"longer than --max-length, and cut there: {counted(cut, 'solution')}")
     if too_long := train.too_long + held_out.too_long:
-        tell(f"left out: {too_long:,} solutions of which no step fits")
+        tell(f"left out, as no step fits: {counted(too_long, 'solution')}")
 
 
 @dataclass(slots=True)

@@ -31,6 +31,7 @@ from rsdecode.backends.openai_http.transport import Exchange
 from rsdecode.backends.transformers.slots import Slot
 from rsdecode.backends.vllm_server import LogWatcher, Watcher, watch_language_model
 from rsdecode.core.cost import ModelShape
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import RequestError, RsdError
 from rsdecode.core.protocols import Choose, Chosen, LanguageModel, Show
 from rsdecode.core.requests import (
@@ -195,7 +196,8 @@ class LlamaCppModel:
             "end of sequence": "llama.cpp's own"
             if not isinstance(eos, int)
             else self._pieces.spelling(eos),
-            "context": f"{self._connection.context} tokens in each of {settings.slots} slots",
+            "context": f"{self._connection.context} tokens in each of "
+            f"{counted(settings.slots, 'slot')}",
             "threads": str(settings.threads),
             "memory": f"{self._file.file_bytes / 2**20:.0f} MiB of weights, "
             f"{cache / 2**20:.0f} MiB of keys and values",

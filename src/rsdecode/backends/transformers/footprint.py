@@ -9,6 +9,7 @@ import torch
 from rsdecode.backends.transformers.cache import SlotCache
 from rsdecode.backends.transformers.network import Network
 from rsdecode.backends.transformers.states import PLACES
+from rsdecode.core.counted import counted
 
 _MIB = 2**20
 
@@ -38,7 +39,7 @@ class Footprint:
     def described(self, slots: int, max_context: int) -> str:
         """The size for people."""
         most = self.cache_bytes(slots, max_context + 1) / _MIB
-        text = f"at most {most:,.0f} MiB for {slots} slots of {max_context} tokens"
+        text = f"at most {most:,.0f} MiB for {counted(slots, 'slot')} of {max_context} tokens"
         if not self.state_bytes:
             return text
         states = slots * PLACES * self.state_bytes / _MIB

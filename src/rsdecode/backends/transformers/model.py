@@ -20,6 +20,7 @@ from rsdecode.backends.transformers.measuring import PIECE, Measuring
 from rsdecode.backends.transformers.network import CausalNetwork
 from rsdecode.backends.transformers.speculator import Speculator
 from rsdecode.core.cost import ModelShape
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError, ModelLoadError, PromptTooLong, RequestError
 from rsdecode.core.protocols import Choose, Chosen, Measure, Measured, Show
 from rsdecode.core.requests import (
@@ -245,7 +246,7 @@ class LocalModel:
             "end of sequence": self._spelled(self._eos),
             "context": f"{self._engine.max_context} tokens",
             "device": f"{model.device}, {described_dtype(model)}"
-            + ("" if (n := self._engine.threads) is None else f", {n} thread{'s' * (n > 1)}"),
+            + ("" if (n := self._engine.threads) is None else f", {counted(n, 'thread')}"),
             "memory": f"{weights / 2**20:.0f} MiB of weights",
             "cache": self._engine.describe_cache(),
         }

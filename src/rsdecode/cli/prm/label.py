@@ -14,6 +14,7 @@ from rsdecode.cli.messages import InterruptedRun, print_note, print_warning
 from rsdecode.cli.on_ray import RayOption
 from rsdecode.cli.options import RunOptions, with_run_options
 from rsdecode.cli.prm.label_options import read_settings, selected
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,64 +45,82 @@ def command(
         str,
         typer.Option(
             "--by",
-            help="rollouts: share of completions that end right. bisect: the same, by binary "
-            "search. outcome: the answer's verdict. checker: --reward says which steps are right. "
-            "reward: the same, and its numbers are soft labels.",
+            help="How steps are labelled (see above): rollouts, bisect, outcome, checker, reward.",
         ),
     ] = "rollouts",
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Problems; default all, 200 of abacus.")
+        int | None,
+        typer.Option("--limit", min=1, help="Problems, at most; default all, 200 of abacus."),
     ] = None,
     writers: Annotated[
-        str, typer.Option("--writers", help="Whose solutions: draft, target or draft,target.")
+        str,
+        typer.Option("--writers", help="Who writes the solutions: draft, target or draft,target."),
     ] = "draft",
     continued: Annotated[
         int,
         typer.Option(
             "--continued",
             min=0,
-            help="Further solutions of each writer, from random right beginnings of the others.",
+            help="Further solutions of each writer, each of which goes on from a beginning of an "
+            "earlier one that was labelled right.",
         ),
     ] = 2,
     temperatures: Annotated[
-        str, typer.Option("--temperatures", help="Of the solutions, in turn.")
+        str, typer.Option("--temperatures", help="With which the solutions are written, in turn.")
     ] = "0.7,1",
     completer: Annotated[
         str | None,
         typer.Option(
-            "--completer", help="Who completes: draft or target; default target, if it is given."
+            "--completer",
+            help="Who writes completions: draft or target; default target, draft where --draft is "
+            "given alone.",
         ),
     ] = None,
     completions: Annotated[
-        int, typer.Option("--completions", min=1, help="From one step, at most.")
+        int, typer.Option("--completions", min=1, help="Written from a step, at most.")
     ] = 8,
     every: Annotated[
         bool,
-        typer.Option("--every-completion", help="Write all of them, also where fewer tell enough."),
+        typer.Option(
+            "--every-completion",
+            help="Always write as many as --completions; by default they stop once it is clear "
+            "whether a step is right.",
+        ),
     ] = False,
     right_share: Annotated[
         float,
-        typer.Option("--right-share", help="A step is right if more of its completions end right."),
+        typer.Option(
+            "--right-share",
+            help="A step is right if more than this share of its completions reach the answer.",
+        ),
     ] = 0.1,
     rollout_temperature: Annotated[
-        float, typer.Option("--rollout-temperature", min=0, help="Of the completer.")
+        float, typer.Option("--rollout-temperature", min=0, help="Temperature of the completions.")
     ] = 0.7,
     held_out: Annotated[
-        float, typer.Option("--held-out", help="Share of the problems for validation.jsonl.")
+        float,
+        typer.Option(
+            "--held-out",
+            help="Share of the problems that go to validation.jsonl, not to train.jsonl.",
+        ),
     ] = 0.1,
     keep_easy: Annotated[
-        bool, typer.Option("--keep-easy", help="Keep problems whose answers are all right.")
+        bool,
+        typer.Option(
+            "--keep-easy",
+            help="Also keep problems of which every solution is right; they are left out.",
+        ),
     ] = False,
     select: Annotated[
         str | None,
         typer.Option(
             "--select",
-            help="uncertain: label the solutions of --from whose rewards were farthest from the "
-            "outcome, in place of new ones.",
+            help="uncertain: write no new solutions, but label those of --from of which the reward "
+            "model was most mistaken or unsure.",
         ),
     ] = None,
     source: Annotated[
-        Path | None, typer.Option("--from", help="Folder of rsd eval, for --select.")
+        Path | None, typer.Option("--from", help="Folder of an rsd eval, for --select.")
     ] = None,
     count: Annotated[
         int, typer.Option("--count", min=1, help="Solutions that --select takes, at most.")
@@ -112,7 +131,9 @@ def command(
     ] = None,
     only_estimate: Annotated[
         bool,
-        typer.Option("--estimate", help="Stop after the first problems, and say what it costs."),
+        typer.Option(
+            "--estimate", help="Label the first problems only, and say what the others would cost."
+        ),
     ] = False,
     ray: RayOption = None,
     json_output: Annotated[
@@ -120,6 +141,20 @@ def command(
     ] = False,
 ) -> int:
     """Sample solutions of questions and label their steps.
+
+    Each step is labelled right or wrong, --by one of these:
+
+    rollouts: the solution is continued from the step several times (completions); the step is right
+    if enough of them reach the reference answer.
+
+    bisect: the same, but only at the few steps at which a binary search for the first wrong one
+    looks.
+
+    outcome: all steps of a right answer are right, all of a wrong one wrong.
+
+    checker: --reward says which steps are right, such as --reward arithmetic.
+
+    reward: the same, and the numbers that --reward gives are kept as soft labels.
 
     Each labelled solution is kept as soon as it is there, in OUT/store; the same command goes on
     where it was cut off. At the end OUT/train.jsonl and OUT/validation.jsonl hold the solutions,
@@ -202,8 +237,8 @@ def _tell_left_out(plan: LabelPlan) -> None:
     if plan.unanswered:
         count, first = len(plan.unanswered), plan.unanswered[0]
         print_warning(
-            f"{data}: {count} questions without an answer are left out (first: {first!r}): nothing "
-            "says which of their solutions are right; --by checker needs no answers"
+            f"{data}: {counted(count, 'question')} without an answer left out (first: {first!r}): "
+            "nothing says which of their solutions are right; --by checker needs no answers"
         )
 
 
@@ -235,15 +270,16 @@ def _run(plan: LabelPlan, store: Store, ray: str | None, *, only_estimate: bool)
             label_there(ray, plan, file, progress, notes, only_estimate=only_estimate)
     except KeyboardInterrupt:
         raise InterruptedRun(
-            f"interrupted: {progress.tally.solutions} solutions added; the same command goes on "
-            "from here"
+            f"interrupted: {counted(progress.tally.solutions, 'solution')} added; the same command "
+            "goes on from here"
         ) from None
     finally:
         for note in notes:
             print_warning(note)
         file.close(notes)
     print_note(
-        f"{progress.tally.solutions:,} solutions in {progress.seconds / 60:.1f} min · {progress}"
+        f"{counted(progress.tally.solutions, 'solution')} in {progress.seconds / 60:.1f} min · "
+        f"{progress}"
     )
     return progress.tally.failed
 
@@ -287,10 +323,10 @@ def _plain(settings: LabelSettings) -> dict[str, Any]:
 def _show(written: Written, out: Path, *, json_output: bool) -> None:
     share = written.right_steps / written.steps if written.steps else 0.0
     print_note(
-        f"{out}: {written.train:,} solutions to train on, {written.held_out:,} of held-out "
-        f"problems; {written.steps:,} steps, {share:.1%} right"
+        f"{out}: {counted(written.train, 'solution')} in train.jsonl, {written.held_out:,} in "
+        f"validation.jsonl; {counted(written.steps, 'step')}, {share:.1%} right"
     )
     for reason, count in sorted(written.left_out.items()):
-        print_note(f"left out: {count:,} solutions: {reason}")
+        print_note(f"left out: {counted(count, 'solution')}: {reason}")
     if json_output:
         print(json.dumps({**asdict(written), "out": str(out)}), flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rsdecode.cli.messages import print_note
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -106,8 +107,8 @@ def selected(select: str | None, source: Path | None, count: int) -> Selection |
 
     chosen = select_uncertain(source, count)
     print_note(
-        f"{source}: {chosen.count:,} of {chosen.seen:,} solutions are to be labelled, those whose "
-        "rewards were farthest from what came of them"
+        f"{source}: labelling {chosen.count:,} of {counted(chosen.seen, 'solution')}, those of "
+        "which the reward model was most mistaken or unsure"
     )
     return chosen
 

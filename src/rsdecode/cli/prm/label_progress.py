@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsdecode.cli.messages import print_note
 from rsdecode.cli.progress import new_bars
+from rsdecode.core.counted import counted
 from rsdecode.training.label_costs import LabelTally
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class LabelProgress:
         elif now - self._shown >= LINE_EVERY_S:
             self._shown = now
             done = self._earlier + self.tally.solutions
-            print_note(f"{done:,} of {self._total:,} solutions · {self}")
+            print_note(f"{done:,} of {counted(self._total, 'solution')} · {self}")
 
     def tell(self, line: str) -> None:
         """Print a line beside the bar."""
@@ -72,14 +73,14 @@ class LabelProgress:
 
     def __str__(self) -> str:
         tally = self.tally
-        parts = [f"{tally.right / tally.graded:.0%} right"] if tally.graded else []
+        parts = [f"{tally.right / tally.graded:.0%} of answers right"] if tally.graded else []
         if tally.steps:
             parts.append(f"{tally.wrong_steps / tally.steps:.0%} of steps wrong")
         if tally.completions:
-            parts.append(f"{tally.completions:,} completions")
+            parts.append(counted(tally.completions, "completion"))
         parts.append(f"{tally.tokens / max(self.seconds, 1e-9):,.0f} tok/s")
         if tally.read:
-            parts.append(f"{tally.read / max(self.seconds, 1e-9):,.0f} tok/s read")
+            parts.append(f"{tally.read / max(self.seconds, 1e-9):,.0f} tok/s read by the reward")
         if tally.flops:
             parts.append(f"{tally.flops:.1e} FLOPs")
         return " · ".join(parts)

@@ -11,6 +11,7 @@ import typer
 
 from rsdecode.cli.messages import InterruptedRun, print_note, print_warning
 from rsdecode.cli.options import RunOptions, with_run_options
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def command(
     for one in measured:
         if one.scores.failed:
             print_warning(
-                f"{one.scores.name}: {one.scores.failed} solutions could not be scored: "
+                f"{one.scores.name}: {counted(one.scores.failed, 'solution')} could not be scored: "
                 f"{one.scores.reason}"
             )
     if out is not None:
@@ -96,10 +97,10 @@ def _solutions(data: list[Path], limit: int | None) -> tuple[list[LabelledSoluti
         for line in read.bad[:3]:
             print_warning(f"{file}, line {line.number}: {line.reason}")
         if len(read.bad) > 3:
-            print_warning(f"{file}: {len(read.bad) - 3} more lines hold no usable labels")
+            print_warning(f"{file}: and {counted(len(read.bad) - 3, 'line')} more")
         bad += len(read.bad)
         if read.solutions:
-            print_note(f"{file}: {len(read.solutions):,} solutions ({read.layout})")
+            print_note(f"{file}: {counted(len(read.solutions), 'solution')} ({read.layout})")
         found += read.solutions
     if not found:
         raise ConfigError(f"{', '.join(map(str, data))}: there is no labelled solution in it")
@@ -122,7 +123,7 @@ def _scored(config: RunConfig, specs: list[str], solutions: list[LabelledSolutio
 
         def tell(done: int, spec: str = spec, total: int = total) -> None:
             if done == total or done % 512 == 0:
-                print_note(f"{spec}: {done:,} of {total:,} solutions scored")
+                print_note(f"{spec}: {done:,} of {counted(total, 'solution')} scored")
 
         try:
             found.append(asyncio.run(score_solutions(spec, reward, solutions, tell)))

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rsdecode.cli.messages import InterruptedRun, print_note, print_warning
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.segment import unescaped
 
@@ -140,7 +141,7 @@ def command(
     for file, line in plan.bad[:5]:
         print_warning(f"{file}, line {line.number}: {line.reason}")
     if len(plan.bad) > 5:
-        print_warning(f"{len(plan.bad) - 5} more lines hold no usable labels")
+        print_warning(f"and {counted(len(plan.bad) - 5, 'line')} more without usable labels")
     typed = shlex.join(["rsd", *sys.argv[1:]])
     if claim(out, plan, typed):
         print_note(f"{out} is trained already")

@@ -10,6 +10,7 @@ from typing import Any
 
 from rsdecode import __version__
 from rsdecode.config.method_names import parse_method_name
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 from rsdecode.evals.report.paper import PaperFigure, kind_of, paper_figures
 from rsdecode.evals.report.patterns import Patterns, patterns
@@ -224,14 +225,14 @@ def _troubles(row: MethodRow) -> Iterator[str]:
     answers, damaged = row.summary.answers, row.result_set.damaged
     failed = round(row.summary.failure_rate * answers)
     if answers < row.expected:
-        yield f"{answers} of {row.expected} answers; the same rsd eval goes on with it"
+        yield f"{answers} of {counted(row.expected, 'answer')}; the same rsd eval goes on with it"
     if failed:
-        yield f"{failed} of {answers} answers failed; the same rsd eval tries them again"
+        yield f"{failed} of {counted(answers, 'answer')} failed; the same rsd eval tries them again"
     if damaged:
         lines = "1 damaged line is" if damaged == 1 else f"{damaged} damaged lines are"
         yield f"{lines} left out; the same rsd eval solves them again"
     if row.to_target is not None and row.to_target.pairs < answers:
-        yield f"compared with the target on {row.to_target.pairs} of {answers} answers"
+        yield f"compared with the target on {row.to_target.pairs} of {counted(answers, 'answer')}"
 
 
 def _paper_record(row: MethodRow) -> list[dict[str, Any]]:

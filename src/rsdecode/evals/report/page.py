@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from rsdecode import __version__
+from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 from rsdecode.evals.report.content import Report
 from rsdecode.evals.report.drawing import inline
@@ -88,9 +89,9 @@ def lead(report: Report) -> str:
     answers = sum(row.summary.answers for group in report.groups for row in group.rows)
     methods = {row.result_set.meta.method for group in report.groups for row in group.rows}
     return (
-        f"{len(methods)} {'method' if len(methods) == 1 else 'methods'}, "
-        f"{answers:,} graded answers. Reward-guided speculative decoding: the draft proposes each "
-        "step, a reward model judges it, and the target writes only what is rejected."
+        f"{counted(len(methods), 'method')}, "
+        f"{counted(answers, 'graded answer')}. Reward-guided speculative decoding: the draft "
+        "proposes each step, a reward model judges it, and the target writes only what is rejected."
     )
 
 
@@ -98,7 +99,7 @@ def excerpts_note(excerpts: Excerpts) -> str:
     """Which trajectories are shown, and which are not."""
     shown, total = len(excerpts.entries), excerpts.total
     if shown == total:
-        return f"All {total:,} trajectories."
+        return f"All trajectories ({total:,})."
     return (
         f"{shown:,} of {total:,} trajectories; {total - shown:,} are left out to keep this file "
         "small (--trajectories N). Whole problems are shown, with the answers of all methods: "

@@ -37,7 +37,7 @@ class ReportOptions:
 
 
 def write_report(report: Report, folder: Path, options: ReportOptions) -> list[Path]:
-    """Write the files; returns report.md and report.html.
+    """Write the files; returns those that are not pictures.
 
     Raises:
         ConfigError: a library is missing, or the folder cannot be written.
@@ -66,7 +66,7 @@ def write_report(report: Report, folder: Path, options: ReportOptions) -> list[P
             (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"the report cannot be written to {folder}: {error}") from error
-    return [folder / "report.md", folder / "report.html"]
+    return [folder / name for name in written]
 
 
 def _section(group: DataSetTable, options: ReportOptions) -> Section:
