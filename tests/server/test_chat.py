@@ -316,6 +316,16 @@ async def test_parameters_that_nobody_knows_are_named_in_the_answer(start: Start
     assert record["rsd"]["ignored"] == ["max_token"]
 
 
+async def test_settings_without_an_effect_on_the_method_are_named_in_the_answer(
+    start: Start,
+) -> None:
+    client = await start()
+    settings = {"threshold": 0.5, "lookahead": 1, "max_steps": 9}
+    record = (await client.chat(model="rsd/target", rsd=settings)).json()
+    assert record["rsd"]["ignored"] == ["rsd.threshold", "rsd.lookahead"]
+    assert "ignored" not in (await client.chat(rsd=settings)).json()["rsd"]
+
+
 def failing(request: Generate) -> str:
     raise RequestError("the server of the draft is gone")
 

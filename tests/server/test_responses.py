@@ -93,3 +93,11 @@ async def test_what_cannot_be_honoured_is_refused_by_name(
     response = await (await start()).client.post("/v1/responses", json=asked)
     assert response.status_code == 400
     assert response.json()["error"]["param"].startswith(param)
+
+
+async def test_an_empty_input_is_told_as_one(start: Start) -> None:
+    for empty in ([], ""):
+        asked = {"model": "rsd", "input": empty}
+        response = await (await start()).client.post("/v1/responses", json=asked)
+        assert response.status_code == 400
+        assert response.json()["error"]["message"].startswith("'input' is empty: give the question")

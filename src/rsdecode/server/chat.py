@@ -81,13 +81,14 @@ def _message(content: str, thoughts: str) -> dict[str, Any]:
     return message
 
 
-def extension(ask: Ask, ignored: list[str]) -> dict[str, Any]:
+def extension(ask: Ask, unknown: list[str]) -> dict[str, Any]:
     """What the extension says of the request as a whole."""
     record: dict[str, Any] = {
         "method": ask.chosen.name,
         "threshold": ask.chosen.threshold,
         "seed": ask.seed,
     }
+    ignored = [*unknown, *ask.chosen.ignored]
     return {**record, "ignored": ignored} if ignored else record
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -24,6 +24,8 @@ from rsdecode.server.requests import RsdOptions, described
 PREFIX = "rsd/"
 ALONE = ("draft", "target")
 
+OF_RSD = ("threshold", "weighting", "candidates", "budget", "lookahead")
+"""Settings that other methods have no use for."""
 _HEADERS = ("method", "threshold", "weighting", "candidates", "budget", "max-steps", "lookahead")
 
 
@@ -37,6 +39,7 @@ class Chosen:
         method: built.
         threshold: of the reward, for methods that have one.
         samples: texts that it has written side by side.
+        ignored: settings of the request that have no effect on this method.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Chosen:
     method: Method
     threshold: float | None
     samples: int
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,7 @@ class MethodChooser:
             method=method,
             threshold=weighting.threshold if thresholded else None,
             samples=samples,
+            ignored=() if parsed.kind == "rsd" else _given(options, OF_RSD),
         )
 
     def _without_overridden(self, parsed: MethodName, options: RsdOptions) -> str:
@@ -235,6 +240,11 @@ def header_options(headers: Mapping[str, str]) -> dict[str, Any]:
     if (trace := headers.get("x-rsd-trace")) is not None:
         given["trace"] = trace if trace == "deltas" else trace.lower() in ("1", "true", "yes")
     return given
+
+
+def _given(options: RsdOptions, names: Iterable[str]) -> tuple[str, ...]:
+    """Those that a request sets, as it calls them."""
+    return tuple(f"rsd.{name}" for name in names if getattr(options, name) is not None)
 
 
 def _no_method(why: str) -> ApiError:

@@ -18,7 +18,7 @@ from rsdecode.server.answers import EndPart, TextPart, TracePart
 from rsdecode.server.chat import extension
 from rsdecode.server.chat_request import ChatMessage, ContentPart, conversation
 from rsdecode.server.effort import EffortName
-from rsdecode.server.errors import ApiError, unsupported
+from rsdecode.server.errors import ApiError, invalid, unsupported
 from rsdecode.server.logprobs import MOST_TOP, chat_tokens
 from rsdecode.server.requests import SamplingRequest, check_text
 from rsdecode.server.service import Ask, Service
@@ -50,7 +50,7 @@ class ReasoningOptions(BaseModel):
 class ResponsesRequest(SamplingRequest):
     """The body of `POST /v1/responses`."""
 
-    input: str | Annotated[list[InputItem], Field(min_length=1)]
+    input: str | list[InputItem]
     instructions: str | None = None
     max_output_tokens: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
     previous_response_id: str | None = None
@@ -77,8 +77,10 @@ class ResponsesRequest(SamplingRequest):
         """The conversation.
 
         Raises:
-            ApiError: something in it is no text.
+            ApiError: there is nothing in it, or something that is no text.
         """
+        if not self.input:
+            raise invalid("'input' is empty: give the question, or at least one message", "input")
         messages: list[ChatMessage] = []
         if self.instructions:
             messages.append(ChatMessage(role="system", content=self.instructions))
