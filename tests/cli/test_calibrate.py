@@ -127,6 +127,15 @@ def test_a_calibration_of_another_reward_is_refused(tmp_path: Path) -> None:
         read_calibration(tmp_path / "nothing.json")
 
 
+def test_a_picture_that_cannot_be_written_is_told_first(rsd: Rsd, tmp_path: Path) -> None:
+    given = ("calibrate", "--reward", "arithmetic", "--data", "no.jsonl")
+    (tmp_path / "file").touch()
+    for picture in ("reliability", "file/reliability.svg"):
+        result = rsd(*given, "--picture", picture)
+        assert result.code == 2
+        assert result.err.startswith(f"error: --picture {picture}: ")
+
+
 @pytest.mark.parametrize("how", ["isotonic", "platt"])
 def test_a_fit_finds_the_curve_that_made_the_labels(how: Any) -> None:
     draw = random.Random(1)

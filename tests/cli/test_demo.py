@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 from rsdecode.cli.main import main
+from rsdecode.config.build import ModelBuilder
 
 
 def test_json_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "demo.png"
-    code = main(["demo", "--problems", "10", "--level", "2", "--json", "--picture", str(picture)])
+    engine = ["--concurrency", "8", "--threads", "1"]
+    code = main(
+        ["demo", "--problems", "10", "--level", "2", "--json", "--picture", str(picture), *engine]
+    )
     assert code == 0
     shown = json.loads(capsys.readouterr().out)
     methods = {method["method"]: method for method in shown["methods"]}
@@ -52,10 +56,21 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--problems", "0"], "--problems"),
         (["--level", "6"], "--level"),
         (["--threshold", "1.5"], "--threshold"),
+        (["--concurrency", "0"], "--concurrency"),
+        (["--threads", "100000"], "more than the cores of this machine"),
+        (["--picture", "file/demo.png"], "--picture file/demo.png: cannot be written"),
+        (["--picture", "demo.xyz"], "--picture demo.xyz: the name must end with the kind"),
     ],
 )
-def test_bad_options(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+def test_bad_options_are_told_before_anything_is_loaded(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(ModelBuilder, "writer", None)
     assert main(["demo", *arguments]) == 2
     assert message in capsys.readouterr().err

@@ -14,6 +14,7 @@ import yaml
 
 from rsdecode.cli.messages import print_note, print_warning
 from rsdecode.cli.options import RunOptions, with_run_options
+from rsdecode.cli.picture import check_picture, draw_picture
 from rsdecode.config import RunConfig
 from rsdecode.core.errors import ConfigError
 
@@ -72,6 +73,8 @@ def command(
         raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it first")
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder: name a file in it")
+    if picture is not None:
+        check_picture(picture)
     rewards, right = _steps(config, data, limit)
     from rsdecode.evals import fitting
 
@@ -84,7 +87,9 @@ def command(
     before = fitting.error(rewards, right)
     after = fitting.error(found.all(rewards), right)
     if picture is not None:
-        _draw(picture, config.reward.spec, rewards, right, found)
+        from rsdecode.evals.report.reliability import reliability_picture
+
+        draw_picture(reliability_picture(config.reward.spec, rewards, right, found), picture)
     if json_output:
         print(
             json.dumps(
@@ -221,19 +226,3 @@ def _write(out: Path, file: Path, config: RunConfig, found: Calibration, how: st
         out.write_text(f"# rsd calibrate {how}\n{text}", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from error
-
-
-def _draw(
-    path: Path, spec: str, rewards: list[float], right: list[bool], found: Calibration
-) -> None:
-    from rsdecode.evals.report.drawing import save
-    from rsdecode.evals.report.reliability import reliability_picture
-
-    try:
-        save(reliability_picture(spec, rewards, right, found), path)
-    except ImportError:
-        print_warning("no picture without matplotlib: pip install 'rsdecode[report]'")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--picture {path}: cannot be written: {error}") from error
-    else:
-        print_note(f"picture: {path}")

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rsdecode.cli.messages import print_note, print_warning
 from rsdecode.cli.options import JsonOption
+from rsdecode.cli.picture import check_picture, draw_picture
 from rsdecode.config import RunConfig
-from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rsdecode.core.protocols import Models
@@ -44,7 +43,16 @@ def command(
     picture: Annotated[
         Path, typer.Option("--picture", help="Where the picture of the sweep goes.")
     ] = PICTURE,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, help="Problems in flight.")
+    ] = CONCURRENCY,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda.")] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", min=1, help="Of a forward pass on a processor; default as many as help."
+        ),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Draft alone, target alone and RSD on problems of the embedded family, side by side.
@@ -58,10 +66,12 @@ def command(
     config = RunConfig.model_validate(
         {
             "weighting": {"threshold": threshold},
-            "engine": {"device": device, "slots": CONCURRENCY},
-            "run": {"concurrency": CONCURRENCY},
+            "engine": {"device": device, "slots": concurrency, "threads": threads},
+            "run": {"concurrency": concurrency},
         }
     )
+    if sweep:
+        check_picture(picture)
     data = "abacus:test:" + ",".join(map(str, level or LEVELS))
     names = (*METHODS, *(f"rsd@{delta:g}" for delta in THRESHOLDS if sweep))
     tasks = plan(config, EvalRequest((data,), names, problems))
@@ -74,7 +84,10 @@ def command(
 
         print_compared(data, compare_methods(result_sets))
     if sweep:
-        _draw(data, result_sets, picture)
+        from rsdecode.evals.report.content import compare_result_sets
+        from rsdecode.evals.report.pictures import frontier
+
+        draw_picture(frontier(compare_result_sets(data, result_sets)), picture)
 
 
 def _solve(config: RunConfig, tasks: Sequence[EvalTask]) -> list[ResultSet]:
@@ -123,18 +136,3 @@ def _record(result_sets: Sequence[ResultSet]) -> dict[str, Any]:
     for record in sweep:
         del record["seconds"], record["latency"]  # replies are shared between thresholds
     return {"methods": records[: len(METHODS)], "sweep": sweep}
-
-
-def _draw(data: str, result_sets: Sequence[ResultSet], path: Path) -> None:
-    from rsdecode.evals.report.content import compare_result_sets
-    from rsdecode.evals.report.drawing import save
-    from rsdecode.evals.report.pictures import frontier
-
-    try:
-        save(frontier(compare_result_sets(data, result_sets)), path)
-    except ImportError:
-        print_warning("no picture without matplotlib: pip install 'rsdecode[report]'")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--picture {path}: cannot be written: {error}") from error
-    else:
-        print_note(f"picture: {path}")
