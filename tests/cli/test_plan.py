@@ -40,7 +40,7 @@ def test_a_table(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     arguments = ["plan", "--rate", "1", "--latency", "5", "--measured", str(file)]
     assert main([*arguments, "--config", str(config)]) == 0
     out = capsys.readouterr().out
-    assert "1 GPUs." in out
+    assert "GPUs in all: 1." in out
     assert "the target is the bottleneck" in out
 
 
@@ -50,6 +50,7 @@ def test_a_table(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--rate", "0", "--latency", "1"], "--rate 0: must be a number above 0"),
         (["--rate", "1", "--latency", "0.1"], "--latency 0.1: a problem that is alone takes up to"),
         (["--rate", "1", "--latency", "1", "--measured", "/nowhere"], "--measured /nowhere"),
+        (["--rate", "1", "--latency", "1", "--save", "no/x.json"], "--save no/x.json: there is no"),
     ],
 )
 def test_bad_input(
@@ -58,3 +59,15 @@ def test_bad_input(
     given = arguments if "--measured" in arguments else [*arguments, "--measured", str(file)]
     assert main(["plan", *given]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_samples_of_a_configuration_are_not_planned_for(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.yaml").write_text("run: {samples: 3}")
+    given = ["plan", "--rate", "1", "--latency", "5", "--measured", str(file)]
+    assert main([*given, "--config", str(tmp_path / "run.yaml")]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning: samples" in line]
+    assert warnings == [
+        "warning: samples 3 has no effect here: --rate counts answers, each to a problem of its own"
+    ]

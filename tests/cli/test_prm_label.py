@@ -72,6 +72,17 @@ def test_labels_are_written_as_trl_reads_them(rsd: Rsd, asked: list[str], tmp_pa
     assert "24 of them before" in again.err
 
 
+def test_a_configuration_says_how_many_samples_and_not_how_they_are_drawn(
+    rsd: Rsd, asked: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "run.yaml").write_text("{run: {samples: 5}, sampling: {draft: {top_p: 0.9}}}")
+    given = ["--config", "run.yaml", "--limit", "2", "--continued", "0"]
+    result = rsd(*asked, *CHECKED, *given)
+    assert result.code == 0, result.err
+    assert "q.jsonl: 2 problems, at most 10 solutions" in result.err
+    assert "sampling has no effect here: rsd prm label takes --temperatures" in result.err
+
+
 def test_the_folder_is_a_data_set(rsd: Rsd, asked: list[str], tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     options = [*asked, *CHECKED, "--keep-easy", "--held-out", "0.3"]

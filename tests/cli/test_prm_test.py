@@ -49,6 +49,7 @@ def test_reward_models_side_by_side(rsd: Rsd, labels: Path, tmp_path: Path) -> N
     assert 'src="http' not in page
     assert "prm-reliability.svg" in text
     assert json.loads((tmp_path / "report/prm.json").read_text())["rewards"][0]["reward"]
+    assert "report/prm.json" in result.err.splitlines()
 
 
 def test_public_layouts_and_kinds_of_error(rsd: Rsd, labels: Path, tmp_path: Path) -> None:
@@ -77,6 +78,14 @@ def test_what_cannot_be_measured(rsd: Rsd, labels: Path, tmp_path: Path) -> None
     assert "a reward must be a finite number in [0, 1]" in broken.err
     missing = rsd("prm", "test", "--data", "nowhere.jsonl", "--reward", "python:judges:exact")
     assert (missing.code, "there is no such file" in missing.err) == (2, True)
+    later = rsd("prm", "test", "--data", labels, "--reward", "python:judges:exact",
+                "--against", "python:judges:nobody")  # fmt: skip
+    assert (later.code, "no function 'nobody'" in later.err) == (2, True)
+    assert "scored" not in later.err, "it is told before the first is measured"
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few/validation.jsonl").touch()
+    few = rsd("prm", "test", "--data", "few", "--reward", "python:judges:exact")
+    assert "few/validation.jsonl: there is no labelled solution in it" in few.err
     (tmp_path / "empty").mkdir()
     empty = rsd("prm", "test", "--data", "empty", "--reward", "python:judges:exact")
     assert (empty.code, "has no validation.jsonl" in empty.err) == (2, True)

@@ -196,6 +196,7 @@ def _solved(config: RunConfig, data: str, limit: int) -> tuple[list[float], list
     from rsdecode.cli.runtime import loading
     from rsdecode.config.build import build_models
     from rsdecode.config.resolve import settled
+    from rsdecode.config.warnings import warnings_of
     from rsdecode.evals.calibration import Calibration as Sweep
     from rsdecode.evals.plan import EvalRequest, plan
 
@@ -204,6 +205,8 @@ def _solved(config: RunConfig, data: str, limit: int) -> tuple[list[float], list
     with loading(config):
         models = build_models(config, [rsd.method])
     try:
+        for warning in warnings_of(config):
+            print_warning(warning)
         with Sweep(alone, rsd, models) as sweep:
             outcomes = asyncio.run(sweep.rewarded())
     finally:

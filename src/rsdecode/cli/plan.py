@@ -57,11 +57,14 @@ def command(
     fast enough.
     """
     from rsdecode.capacity.planning import gpus_of, propose
+    from rsdecode.cli.runtime import with_one_sample
 
     for name, value in (("--rate", rate), ("--latency", latency)):
         if not 0 < value < float("inf"):
             raise ConfigError(f"{name} {value:g}: must be a number above 0")
-    config = options.load()
+    if save is not None and not save.resolve().parent.is_dir():
+        raise ConfigError(f"--save {save}: there is no folder {save.parent}; make it first")
+    config = with_one_sample(options.load(), "--rate counts answers, each to a problem of its own")
     if config.lookahead:
         print_warning("lookahead is not simulated: the plan is for lookahead 0")
         config = config.model_copy(update={"lookahead": 0})
@@ -113,7 +116,8 @@ def _show(plan: Plan, latency: float) -> None:
     Console().print(table)
     outcome = plan.at_rate
     print(
-        f"{plan.gpus:g} GPUs. At {plan.rate:g} problems/s: median {outcome.latency_s(0.5):.3g} s, "
+        f"GPUs in all: {plan.gpus:g}. At {plan.rate:g} problems/s: "
+        f"median {outcome.latency_s(0.5):.3g} s, "
         f"95 % within {outcome.latency_s():.3g} s (asked: {latency:g} s), "
         f"up to {outcome.in_flight} in flight (run.concurrency)."
     )

@@ -64,6 +64,15 @@ class Runtime:
         )
 
 
+def with_one_sample(config: RunConfig, why: str) -> RunConfig:
+    """The configuration for a command that has no use for its samples; a warning says why."""
+    run = config.run
+    if run.samples == 1:
+        return config
+    print_warning(f"samples {run.samples} has no effect here: {why}")
+    return config.model_copy(update={"run": run.model_copy(update={"samples": 1})})
+
+
 def problem_of(config: RunConfig, question: Question) -> Problem:
     """A question as the models are asked it."""
     return build_problem(

@@ -61,6 +61,8 @@ def command(
     Exit code: 0 ended by SIGTERM, once running answers were done; 2 the options, the configuration
     or a model are wrong; 130 interrupted.
     """
+    from rsdecode.cli.runtime import with_one_sample
+
     given: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -73,7 +75,7 @@ def command(
     }
     names = {f"server.{name}": f"--{name.replace('_', '-')}" for name in given}
     settings = {f"server.{name}": value for name, value in given.items() if value is not None}
-    config = options.load(settings, names)
+    config = with_one_sample(options.load(settings, names), "clients ask for several answers by n")
     if ray == "--print-config":  # the address may be left out before it
         ray, print_config = "local", True
     if ray is None and print_config:

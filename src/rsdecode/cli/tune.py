@@ -148,7 +148,9 @@ def _tunable(config: RunConfig) -> RunConfig:
     if config.weighting.kind != "step" or config.budget is not None:
         raise ConfigError("rsd tune finds the threshold of the step weighting without a budget")
     if config.run.samples != 1:
-        raise ConfigError(f"samples {config.run.samples}: rsd tune takes one answer per problem")
+        raise ConfigError(
+            f"samples {config.run.samples}: rsd tune takes one answer per problem (--samples 1)"
+        )
     return config
 
 

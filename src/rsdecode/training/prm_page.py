@@ -13,7 +13,7 @@ from rsdecode.training.prm_report import Measured, TableOf, pictures, tables
 
 
 def write_report(folder: Path, data: Sequence[str], measured: Sequence[Measured]) -> list[Path]:
-    """Write prm.md, prm.html, prm.json and the pictures; returns the first two.
+    """Write prm.md, prm.html, prm.json and the pictures; returns the first three.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -36,7 +36,7 @@ def write_report(folder: Path, data: Sequence[str], measured: Sequence[Measured]
         (folder / "prm.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"the report cannot be written to {folder}: {error}") from error
-    return [folder / "prm.md", folder / "prm.html"]
+    return [folder / name for name in ("prm.md", "prm.html", "prm.json")]
 
 
 CAPTIONS = {

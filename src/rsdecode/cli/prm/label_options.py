@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rsdecode.cli.messages import print_note
+from rsdecode.cli.messages import print_note, print_warning
 from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 
@@ -48,6 +48,7 @@ def read_settings(
     Raises:
         ConfigError: an option that labelling does not have, or one that makes no sense.
     """
+    from rsdecode.config.schema import RolesSampling
     from rsdecode.core.limits import Limits
     from rsdecode.core.segment import parse_boundary
     from rsdecode.core.types import Role
@@ -57,6 +58,11 @@ def read_settings(
         if name in options.given:
             raise ConfigError(f"--{name.replace('_', '-')}: rsd prm label takes {instead}")
     config = options.load()
+    if config.sampling != RolesSampling():
+        print_warning(
+            "the configuration's sampling has no effect here: rsd prm label takes --temperatures "
+            "and --rollout-temperature"
+        )
     if by not in list(LabelMethod):
         raise ConfigError(f"--by {by}: use one of {', '.join(LabelMethod)}")
     if by in REWARDS and "reward" not in options.given and options.config is None:
@@ -69,11 +75,12 @@ def read_settings(
     if completer is None:
         only_draft = "draft" in config.model_fields_set and "target" not in config.model_fields_set
         completer = "draft" if only_draft else "target"
+    own_samples = "samples" in options.given or config.run.samples > 1
     roles = [_writer(name.strip(), "--writers") for name in writers.split(",") if name.strip()]
     settings = LabelSettings(
         method=LabelMethod(by),
         writers=tuple(dict.fromkeys(roles)),
-        samples=config.run.samples if "samples" in options.given else SAMPLES,
+        samples=config.run.samples if own_samples else SAMPLES,
         continued=continued,
         temperatures=_numbers(temperatures),
         completer=Role(_writer(completer, "--completer")),

@@ -88,11 +88,13 @@ def _solutions(data: list[Path], limit: int | None) -> tuple[list[LabelledSoluti
     from rsdecode.training.layouts import read_labels
 
     found: list[LabelledSolution] = []
+    files: list[str] = []
     bad = 0
     for path in data:
         file = path / HELD_OUT if path.is_dir() else path
         if path.is_dir() and not file.is_file():
             raise ConfigError(f"--data {path} has no {HELD_OUT}: give a file, or a folder with one")
+        files.append(str(file))
         read = read_labels(file, limit)
         for line in read.bad[:3]:
             print_warning(f"{file}, line {line.number}: {line.reason}")
@@ -103,7 +105,7 @@ def _solutions(data: list[Path], limit: int | None) -> tuple[list[LabelledSoluti
             print_note(f"{file}: {counted(len(read.solutions), 'solution')} ({read.layout})")
         found += read.solutions
     if not found:
-        raise ConfigError(f"{', '.join(map(str, data))}: there is no labelled solution in it")
+        raise ConfigError(f"{', '.join(files)}: there is no labelled solution in it")
     return found, bad
 
 
@@ -114,8 +116,10 @@ def _scored(config: RunConfig, specs: list[str], solutions: list[LabelledSolutio
     from rsdecode.training.scoring import score_solutions
 
     found: list[Scores] = []
-    for spec in specs:
-        own = config if spec == config.reward.spec else _of(config, spec)
+    each = [config if spec == config.reward.spec else _of(config, spec) for spec in specs]
+    for own in each:
+        ModelBuilder(own, {Role.REWARD}).check()
+    for spec, own in zip(specs, each, strict=True):
         builder = ModelBuilder(own, {Role.REWARD})
         with loading(own):
             reward = builder.reward()
