@@ -41,11 +41,12 @@ def test_json_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        main(["demo", "--problems", "5", "--no-sweep", "--picture", str(tmp_path / "p.png")]) == 0
-    )
+    (tmp_path / "run.yaml").write_text("{run: {samples: 2}, engine: {threads: 1}}")
+    given = ["--no-sweep", "--picture", str(tmp_path / "p.png")]
+    given += ["--config", str(tmp_path / "run.yaml")]
+    assert main(["demo", "--problems", "5", *given]) == 0
     out = capsys.readouterr().out
-    for word in ("draft", "target", "rsd", "accuracy", "FLOPs", "1.00x"):
+    for word in ("10 answers", "draft", "target", "rsd", "accuracy", "FLOPs", "1.00x"):
         assert word in out
     assert not (tmp_path / "p.png").exists()
 
@@ -59,6 +60,8 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--concurrency", "0"], "--concurrency"),
         (["--threads", "100000"], "more than the cores of this machine"),
         (["--picture", "file/demo.png"], "--picture file/demo.png: cannot be written"),
+        (["--config", "no.yaml"], "--config no.yaml: there is no such file"),
+        (["--config", "other.yaml"], "--config other.yaml: rsd demo is draft, target and rsd on"),
         (["--picture", "demo.xyz"], "--picture demo.xyz: the name must end with the kind"),
     ],
 )
@@ -71,6 +74,7 @@ def test_bad_options_are_told_before_anything_is_loaded(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
+    (tmp_path / "other.yaml").write_text("target: hf:a/b")
     monkeypatch.setattr(ModelBuilder, "writer", None)
     assert main(["demo", *arguments]) == 2
     assert message in capsys.readouterr().err

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rsdecode.cli.messages import print_warning
 from rsdecode.cli.options import JsonOption
 from rsdecode.cli.picture import check_picture, draw_picture
-from rsdecode.config import RunConfig
+from rsdecode.config import RunConfig, load_config
+from rsdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rsdecode.core.protocols import Models
     from rsdecode.evals.plan import EvalTask
     from rsdecode.results.store import ResultSet
 
+FAMILY = ("abacus:draft", "abacus:target", "abacus:prm")
 METHODS = ("draft", "target", "rsd")
 THRESHOLDS = tuple(tenth / 10 for tenth in range(11))
 PICTURE = Path("runs/demo/accuracy-over-flops.png")
@@ -35,18 +38,25 @@ def command(
         list[int] | None, typer.Option("--level", min=1, max=5, help="Difficulty; repeatable.")
     ] = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0.0, max=1.0, help="Of RSD.")
-    ] = 0.7,
+        float | None, typer.Option("--threshold", min=0, max=1, help="Of RSD; default 0.7.")
+    ] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep/--no-sweep", help="Also RSD at thresholds 0, 0.1 ... 1.")
     ] = True,
     picture: Annotated[
         Path, typer.Option("--picture", help="Where the picture of the sweep goes.")
     ] = PICTURE,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="YAML file without models of its own; options win over it."),
+    ] = None,
     concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, help="Problems in flight.")
-    ] = CONCURRENCY,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda.")] = "auto",
+        int | None,
+        typer.Option("--concurrency", min=1, help=f"Problems in flight; default {CONCURRENCY}."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="auto, cpu, cuda; default auto.")
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -63,19 +73,19 @@ def command(
     from rsdecode.evals.plan import EvalRequest, plan
     from rsdecode.models.abacus import LEVELS
 
-    config = RunConfig.model_validate(
-        {
-            "weighting": {"threshold": threshold},
-            "engine": {"device": device, "slots": concurrency, "threads": threads},
-            "run": {"concurrency": concurrency},
-        }
-    )
+    given = {
+        "weighting.threshold": threshold,
+        "run.concurrency": concurrency,
+        "engine.device": device,
+        "engine.threads": threads,
+    }
+    settings = _settings(config, {key: v for key, v in given.items() if v is not None})
     if sweep:
         check_picture(picture)
     data = "abacus:test:" + ",".join(map(str, level or LEVELS))
     names = (*METHODS, *(f"rsd@{delta:g}" for delta in THRESHOLDS if sweep))
-    tasks = plan(config, EvalRequest((data,), names, problems))
-    result_sets = _solve(config, tasks)
+    tasks = plan(settings, EvalRequest((data,), names, problems))
+    result_sets = _solve(settings, tasks)
     if json_output:
         print(json.dumps(_record(result_sets)))
     else:
@@ -90,14 +100,38 @@ def command(
         draw_picture(frontier(compare_result_sets(data, result_sets)), picture)
 
 
+def _settings(file: Path | None, given: Mapping[str, Any]) -> RunConfig:
+    """The configuration: file, then options.
+
+    Raises:
+        ConfigError: it is wrong, or about other models or methods than those of the demo.
+    """
+    config = load_config(file, given, {key: f"--{key.rpartition('.')[2]}" for key in given})
+    models = config.draft, config.target, config.reward.spec
+    if models != FAMILY or config.method_name.kind != "rsd":
+        raise ConfigError(
+            f"--config {file}: rsd demo is draft, target and rsd on {', '.join(FAMILY)}; rsd eval "
+            "takes other models and methods"
+        )
+    run, engine = config.run, config.engine
+    if "concurrency" not in run.model_fields_set:
+        run = run.model_copy(update={"concurrency": CONCURRENCY})
+    if "slots" not in engine.model_fields_set:
+        engine = engine.model_copy(update={"slots": run.concurrency})
+    return config.model_copy(update={"run": run, "engine": engine})
+
+
 def _solve(config: RunConfig, tasks: Sequence[EvalTask]) -> list[ResultSet]:
     """Run the tasks and keep their answers in memory."""
     from rsdecode.cli.runtime import loading
     from rsdecode.config.build import build_models
+    from rsdecode.config.warnings import warnings_of
 
     with loading(config):
         models = build_models(config)
     try:
+        for warning in warnings_of(config):
+            print_warning(warning)
         return asyncio.run(_run(tasks, models))
     finally:
         models.close()
