@@ -351,6 +351,9 @@ def test_a_method_of_which_every_request_failed_has_no_accuracy(
     assert reported.code == 0
     files = ["report.md", "report.html", "report.json"]
     assert reported.err.splitlines()[-3:] == [f"written: out/{name}" for name in files]
+    Path("report.yaml").write_text("folders: [out]\nout: elsewhere\n")
+    assert rsd("report", "--config", "report.yaml").code == 0
+    assert Path("elsewhere/report.html").is_file()
     text = Path("out/report.md").read_text()
     assert "rsd on q.jsonl: every request failed, so there is no accuracy" in text
     [line] = [line for line in text.splitlines() if line.startswith("| rsd | 4")]

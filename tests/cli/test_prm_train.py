@@ -132,6 +132,28 @@ def test_bad_options_are_told_with_the_remedy(
     assert "Traceback" not in result.err
 
 
+def test_options_may_be_in_a_file_and_those_of_the_command_line_win(
+    rsd: Rsd, tmp_path: Path
+) -> None:
+    labels = write_folder(tmp_path / "labels", train=6, held_out=2)
+    file = tmp_path / "train.yaml"
+    file.write_text(f"labels: [{labels}]\nmax-length: 4\nbackbone: abacus:draft\nsoft: false\n")
+    result = rsd("prm", "train", "--config", file, "--out", "prm")
+    assert (result.code, "fits into 4 tokens" in result.err) == (2, True), result.err
+    result = rsd("prm", "train", "--config", file, "--out", "other", "--max-length", "5")
+    assert "fits into 5 tokens" in result.err
+    for text, message in (
+        ("epochz: 2", "rsd prm train has no 'epochz': did you mean 'epochs'?"),
+        ("config: other.yaml", "has no 'config': "),
+        ("labels: [x]\nepochs: two", "Missing option '--backbone'"),
+        ("{labels: [x], backbone: b, out: o, epochs: two}", "Invalid value for '--epochs'"),
+        ("- epochs", "expected keys and values"),
+    ):
+        file.write_text(text)
+        result = rsd("prm", "train", "--config", file)
+        assert (result.code, message in result.err) == (2, True), result.err
+
+
 def test_labels_that_teach_nothing_are_refused(rsd: Rsd, tmp_path: Path) -> None:
     alike = [row | {"labels": [True] * len(row["labels"])} for row in rows(5)]
     write_lines(tmp_path / "right.jsonl", *alike)

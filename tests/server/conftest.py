@@ -106,10 +106,11 @@ async def start() -> AsyncGenerator[Start]:
 class Process:
     """A server in a process of its own."""
 
-    def __init__(self, process: subprocess.Popen[str], address: str, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], address: str, log: Path, out: Path) -> None:
         self.process = process
         self.address = address
         self.log = log
+        self.out = out
 
     @property
     def base_url(self) -> str:
@@ -124,16 +125,17 @@ def launcher(folder: Path, started: list[Process]) -> Launch:
         log = folder / f"server{len(started)}.log"
         source = str(Path(rsdecode.__file__).parents[1])
         command = [sys.executable, "-m", "rsdecode", "serve", "--port", "0", *map(str, arguments)]
-        with log.open("w") as errors:
+        out = log.with_suffix(".out")
+        with log.open("w") as errors, out.open("w") as output:
             process = subprocess.Popen(
                 command,
                 env=os.environ | {"PYTHONPATH": source} | environment,
                 stderr=errors,
-                stdout=subprocess.DEVNULL,
+                stdout=output,
                 text=True,
             )
         address = _address(process, log)
-        started.append(Process(process, address, log))
+        started.append(Process(process, address, log, out))
         return started[-1]
 
     return launch

@@ -288,7 +288,9 @@ async def test_who_ends_refuses_what_is_new_and_finishes_what_runs(start: Start)
 
 
 def test_sigterm_under_load_finishes_what_runs_and_exits_with_0(launch: Launch) -> None:
-    server = launch()
+    server = launch("--json")
+    addresses = {"api": server.base_url, "page": f"{server.address}/"}
+    assert json.loads(server.out.read_text()) == addresses
     statuses: list[int] = []
     texts: list[str] = []
 

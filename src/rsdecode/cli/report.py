@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from rsdecode.cli.messages import print_note, print_warning
+from rsdecode.cli.option_file import OptionFile
 from rsdecode.core.errors import ConfigError
 
 
@@ -29,6 +30,7 @@ def command(
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Draw them; needs matplotlib.")
     ] = True,
+    _config: OptionFile = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="All numbers as one JSON object on stdout; no files.")
     ] = False,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +54,9 @@ def command(
             help="On Ray Serve, with replicas of each model; local: on this machine's cores.",
         ),
     ] = None,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Once it is ready, its addresses as one JSON object.")
+    ] = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="With --ray: print a file for `serve deploy`.")
     ] = False,
@@ -81,8 +86,10 @@ def command(
     if ray is None and print_config:
         raise ConfigError("--print-config prints a file for Ray Serve: it needs --ray")
     if ray is None:
-        return serve_models(config)
-    return print_serve_config(config) if print_config else serve_replicas(config, ray)
+        return serve_models(config, as_json=json_output)
+    if print_config:
+        return print_serve_config(config)
+    return serve_replicas(config, ray, as_json=json_output)
 
 
 def print_serve_config(config: RunConfig) -> int:
@@ -96,7 +103,7 @@ def print_serve_config(config: RunConfig) -> int:
     return 0
 
 
-def serve_replicas(config: RunConfig, address: str) -> int:
+def serve_replicas(config: RunConfig, address: str, *, as_json: bool) -> int:
     """Deploy on Ray Serve, and take it away again when the process is told to end."""
     _check_installed("rsd serve --ray", "ray-serve", "fastapi", "ray", "ray.serve")
     from rsdecode.config.warnings import warnings_of
@@ -112,10 +119,14 @@ def serve_replicas(config: RunConfig, address: str) -> int:
         raise ConfigError("--port 0: Ray Serve needs a port of its own, such as --port 8000")
     with Cluster(address, needs(config, most=True)["CPU"]) as cluster:
         cluster.check_room(needs(config))
-        serve_on_ray(
-            config, print_note, lambda: print_note(f"rsd serve: {at}/v1 (the page is at {at}/)")
-        )
+        serve_on_ray(config, print_note, lambda: _tell_ready(at, as_json=as_json))
     return 0
+
+
+def _tell_ready(address: str, *, as_json: bool) -> None:
+    print_note(f"rsd serve: {address}/v1 (the page is at {address}/)")
+    if as_json:
+        print(json.dumps({"api": f"{address}/v1", "page": f"{address}/"}), flush=True)
 
 
 def _check_installed(command: str, extra: str, *libraries: str) -> None:
@@ -129,7 +140,7 @@ def _check_installed(command: str, extra: str, *libraries: str) -> None:
             ) from None
 
 
-def serve_models(config: RunConfig) -> int:
+def serve_models(config: RunConfig, *, as_json: bool) -> int:
     """Load the models, and serve them until the process is told to end."""
     _check_installed("rsd serve", "server", "fastapi", "uvicorn", "prometheus_client")
     from rsdecode.cli.runtime import loaded
@@ -146,9 +157,6 @@ def serve_models(config: RunConfig) -> int:
     with listen(config.server) as listening, loaded(config) as runtime:
         address = address_of(listening)
         start_logging()
-
-        def tell() -> None:
-            print_note(f"rsd serve: {address}/v1 (the page is at {address}/)")
-
+        tell = partial(_tell_ready, address, as_json=as_json)
         serve(Service(config, runtime.models), keys, listening, tell, tracing)
     return 0

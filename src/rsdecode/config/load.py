@@ -36,7 +36,7 @@ def load_config(
             value and the remedy.
     """
     overrides = overrides or {}
-    settings = _read(Path(path)) if path is not None else {}
+    settings = read_yaml(Path(path)) if path is not None else {}
     if path is not None:
         _find_calibration(settings, Path(path).parent)
     if overrides:
@@ -66,7 +66,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file, or of a preset.
+
+    Raises:
+        ConfigError: it cannot be read, or holds something else.
+    """
     try:
         if str(path).startswith(PREFIX):
             text = read_preset(str(path).removeprefix(PREFIX))

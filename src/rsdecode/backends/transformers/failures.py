@@ -62,7 +62,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _out_of_memory(device: torch.device) -> OutOfMemory:
     return OutOfMemory(
         f"{device} is out of memory: lower --slots, --concurrency or --max-tokens, "
-        "or choose --dtype bfloat16"
+        "or choose --dtype bfloat16 or int8"
     )
 
 

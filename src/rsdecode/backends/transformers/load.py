@@ -174,7 +174,7 @@ class _Checkpoint:
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
                 f"{self.path_or_id!r} does not fit into the memory of {device}: choose a smaller "
-                "model, --dtype bfloat16 or --device cpu"
+                "model, --dtype bfloat16 or int8, or --device cpu"
             ) from error
         except ModelLoadError:
             raise

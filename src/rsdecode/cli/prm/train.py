@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rsdecode.cli.messages import InterruptedRun, print_note, print_warning
+from rsdecode.cli.option_file import OptionFile
 from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 from rsdecode.core.segment import unescaped
@@ -107,6 +108,7 @@ def command(
     dtype: Annotated[
         str, typer.Option("--dtype", help="float32, or bfloat16 on a GPU.")
     ] = "float32",
+    _config: OptionFile = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="One JSON object on stdout at the end.")
     ] = False,
