@@ -107,12 +107,15 @@ def test_lm_eval_measures_likelihoods(server: Process) -> None:
 
 
 def test_repeats_of_lm_eval_differ_where_the_server_ignores_its_seed(repeating: Process) -> None:
-    told = run("ask_lm_eval.py", repeating.base_url, "chat", "4", family_problems(2))
+    """Four answers to one question are the same by chance one time in five, those to all never."""
+    told = run("ask_lm_eval.py", repeating.base_url, "chat", "4", family_problems(6))
+    different: list[int] = []
     for responses in told["responses"]:
         texts = [response if isinstance(response, str) else response[0] for response in responses]
         flat = texts if len(texts) == 4 else list(responses[0])
         assert len(flat) == 4
-        assert len(set(flat)) > 1
+        different.append(len(set(flat)))
+    assert max(different) > 1
 
 
 def test_schemathesis_finds_no_server_error(server: Process) -> None:
