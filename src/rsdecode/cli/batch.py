@@ -12,9 +12,8 @@ from typing import Any
 from rsdecode.cli.language import tell_unreadable
 from rsdecode.cli.messages import InterruptedRun, print_error, print_note, print_warning
 from rsdecode.cli.progress import RunProgress, tell_damage
-from rsdecode.cli.runtime import Runtime, loaded, problem_of
+from rsdecode.cli.runtime import Runtime, loaded, problem_of, tell_warnings
 from rsdecode.config import RunConfig, config_hash
-from rsdecode.config.warnings import warnings_of
 from rsdecode.core.counted import counted
 from rsdecode.core.errors import ConfigError
 from rsdecode.evals.datasets import is_dataset, load_dataset
@@ -174,8 +173,7 @@ def _solve_there(
     from rsdecode.cli.on_ray import solve_on_ray
     from rsdecode.distributed.cluster import Cluster
 
-    for warning in warnings_of(config):
-        print_warning(warning)
+    tell_warnings(config)
     tell_unreadable([config], (question.text for question, _ in left))
     asked = [(problem_of(config, question), sample) for question, sample in left]
     notes: list[str] = []

@@ -193,10 +193,9 @@ def _reads_draft(model: RewardModel) -> bool:
 
 def _solved(config: RunConfig, data: str, limit: int) -> tuple[list[float], list[bool]]:
     """The draft solves problems; each of its steps is as right as its answer."""
-    from rsdecode.cli.runtime import loading
+    from rsdecode.cli.runtime import loading, tell_warnings
     from rsdecode.config.build import build_models
     from rsdecode.config.resolve import settled
-    from rsdecode.config.warnings import warnings_of
     from rsdecode.evals.calibration import Calibration as Sweep
     from rsdecode.evals.plan import EvalRequest, plan
 
@@ -205,8 +204,7 @@ def _solved(config: RunConfig, data: str, limit: int) -> tuple[list[float], list
     with loading(config):
         models = build_models(config, [rsd.method])
     try:
-        for warning in warnings_of(config):
-            print_warning(warning)
+        tell_warnings(config)
         with Sweep(alone, rsd, models) as sweep:
             outcomes = asyncio.run(sweep.rewarded())
     finally:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rsdecode.cli.messages import print_warning
 from rsdecode.cli.options import JsonOption
 from rsdecode.cli.picture import check_picture, draw_picture
 from rsdecode.config import RunConfig, load_config
@@ -123,15 +122,13 @@ def _settings(file: Path | None, given: Mapping[str, Any]) -> RunConfig:
 
 def _solve(config: RunConfig, tasks: Sequence[EvalTask]) -> list[ResultSet]:
     """Run the tasks and keep their answers in memory."""
-    from rsdecode.cli.runtime import loading
+    from rsdecode.cli.runtime import loading, tell_warnings
     from rsdecode.config.build import build_models
-    from rsdecode.config.warnings import warnings_of
 
     with loading(config):
         models = build_models(config)
     try:
-        for warning in warnings_of(config):
-            print_warning(warning)
+        tell_warnings(config)
         return asyncio.run(_run(tasks, models))
     finally:
         models.close()

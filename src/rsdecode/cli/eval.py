@@ -216,10 +216,9 @@ def _run_there(
 
 
 def _tell_warnings(waiting: Sequence[tuple[EvalTask, ResultFile]]) -> None:
-    from rsdecode.config.warnings import warnings_of
+    from rsdecode.cli.runtime import tell_warnings
 
-    for warning in dict.fromkeys(w for task, _ in waiting for w in warnings_of(task.config)):
-        print_warning(warning)
+    tell_warnings(*(task.config for task, _ in waiting))
     asked = (job.problem.question for task, _ in waiting for job in task.jobs)
     tell_unreadable((task.config for task, _ in waiting), asked)
 

@@ -80,6 +80,12 @@ def problem_of(config: RunConfig, question: Question) -> Problem:
     )
 
 
+def tell_warnings(*configs: RunConfig) -> None:
+    """Print what of configurations is probably not meant, each line once."""
+    for warning in dict.fromkeys(line for config in configs for line in warnings_of(config)):
+        print_warning(warning)
+
+
 @contextmanager
 def loaded(config: RunConfig) -> Generator[Runtime]:
     """Load the models, and close them in the end."""
@@ -87,8 +93,7 @@ def loaded(config: RunConfig) -> Generator[Runtime]:
     with loading(config) as reporter:
         models = build_models(config, watcher=reporter)
     try:
-        for warning in warnings_of(config):
-            print_warning(warning)
+        tell_warnings(config)
         yield Runtime(config, models, method)
     finally:
         for note in models.notes():

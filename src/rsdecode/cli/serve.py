@@ -106,13 +106,12 @@ def print_serve_config(config: RunConfig) -> int:
 def serve_replicas(config: RunConfig, address: str, *, as_json: bool) -> int:
     """Deploy on Ray Serve, and take it away again when the process is told to end."""
     _check_installed("rsd serve --ray", "ray-serve", "fastapi", "ray", "ray.serve")
-    from rsdecode.config.warnings import warnings_of
+    from rsdecode.cli.runtime import tell_warnings
     from rsdecode.distributed.cluster import Cluster
     from rsdecode.server.on_ray import serve_on_ray
     from rsdecode.server.ray_app import needs
 
-    for warning in warnings_of(config):
-        print_warning(warning)
+    tell_warnings(config)
     server = config.server
     at = f"http://{server.host}:{server.port}"
     if not server.port:

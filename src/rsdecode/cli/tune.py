@@ -192,9 +192,8 @@ def _with_more_tests(goal: Goal) -> Goal:
 def _search(
     config: RunConfig, goal: Goal, data: str, limit: int, *, unbounded: bool
 ) -> tuple[Tuned, Cascades | None]:
-    from rsdecode.cli.runtime import loading
+    from rsdecode.cli.runtime import loading, tell_warnings
     from rsdecode.config.build import build_models
-    from rsdecode.config.warnings import warnings_of
     from rsdecode.evals.calibration import Calibration
     from rsdecode.evals.plan import EvalRequest, plan
 
@@ -202,8 +201,7 @@ def _search(
     with loading(config):
         models = build_models(config, [alone.method, rsd.method])
     try:
-        for warning in warnings_of(config):
-            print_warning(warning)
+        tell_warnings(config)
         if unbounded:
             return asyncio.run(_tune_cascade(alone, rsd, models, goal))
         with Calibration(alone, rsd, models) as calibration:
