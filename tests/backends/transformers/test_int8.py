@@ -60,6 +60,14 @@ def test_each_row_has_its_own_scale(exponent: int) -> None:
         assert distance(row, expected) < RELATIVE
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_each_weight_is_rounded_to_the_nearest(kind: torch.dtype) -> None:
+    floats = weight(64, 640).to(kind)
+    matrix = Int8Weight(floats)
+    steps = floats.float() / matrix.scale.float()[:, None]
+    assert (matrix.weight.float() - steps).abs().max() <= 0.5
+
+
 def test_a_row_of_zeros_stays_one() -> None:
     matrix = Int8Weight(torch.zeros(32, 64))
     assert not matrix.times(torch.ones(1, 64).bfloat16()).any()
@@ -124,10 +132,21 @@ def test_a_model_without_such_layers_is_refused() -> None:
         to_int8(model, "tiny")
 
 
-def test_outputs_that_become_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rsdecode.backends.transformers.int8.MOST", 1e-9)
+@pytest.mark.parametrize("wrong", [0.5, float("nan")])
+def test_outputs_that_become_others_are_refused(
+    wrong: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = Int8Weight.times
+    monkeypatch.setattr(Int8Weight, "times", lambda self, inputs: wrong * right(self, inputs))
     with pytest.raises(ModelLoadError, match=r"'tiny' gives other outputs .* use --dtype bfloat16"):
         to_int8(causal_model().bfloat16(), "tiny")
+
+
+def test_weights_that_are_damaged_are_left_to_the_requests_to_tell() -> None:
+    model = causal_model().bfloat16()
+    model.model.layers[0].input_layernorm.weight.data.fill_(float("nan"))
+    to_int8(model, "tiny")
+    assert described_dtype(model) == "bfloat16, weights int8"
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rsdecode.backends.transformers.probe import relative_distance, some_ids
 from rsdecode.core.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ BLOCK = 1 << 19
 """Weights that are made floats at a time for more rows than that: 2 MB, which caches hold."""
 MOST = 0.2
 """Relative distance of outputs that is put down to rounding; 8-bit weights give some hundredths."""
+TOKENS = 11
+"""Of the text whose outputs are compared."""
 ROUTERS = frozenset({"gate", "router"})
 """Names of layers that choose the experts of a mixture, where rounding could choose others."""
 
@@ -44,10 +47,16 @@ class Int8Weight(nn.Module):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        highest = weight.detach().abs().amax(dim=1).float()
+        floats = weight.detach()
+        highest = floats.abs().amax(dim=1).float()
         scale = (highest / 127).clamp_min(torch.finfo(torch.bfloat16).tiny).to(torch.bfloat16)
-        rounded = (weight.detach() / scale[:, None]).round_().clamp_(-127, 127)
-        self.weight = nn.Parameter(rounded.to(torch.int8), requires_grad=False)
+        rounded = torch.empty_like(floats, dtype=torch.int8)
+        count = max(1, BLOCK // floats.shape[1])
+        for start in range(0, len(floats), count):
+            rows = slice(start, start + count)
+            exact = floats[rows].float() / scale[rows, None].float()
+            rounded[rows] = exact.round_().clamp_(-127, 127).to(torch.int8)
+        self.weight = nn.Parameter(rounded, requires_grad=False)
         self.register_buffer("scale", scale)
 
     def rows(self, ids: Tensor) -> Tensor:
@@ -128,13 +137,11 @@ def to_int8(model: PreTrainedModel, name: str) -> None:
     """
     whole: Any = model
     before = _outputs(model)
-    matrices: dict[int, Int8Weight] = {}  # of weights that several layers share
-    named: list[tuple[str, nn.Module]] = list(whole.named_modules())
-    for path, module in named:
-        if (replaced := _replacement(path, module, matrices)) is not None:
-            parent, _, last = path.rpartition(".")
-            setattr(whole.get_submodule(parent), last, replaced)
-    if not matrices:
+    groups = list(_convertible(whole).values())
+    found = bool(groups)
+    while groups:  # one weight after the other, so that the floats of the last are free again
+        _convert(whole, groups.pop())
+    if not found:
         raise ModelLoadError(
             f"{name!r} has no linear layer whose weights could be made 8-bit integers: "
             "use --dtype bfloat16"
@@ -146,8 +153,9 @@ def to_int8(model: PreTrainedModel, name: str) -> None:
             f"{name!r} cannot be run with 8-bit weights ({type(error).__name__}: "
             f"{str(error)[:160]}): use --dtype bfloat16"
         ) from error
-    distance = float(torch.dist(after, before) / torch.dist(before, before.mean()))
-    if distance > MOST:
+    distance = relative_distance(after, before)
+    damaged = not before.isfinite().all()  # which every request will say
+    if not (distance <= MOST or damaged):
         raise ModelLoadError(
             f"{name!r} gives other outputs with 8-bit weights (relative distance {distance:.2g}): "
             "use --dtype bfloat16"
@@ -162,27 +170,36 @@ def described_dtype(model: PreTrainedModel) -> str:
     return f"{computes}, weights int8" if int8 else computes
 
 
-def _replacement(path: str, module: nn.Module, known: dict[int, Int8Weight]) -> nn.Module | None:
-    """The 8-bit form of a layer; None where it keeps its own."""
-    if type(module) not in (nn.Linear, nn.Embedding) or path.rpartition(".")[2] in ROUTERS:
-        return None
-    layer: Any = module
-    weight: Tensor = layer.weight
-    if weight.shape[0] < INPUTS or weight.shape[1] % INPUTS or not weight.is_floating_point():
-        return None
-    matrix = known.get(id(weight))
-    if matrix is None:
-        matrix = known[id(weight)] = Int8Weight(weight)
-    if isinstance(module, nn.Embedding):
-        return Int8Embedding(matrix)
-    return Int8Linear(matrix, layer.bias)
+def _convertible(model: Any) -> dict[int, list[str]]:
+    """The paths of layers whose weights can be 8-bit integers, those that share one together."""
+    groups: dict[int, list[str]] = {}
+    named: list[tuple[str, Any]] = list(model.named_modules())
+    for path, layer in named:
+        if type(layer) not in (nn.Linear, nn.Embedding) or path.rpartition(".")[2] in ROUTERS:
+            continue
+        weight: Tensor = layer.weight
+        rows, columns = weight.shape
+        if rows >= INPUTS and columns % INPUTS == 0 and weight.is_floating_point():
+            groups.setdefault(id(weight), []).append(path)
+    return groups
+
+
+def _convert(model: Any, paths: list[str]) -> None:
+    """Give the layers at some paths, which share one weight, its 8-bit form."""
+    matrix = Int8Weight(model.get_submodule(paths[0]).weight)
+    for path in paths:
+        parent, _, name = path.rpartition(".")
+        layer = model.get_submodule(path)
+        embeds = isinstance(layer, nn.Embedding)
+        new = Int8Embedding(matrix) if embeds else Int8Linear(matrix, layer.bias)
+        setattr(model.get_submodule(parent), name, new)
 
 
 @torch.inference_mode()
 def _outputs(model: Any) -> Tensor:
     """Hidden states of a few tokens, float32."""
     size: int = model.get_input_embeddings().weight.shape[0]
-    ids = torch.tensor([[(37 * i * i + 11 * i + 5) % size for i in range(11)]])
+    ids = torch.tensor([some_ids(TOKENS, size)])
     outputs: Any = model.base_model(input_ids=ids.to(model.device), use_cache=False)
     hidden: Tensor = outputs.last_hidden_state
     return hidden.float()

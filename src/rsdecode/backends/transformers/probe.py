@@ -69,7 +69,7 @@ def output_distance(model: PreTrainedModel) -> float:
     inner = model if writes else anything.base_model
     network = CausalNetwork(inner) if writes else BackboneNetwork(inner, lambda hidden: hidden)
     size: int = anything.get_input_embeddings().weight.shape[0]
-    first, second = ([(37 * i * i + 11 * i + 5) % size for i in range(n)] for n in _LENGTHS)
+    first, second = (some_ids(n, size) for n in _LENGTHS)
     compared = _Compared(network, SlotCache(2, max(_LENGTHS) + 1))
     run = compared.read if network.reading is not Reading.PADDED else compared.run
 
@@ -87,7 +87,7 @@ def output_distance(model: PreTrainedModel) -> float:
     pairs = [
         (begun[0], whole[5]), (begun[1], other[2]), (ended[0], whole[-1]), (ended[1], other[-1]),
     ]  # fmt: skip
-    distances = [_distance(a, b) for a, b in pairs]
+    distances = [relative_distance(a, b) for a, b in pairs]
     if not all(map(math.isfinite, distances)):
         return 0.0  # damaged weights, of which every request says so
     return sorted(distances)[-1 if model.dtype == torch.float32 else -2]
@@ -121,7 +121,12 @@ class _Compared:
         return self.network.forward(batch.ids, batch, self.cache, last_only=True)[:, -1].float()
 
 
-def _distance(outputs: Tensor, expected: Tensor) -> float:
-    """Relative to how far the expected outputs [W] spread."""
+def some_ids(count: int, size: int) -> list[int]:
+    """As many tokens of a vocabulary of that size, always the same ones."""
+    return [(37 * i * i + 11 * i + 5) % size for i in range(count)]
+
+
+def relative_distance(outputs: Tensor, expected: Tensor) -> float:
+    """The distance of outputs, relative to how far those that are expected spread; both floats."""
     spread = float(torch.dist(expected, expected.mean()))
     return float(torch.dist(outputs, expected)) / spread if spread else 0.0
