@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.tiny_families import tiny_model
 from rsdecode.backends.transformers.cuda_graphs import SEEN, SPAN, recorder_for
 from rsdecode.backends.transformers.engine import Engine
 from rsdecode.backends.transformers.jobs import Decode, Decoded
+from rsdecode.backends.transformers.load import LoadOptions
+from rsdecode.backends.transformers.model import LocalModel
 from rsdecode.backends.transformers.network import CausalNetwork
 from rsdecode.core.errors import ModelLoadError
 from rsdecode.core.requests import Sampling
@@ -112,7 +115,11 @@ async def test_a_cache_that_grows_is_recorded_anew() -> None:
 
 @pytest.mark.parametrize(
     ("recorder", "reason"),
-    [(Unable(), "RuntimeError: operation not permitted"), (Again(wrong=1.0), "away from those of")],
+    [
+        (Unable(), "RuntimeError: operation not permitted"),
+        (Again(wrong=1.0), "away from those of a plain pass"),
+        (Again(wrong=float("nan")), "outputs are nan away from those of a plain pass"),
+    ],
 )
 async def test_what_cannot_be_recorded_rightly_is_left_and_told(
     recorder: Any, reason: str, caplog: pytest.LogCaptureFixture
@@ -123,10 +130,41 @@ async def test_what_cannot_be_recorded_rightly_is_left_and_told(
         assert await replies(graphs, JOBS) == await replies(plain, JOBS)
     told = [record.getMessage() for record in caplog.records]
     assert [reason in line and "CUDA graphs are not used" in line for line in told] == [True]
+    assert reason in str(graphs.why_no_graphs)
+    assert plain.why_no_graphs is None
     plain.close()
     graphs.close()
+
+
+async def test_a_plain_pass_that_is_compared_with_is_not_computed_again() -> None:
+    model, recorder, passes = tiny.causal_model(), Again(), 0
+    served = engine(model, recorder)
+    forward = model.forward
+
+    def counting(*args: Any, **options: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        return forward(*args, **options)
+
+    model.forward = counting
+    await replies(served, [Decode("a", (1, 2), 20)])
+    assert len(recorder.recorded) == 1
+    assert passes == 20 + 2  # beside the plain pass: recording it, and playing it to compare
+    served.close()
 
 
 def test_they_need_a_gpu() -> None:
     with pytest.raises(ModelLoadError, match=r"--cuda-graphs need a CUDA device, not cpu: leave"):
         recorder_for(torch.device("cpu"))
+
+
+def test_a_model_says_why_it_goes_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rsdecode.backends.transformers.model.recorder_for", lambda _: Again())
+    options = LoadOptions(slots=2, cuda_graphs=True)
+    told: dict[str, tuple[str, ...]] = {}
+    for name, made in (("attends", tiny.causal_model()), ("hybrid", tiny_model("lfm2"))):
+        served = LocalModel(made, tiny.tokenizer(), options, name=name)
+        told[name] = served.notes
+        served.close()
+    reason = "hybrid: CUDA graphs are not used: its layers have a state"
+    assert told == {"attends": (), "hybrid": (reason,)}

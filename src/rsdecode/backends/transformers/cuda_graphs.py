@@ -6,7 +6,7 @@ there is one for each number of rows and each span of the cache, both rounded up
 missing compute something of no use, and write to the spare column of the cache.
 
 A graph counts only if it gives what the plain pass gives, which is compared when it is recorded.
-Where it does not, or cannot be recorded, passes go on without, and the log says so.
+Where it does not, or cannot be recorded, passes go on without, and a note says so.
 
 Axes: B rows, W outputs.
 """
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from rsdecode.backends.transformers.cache import Batch, SlotCache
 from rsdecode.backends.transformers.network import Network
+from rsdecode.backends.transformers.probe import relative_distance
 from rsdecode.core.errors import ModelLoadError
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,9 @@ class _Size(NamedTuple):
 class DecodeGraphs:
     """Decode passes of a network as recordings.
 
+    Attributes:
+        why_not: they are not used any more; None while they are.
+
     Args:
         network: the model; its layers have no states.
         cache: of its keys and values.
@@ -108,7 +112,7 @@ class DecodeGraphs:
         self._length = 0
         self._seen: dict[_Size, int] = {}
         self._recorded: dict[_Size, tuple[Tensor, Callable[[], Tensor]]] = {}
-        self.failed = False
+        self.why_not: str | None = None
 
     @torch.inference_mode()
     def run(
@@ -121,17 +125,14 @@ class DecodeGraphs:
             tokens: the new one of each row.
             starts: how many tokens each row's slot holds.
         """
-        if self.failed:
+        if self.why_not is not None:
             return None
         size = self._size(len(slots), max(starts) + 1)
         if size is None:
             return None
         if size not in self._recorded:
             self._seen[size] = self._seen.get(size, 0) + 1
-            if self._seen[size] <= SEEN:
-                return None
-            self._record(size, slots, tokens, starts)
-            return None  # the plain pass, which was to be compared, has to be run anyway
+            return None if self._seen[size] <= SEEN else self._record(size, slots, tokens, starts)
         known, play = self._recorded[size]
         known.copy_(self._known(size, slots, tokens, starts), non_blocking=True)
         return play()[: len(slots)].clone()
@@ -157,8 +158,12 @@ class DecodeGraphs:
 
     def _record(
         self, size: _Size, slots: Sequence[int], tokens: Sequence[int], starts: Sequence[int]
-    ) -> None:
-        """Record a pass, which writes what the plain one writes, and compare it with that."""
+    ) -> Tensor | None:
+        """Record a pass, and compare it with a plain one, which writes the same into the cache.
+
+        Returns:
+            What the plain one gives; None where one of them failed.
+        """
         network, cache = self._network, self._cache
         known = self._known(size, slots, tokens, starts).to(network.device)
 
@@ -170,21 +175,21 @@ class DecodeGraphs:
 
         try:
             play = self._recorder.record(run)
-            ours = play()[: len(slots)].float()
+            ours = play()[: len(slots)]
             pieces = [[token] for token in tokens]
             plain = cache.batch(slots, pieces, starts, network.device)
-            theirs = network.forward(plain.ids, plain, cache, last_only=True).float()
-            spread = float(torch.dist(theirs, theirs.mean()))
-            distance = float(torch.dist(ours, theirs)) / (spread or 1.0)
+            theirs = network.forward(plain.ids, plain, cache, last_only=True)
+            distance = relative_distance(ours.float(), theirs.float())
         except Exception as error:  # noqa: BLE001  passes go on without
             self._give_up(f"{type(error).__name__}: {str(error)[:200]}")
-            return
-        if distance > CLOSE:
+            return None
+        if distance <= CLOSE:
+            self._recorded[size] = known, play
+        else:
             self._give_up(f"outputs are {distance:.2g} away from those of a plain pass")
-            return
-        self._recorded[size] = known, play
+        return theirs
 
     def _give_up(self, reason: str) -> None:
-        self.failed = True
+        self.why_not = reason
         self._recorded.clear()
         logger.warning("CUDA graphs are not used: %s", reason)

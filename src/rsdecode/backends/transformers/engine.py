@@ -121,6 +121,11 @@ class Engine:
         """Whether the model has layers with a recurrent or convolution state."""
         return self._states is not None
 
+    @property
+    def why_no_graphs(self) -> str | None:
+        """Why decode passes are not recorded although they were to be; None if there is no why."""
+        return self._passes.why_no_graphs
+
     def describe_cache(self) -> str:
         """How much memory the cache may take, for people; computes one token."""
         size = run_in_temporary_thread(partial(footprint, self._network))

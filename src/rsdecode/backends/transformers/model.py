@@ -255,6 +255,8 @@ class LocalModel:
     def notes(self) -> tuple[str, ...]:
         """What a reader of results must know; complete once requests were served."""
         notes = [*self._prompts.notes]
+        if (why := self._engine.why_no_graphs) is not None:
+            notes.append(f"CUDA graphs are not used: {why}")
         if unstated := self._eos - self._stated_eos:
             ends, named = self._spelled(unstated), self._spelled(self._stated_eos)
             listed = ", ".join(str(token) for token in sorted(self._eos))

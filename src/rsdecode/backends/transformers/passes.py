@@ -66,8 +66,16 @@ class ForwardPasses:
         self._table = table
         self.cache = SlotCache(slots, max_context)
         self._graphs: DecodeGraphs | None = None
+        self._no_graphs: str | None = None
         if recorder is not None and table is None:
             self._graphs = DecodeGraphs(network, self.cache, slots, recorder)
+        elif recorder is not None:
+            self._no_graphs = "its layers have a state"
+
+    @property
+    def why_no_graphs(self) -> str | None:
+        """Why decode passes are not recorded although they were to be; None if there is no why."""
+        return self._no_graphs if self._graphs is None else self._graphs.why_not
 
     def bring_together(self, rows: Sequence[Row], table: SlotTable) -> None:
         """Let rows that write be adjacent in the cache, where a pass needs no copy of their keys.
