@@ -7,7 +7,7 @@ VLLM_VENV ?= .venv-vllm
 CLIENTS_VENV ?= .venv-clients
 PIP := pip --quiet --disable-pip-version-check
 
-.PHONY: install lock test test-vllm test-clients test-llama test-ray test-page lint docs wheel demo bench findings abacus clean
+.PHONY: install lock test test-laws test-vllm test-clients test-llama test-ray test-page lint docs wheel demo bench findings abacus clean
 
 install: $(STAMP)
 
@@ -25,6 +25,11 @@ lock: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# The laws of sampling, golden runs and faults at their full numbers, of which the default suite takes a part.
+LAWS = tests/methods tests/golden tests/models/abacus/test_generator.py tests/backends/openai_http/test_faults.py
+test-laws: install
+	RSD_SLOW=1 $(BIN)/python -m pytest $(LAWS)
 
 # Real vLLM servers, from an environment of their own that is kept between runs.
 test-vllm: install
