@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import resource
+import shlex
 import subprocess
 import sys
 import time
@@ -48,7 +49,8 @@ def abacus(options: argparse.Namespace) -> list[Stage]:
     """The loop on the embedded family, from its draft and its target; the shipped PRM is compared.
 
     What the target finds likely is a reward already. A few steps labelled by bisection make it a
-    probability; it then labels many solutions, token by token, from which a small network learns.
+    probability; it then labels many solutions, token by token, from which new layers behind the
+    target learn.
     """
     out, many = options.out, ["--concurrency", "96", "--slots", "192"]
     few, labels, prm, exact = out / "few", out / "labels", out / "prm", out / "exact"
@@ -63,11 +65,11 @@ def abacus(options: argparse.Namespace) -> list[Stage]:
                         "--by", "reward", "--config", f"{teacher}", "--samples", "1",
                         "--continued", "1", "--keep-easy", "--held-out", "0.02", *MOST_TOKENS,
                         *many, "--out", f"{labels}"], shards=cores),
-        Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", "abacus:draft",
-                        "--new-layers", "4", "--mark", r"\n\n", "--soft", "--token-weight", "1",
-                        "--language-weight", "0.5", "--optimiser", "muon", "--rate", "2e-3",
-                        "--batch", "8", "--epochs", f"{options.epochs:g}", "--evaluations", "6",
-                        "--compile", "--device", "cpu", "--out", f"{prm}"]),
+        Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", "abacus:target",
+                        "--part", "layers", "--new-layers", "2", "--widen", "--mark", r"\n\n",
+                        "--soft", "--token-weight", "20", "--rate", "2e-3", "--batch", "4",
+                        "--epochs", f"{options.epochs:g}", "--evaluations", "6", "--device", "cpu",
+                        "--out", f"{prm}"]),
         Stage("exact", ["prm", "label", "--data", "abacus:test", "--limit", "300", "--by",
                         "checker", "--reward", "python:benchmarks.exact_steps:score",
                         "--samples", "1", "--continued", "1", "--temperatures", "0.7",
@@ -86,15 +88,17 @@ def abacus(options: argparse.Namespace) -> list[Stage]:
 def pair(options: argparse.Namespace) -> list[Stage]:
     """The loop on two language models of one's own; only the head is trained, on the small one."""
     out = options.out
-    models = ["--draft", options.small, "--target", options.large]
+    models = ["--draft", options.small, "--target", options.large, *shlex.split(options.run)]
     labels, prm = out / "labels", out / "prm"
     reward, tokens = f"hf:{prm}", ["--max-tokens", f"{options.max_tokens}"]
     test = ["prm", "test", "--reward", reward]
     errors = [Stage("errors", [*test, "--data", options.errors])] if options.errors else []
     return [
         Stage("label", ["prm", "label", "--data", options.questions, "--limit",
-                        f"{options.problems}", "--by", "bisect", "--keep-easy", "--held-out",
-                        "0.25", *models, *tokens, "--out", f"{labels}"]),
+                        f"{options.problems}", "--by", "bisect", "--samples", "1",
+                        "--continued", "0", "--completions", "4", "--keep-easy", "--held-out",
+                        "0.25", *models, *tokens, "--out", f"{labels}"],
+              shards=options.shards),
         Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", options.small,
                         "--part", "head", "--max-length", "768", "--dtype", "bfloat16",
                         "--out", f"{prm}"]),
@@ -160,8 +164,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m recipes.own_prm", description=__doc__)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="labels, reward model, results, figures.json")
-    add("--problems", type=int, help="to label; default 10,000 of the family, 400 of a file")
-    add("--epochs", type=float, default=4.0, help="of the training, for the family")
+    add("--problems", type=int, help="to label; default 4,000 of the family, 400 of a file")
+    add("--epochs", type=float, default=2.0, help="of the training, for the family")
     add("--tuned", type=int, default=300, help="problems to tune on, of the family")
     add("--tested", type=int, help="problems of the evaluation; default 1,000, of a file 100")
     add("--small", help="draft, whose outputs the trained head reads; default the family")
@@ -169,6 +173,12 @@ def main() -> None:
     add("--questions", help="file of questions with answers to label")
     add("--test", help="file of questions with answers to evaluate on")
     add("--errors", help="file of labelled steps to test on as well, such as PRMBench")
+    add(
+        "--run",
+        default="",
+        help="further options of the commands that write with them, in one text",
+    )
+    add("--shards", type=int, default=1, help="processes that label with them, of one thread each")
     add("--max-tokens", type=int, default=400, help="of an answer, for models of one's own")
     add("--json", action="store_true", help="all figures on stdout")
     options = parser.parse_args()
@@ -176,7 +186,7 @@ def main() -> None:
     if any(own) and not all(own):
         parser.error("give all of --small, --large, --questions and --test, or none of them")
     if options.problems is None:
-        options.problems = 400 if options.small else 10_000
+        options.problems = 400 if options.small else 4000
     if options.tested is None:
         options.tested = 100 if options.small else 1000
     options.out.mkdir(parents=True, exist_ok=True)

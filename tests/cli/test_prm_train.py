@@ -89,6 +89,38 @@ def test_the_head_alone_leaves_the_backbone_as_it_was(rsd: Rsd, tmp_path: Path) 
     assert AutoConfig.from_pretrained(tmp_path / "prm").architectures == ["Qwen2ForPrmModel"]
 
 
+def test_new_layers_alone_leave_the_backbone_as_it_was_and_learn(rsd: Rsd, tmp_path: Path) -> None:
+    labels = write_folder(tmp_path / "labels")
+    result = rsd(
+        "prm", "train", "--labels", labels, "--out", "prm", *FAST, "--part", "layers",
+        "--new-layers", "1", "--mark", "\\n\\n", "--rate", "1e-2", "--epochs", 8,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    trained, before = Checkpoint(str(tmp_path / "prm")), Checkpoint(str(model_path("draft")))
+    for name in ("embed_tokens", "layers.2.mlp.up_proj", "norm"):
+        weights = trained.read(f"model.{name}.weight").float()
+        assert torch.equal(weights, before.read(f"model.{name}.weight").float())
+    assert trained.read("model.layers.3.self_attn.o_proj.weight").abs().max() > 0
+    measures = read_training(tmp_path / "prm")["measures"]
+    assert measures["area_under_roc"]["estimate"] > 0.95
+
+
+def test_a_widened_backbone_learns_and_is_read_as_any_checkpoint(rsd: Rsd, tmp_path: Path) -> None:
+    labels = write_folder(tmp_path / "labels")
+    result = rsd(
+        "prm", "train", "--labels", labels, "--out", "prm", *FAST, "--backbone", "abacus:target",
+        "--part", "layers", "--new-layers", "2", "--widen", "--mark", "\\n\\n", "--rate", "1e-2",
+        "--batch", 4, "--epochs", 2, "--evaluations", 2,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    about = read_training(tmp_path / "prm")
+    assert about["measures"]["area_under_roc"]["estimate"] > 0.9
+    assert about["difference_to_transformers"] < 1e-4
+    config = AutoConfig.from_pretrained(tmp_path / "prm")
+    assert (config.hidden_size, config.num_attention_heads, config.num_hidden_layers) == (256, 4, 8)
+    assert rsd("doctor", "--reward", f"hf:{tmp_path}/prm").code == 0
+
+
 def test_a_reward_model_is_trained_further_from_its_own_head(rsd: Rsd, tmp_path: Path) -> None:
     labels = write_folder(tmp_path / "labels", train=20, held_out=5)
     result = rsd(
@@ -106,12 +138,19 @@ def test_a_reward_model_is_trained_further_from_its_own_head(rsd: Rsd, tmp_path:
     ("options", "message"),
     [
         (["--layout", "pair"], "--layout pair: use value-head or token-classifier"),
-        (["--part", "tail"], "--part tail: use one of full, lora, head"),
+        (["--part", "tail"], "--part tail: use one of full, lora, layers, head"),
         (["--backbone", "http://localhost:1/v1#m"], "only weights in this process can be trained"),
         (["--optimiser", "sgd"], "--optimiser sgd: use adamw or muon"),
-        (["--optimiser", "muon", "--part", "head"], "--optimiser muon is for --part full"),
+        (["--optimiser", "muon", "--part", "head"], "--optimiser muon is for --part full or"),
         (["--new-layers", "-1"], "--new-layers -1 must be at least 0"),
-        (["--new-layers", "1", "--part", "head"], "--new-layers is for --part full"),
+        (["--new-layers", "1", "--part", "head"], "--new-layers is for --part full or layers"),
+        (["--part", "layers"], "--part layers trains new layers: give --new-layers"),
+        (["--widen", "--new-layers", "2"], "--widen is for --part layers, not full"),
+        (["--widen", "--new-layers", "2", "--part", "layers"], "is not of the form of Qwen 2"),
+        (
+            ["--widen", "--new-layers", "2", "--part", "layers", "--language-weight", "1"],
+            "--widen is for --layout value-head without --language-weight",
+        ),
         (["--compile", "--part", "head"], "--compile has no effect on --part head"),
         (["--corrupted", "-1"], "--corrupted -1 must be at least 0"),
         (["--epochs", "0"], "--epochs 0 must be above 0"),

@@ -14,7 +14,7 @@ from rsdecode.models.abacus import ModelName, model_path
 from rsdecode.rewards.checkpoint import checkpoint_file
 from rsdecode.rewards.value_head import SUMMARY
 from rsdecode.rewards.weights import RewardCheckpoint
-from rsdecode.training.train_settings import Layout, TrainSettings
+from rsdecode.training.train_settings import Layout, Part, TrainSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,7 +117,8 @@ def load_backbone(source: RewardCheckpoint, settings: TrainSettings) -> Backbone
     from transformers import AutoModelForTokenClassification
 
     from rsdecode.text.pretrained import context_length
-    from rsdecode.training.growth import add_layers
+    from rsdecode.training.growth import add_layers, train_only_new
+    from rsdecode.training.widening import widen
 
     source.require_decoder()
     torch.manual_seed(settings.seed)
@@ -137,8 +138,16 @@ def load_backbone(source: RewardCheckpoint, settings: TrainSettings) -> Backbone
             with torch.no_grad():
                 head.weight.copy_(source.checkpoint.read(f"{SUMMARY}.weight"))
                 head.bias.copy_(source.checkpoint.read(f"{SUMMARY}.bias"))
-    if settings.new_layers:
+    if settings.widen:
+        network, reads = widen(network, settings.new_layers, source.path_or_id)
+        whole, head = network, torch.nn.Linear(len(reads), 1)
+        with torch.no_grad():
+            head.weight.copy_(reads[None])
+            head.bias.zero_()
+    elif settings.new_layers:
         add_layers(network, settings.new_layers, source.path_or_id)
+    if settings.part is Part.LAYERS and not settings.widen:
+        train_only_new(network, settings.new_layers)
     head.to(device=network.device, dtype=torch.float32)
     if settings.language_weight:
         words = _output_weights(source, network)

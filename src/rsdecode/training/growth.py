@@ -56,6 +56,13 @@ def add_layers(network: Any, count: int, name: str) -> None:
         config.layer_types = [*kinds, *[kinds[-1]] * count]
 
 
+def train_only_new(network: Any, count: int) -> None:
+    """Keep all weights of a backbone as they are but those of its last `count` layers."""
+    network.requires_grad_(False)
+    for layer in network.layers[-count:]:
+        layer.requires_grad_(True)
+
+
 def _ends(layer: Any) -> list[Any]:
     modules = dict(layer.named_modules())
     found = map(modules.get, _ENDS)
@@ -63,10 +70,10 @@ def _ends(layer: Any) -> list[Any]:
 
 
 @torch.no_grad()
-def look_back(attention: Any, config: Any) -> None:
-    """Make the first head look one token back, in place; attention without biases stays as it is.
+def look_back(attention: Any, config: Any, head: int = 0, distance: int = 1) -> None:
+    """Make a head look some tokens back, in place; attention without biases stays as it is.
 
-    Two constant vectors do it, whose product under rotary positions is largest at distance one.
+    Two constant vectors do it, whose product under rotary positions is largest at that distance.
     """
     query: Any = getattr(attention, "q_proj", None)
     key: Any = getattr(attention, "k_proj", None)
@@ -79,5 +86,6 @@ def look_back(attention: Any, config: Any) -> None:
         return
     angles = (float(base) ** (-2.0 * torch.arange(PAIRS) / size)).to(query.bias)
     key.bias[:PAIRS] = STRENGTH
-    query.bias[:PAIRS] = STRENGTH * angles.cos()
-    query.bias[size // 2 : size // 2 + PAIRS] = -STRENGTH * angles.sin()
+    turned, first = angles * distance, head * size
+    query.bias[first : first + PAIRS] = STRENGTH * turned.cos()
+    query.bias[first + size // 2 : first + size // 2 + PAIRS] = -STRENGTH * turned.sin()

@@ -141,6 +141,8 @@ def _example(
             right.append(step.right)
     if not fitted:
         return None, False
+    if solution.steps[0].tokens:
+        spots = _up_to_wrong(spots, start)
     example = Example(
         tuple(ids), tuple(marks), tuple(targets), tuple(right), (start, right_end), tuple(spots),
         solution,
@@ -166,6 +168,12 @@ def labels_of_tokens(labelled: Sequence[TokenReward], places: Sequence[int]) -> 
         found.append(min(token.reward for token in labelled[first : max(first, last) + 1]))
         start = end
     return found
+
+
+def _up_to_wrong(spots: Sequence[float], start: int) -> list[float]:
+    """Nothing after a first wrong token is learnt from; of the question, nothing is wrong."""
+    wrong = next((at for at, label in enumerate(spots) if 0 <= label < 0.5), len(spots))
+    return [*[1.0] * start, *spots[start : wrong + 1], *[UNKNOWN] * (len(spots) - wrong - 1)]
 
 
 def _spots(ids: Sequence[int], original: Sequence[int] | None, *, right: bool) -> list[float]:

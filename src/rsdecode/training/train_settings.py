@@ -23,6 +23,8 @@ class Part(StrEnum):
     FULL = "full"
     LORA = "lora"
     """Adapters of all linear layers, merged at the end."""
+    LAYERS = "layers"
+    """New layers behind the backbone's, and the head; the backbone stays as it is."""
     HEAD = "head"
     """The head alone, on the backbone's outputs, which are computed once and kept on the disk."""
 
@@ -35,7 +37,7 @@ class Optimiser(StrEnum):
     """Muon for the matrices, AdamW for all else."""
 
 
-RATES = {Part.FULL: 2e-5, Part.LORA: 2e-4, Part.HEAD: 1e-2}
+RATES = {Part.FULL: 2e-5, Part.LORA: 2e-4, Part.LAYERS: 1e-3, Part.HEAD: 1e-2}
 """Learning rates where none is given."""
 
 
@@ -59,6 +61,7 @@ class TrainSettings:
         balance: wrong and right steps weigh the same.
         compiled: let torch.compile make the backbone's training passes faster.
         new_layers: put behind the backbone's (see `growth`).
+        widen: let the new layers find which token was read (see `widening`).
         evaluations: on held-out problems, and checkpoints, in all.
         patience: evaluations without a better loss after which training ends; 0 for never.
         low_memory: compute activations again instead of keeping them.
@@ -85,6 +88,7 @@ class TrainSettings:
     balance: bool = False
     lora_rank: int = 16
     new_layers: int = 0
+    widen: bool = False
     evaluations: int = 10
     patience: int = 3
     low_memory: bool = False
@@ -115,6 +119,14 @@ class TrainSettings:
                 f"--batch {self.batch} cannot be computed in {self.accumulate} equal parts "
                 "(--accumulate)"
             )
+        self._check_part()
+        if self.dtype == "int8":
+            raise ConfigError("--dtype int8 cannot be trained: use float32, or bfloat16 on a GPU")
+        if not self.mark:
+            raise ConfigError("--mark must be some text; the default is a line break")
+
+    def _check_part(self) -> None:
+        """Refuse what has no effect on the part that is trained."""
         if self.part is Part.HEAD and (self.language_weight or self.token_weight):
             raise ConfigError(
                 "--language-weight and --token-weight have no effect on the head alone: leave them "
@@ -122,14 +134,21 @@ class TrainSettings:
             )
         if self.compiled and (self.part is Part.HEAD or self.low_memory):
             raise ConfigError("--compile has no effect on --part head, and excludes --low-memory")
-        if self.part is not Part.FULL and self.new_layers:
-            raise ConfigError(f"--new-layers is for --part full, not for {self.part}")
-        if self.part is not Part.FULL and self.optimiser is Optimiser.MUON:
-            raise ConfigError(f"--optimiser muon is for --part full, not for {self.part}")
-        if self.dtype == "int8":
-            raise ConfigError("--dtype int8 cannot be trained: use float32, or bfloat16 on a GPU")
-        if not self.mark:
-            raise ConfigError("--mark must be some text; the default is a line break")
+        if self.part not in (Part.FULL, Part.LAYERS):
+            for given, option in (
+                (self.new_layers, "--new-layers"),
+                (self.optimiser is Optimiser.MUON, "--optimiser muon"),
+            ):
+                if given:
+                    raise ConfigError(f"{option} is for --part full or layers, not {self.part}")
+        if self.part is Part.LAYERS and not self.new_layers:
+            raise ConfigError("--part layers trains new layers: give --new-layers, such as 2")
+        if not self.widen:
+            return
+        if self.part is not Part.LAYERS:
+            raise ConfigError(f"--widen is for --part layers, not {self.part}")
+        if self.layout is not Layout.VALUE_HEAD or self.language_weight:
+            raise ConfigError("--widen is for --layout value-head without --language-weight")
 
     @property
     def learning_rate(self) -> float:

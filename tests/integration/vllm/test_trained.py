@@ -6,6 +6,7 @@ vLLM reads token classifiers by itself, and Skywork's layout with our plug-in.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,16 +26,15 @@ from rsdecode.training.train_data import Example, make_examples
 from rsdecode.training.train_plan import plan_training
 from rsdecode.training.train_run import run_training
 from rsdecode.training.train_save import largest_difference, score_loaded, score_plainly
-from rsdecode.training.train_settings import Layout, TrainSettings
+from rsdecode.training.train_settings import Layout, Part, TrainSettings
 from tests.rewards import tiny
 from tests.training.labels import write_folder
 
 pytestmark = pytest.mark.integration
 
-SETTINGS = {
-    layout: TrainSettings(layout=layout, mark="\n\n", epochs=4, rate=2e-3, max_tokens=512)
-    for layout in Layout
-}
+USUAL = TrainSettings(mark="\n\n", epochs=4, rate=2e-3, max_tokens=512)
+WIDENED = replace(USUAL, part=Part.LAYERS, new_layers=2, widen=True)
+SETTINGS = {layout.value: replace(USUAL, layout=layout) for layout in Layout} | {"widened": WIDENED}
 
 
 def backbone(folder: Path) -> Path:
@@ -46,7 +46,7 @@ def backbone(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=list(Layout))
+@pytest.fixture(scope="module", params=SETTINGS)
 def trained(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Layout, list[Example]]:
@@ -54,7 +54,8 @@ def trained(
     folder = tmp_path_factory.mktemp("trained")
     settings = SETTINGS[request.param]
     labels = write_folder(folder / "labels", train=64, held_out=24)
-    plan = plan_training(settings, f"hf:{backbone(folder / 'backbone')}", [labels])
+    spec = "abacus:target" if settings.widen else f"hf:{backbone(folder / 'backbone')}"
+    plan = plan_training(settings, spec, [labels])
     out = folder / "prm"
     run_training(plan, out, "cpu", lambda _: None)
     words = Vocabulary(load_tokenizer(str(out)))

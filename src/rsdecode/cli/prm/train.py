@@ -32,7 +32,11 @@ def command(
     ] = "value-head",
     part: Annotated[
         str,
-        typer.Option("--part", help="What is trained: full, lora (merged at the end) or head."),
+        typer.Option(
+            "--part",
+            help="What is trained: full, lora (merged at the end), layers (--new-layers and the "
+            "head) or head.",
+        ),
     ] = "full",
     mark: Annotated[
         str, typer.Option("--mark", help="Text after each step, where its reward is read.")
@@ -40,7 +44,9 @@ def command(
     epochs: Annotated[float, typer.Option("--epochs", help="Passes over the labels.")] = 3.0,
     rate: Annotated[
         float | None,
-        typer.Option("--rate", help="Peak learning rate; default 2e-5, lora 2e-4, head 1e-2."),
+        typer.Option(
+            "--rate", help="Peak learning rate; default 2e-5, lora 2e-4, layers 1e-3, head 1e-2."
+        ),
     ] = None,
     batch: Annotated[int, typer.Option("--batch", help="Solutions of one update.")] = 16,
     accumulate: Annotated[
@@ -69,7 +75,7 @@ def command(
         float, typer.Option("--token-weight", help="Of the loss at the single tokens of steps.")
     ] = 0.0,
     optimiser: Annotated[
-        str, typer.Option("--optimiser", help="adamw, or muon, which is for --part full.")
+        str, typer.Option("--optimiser", help="adamw, or muon, for --part full or layers.")
     ] = "adamw",
     balance: Annotated[
         bool, typer.Option("--balance", help="Wrong and right steps weigh the same.")
@@ -77,8 +83,15 @@ def command(
     lora_rank: Annotated[int, typer.Option("--lora-rank", help="Of the adapters.")] = 16,
     new_layers: Annotated[
         int,
-        typer.Option("--new-layers", help="Put behind the backbone's; for small language models."),
+        typer.Option("--new-layers", help="Put behind the backbone's, for --part full or layers."),
     ] = 0,
+    widen: Annotated[
+        bool,
+        typer.Option(
+            "--widen",
+            help="With further dimensions in which the new layers find which token was read.",
+        ),
+    ] = False,
     held_out: Annotated[
         float, typer.Option("--held-out", help="Share of the problems, of files that bring none.")
     ] = 0.1,
@@ -135,8 +148,8 @@ def command(
     settings = TrainSettings(
         Layout(layout), Part(part), unescaped(mark), epochs, rate, batch, accumulate, max_length,
         soft, after_error, language_weight, corrupted, token_weight,
-        Optimiser(optimiser), balance, lora_rank, new_layers, evaluations, patience, low_memory,
-        compiled, calibrate, dtype, seed,
+        Optimiser(optimiser), balance, lora_rank, new_layers, widen, evaluations, patience,
+        low_memory, compiled, calibrate, dtype, seed,
     )  # fmt: skip
     _require_libraries()
     plan = plan_training(settings, backbone, labels, boundary, held_out)
