@@ -58,26 +58,26 @@ def widen(network: Any, count: int, name: str) -> tuple[Any, Tensor]:
         The wider network, and the direction in its outputs [H] in which a head begins to read.
 
     Raises:
-        ConfigError: its layers are not of the form of Qwen 2 or Llama.
+        ConfigError: its layers are not of the form of Qwen 2.
     """
     form = _form_of(network, name)
     ids = torch.arange(min(256, network.config.vocab_size), device=network.device)[None]
     before = network(input_ids=ids, use_cache=False).last_hidden_state
-    words, scale = network.get_input_embeddings().weight.float(), _scale_of(network, ids)
-    directions = torch.linalg.svd(words - words.mean(0), full_matrices=False).Vh[: form.lanes]
-    lanes = (words - words.mean(0)) @ directions.T
-    lanes *= SHARE * words.square().mean().sqrt() / lanes.square().mean(0).sqrt()
+    scale = _scale_of(network, ids)
+    words: Tensor = network.get_input_embeddings().weight.float()
+    directions = _directions(words, form.lanes)
+    carried = (words - words.mean(0)) @ directions.T
+    size = SHARE * words.square().mean().sqrt() / scale
     wide = _wider(network, form, scale)
     embeddings = wide.get_input_embeddings().weight
-    embeddings[:, form.hidden : form.hidden + lanes.shape[1]] = lanes / scale
+    embeddings[:, form.hidden :] = carried * size / carried.square().mean(0).sqrt()
     after = wide(input_ids=ids, use_cache=False).last_hidden_state[..., : form.hidden]
     if not bool((after - before).float().norm() <= CLOSE * before.float().norm()):
         raise _other_form(name)
     add_layers(wide, count, name)
-    strength = float(scale / (SHARE * words.square().mean().sqrt()))
     error, lowest = form.hidden + form.size // 2 - 1, form.hidden + form.size - 1
-    _compare(wide.layers[-count], wide.config, form, directions * wide.norm.weight[: form.hidden],
-             strength)  # fmt: skip
+    expected = directions * wide.norm.weight[: form.hidden]
+    _compare(wide.layers[-count], wide.config, form, expected, float(1 / size))
     wide.requires_grad_(False)
     for layer in wide.layers[-count:]:
         layer.requires_grad_(True)
@@ -90,18 +90,23 @@ def widen(network: Any, count: int, name: str) -> tuple[Any, Tensor]:
     return wide, reads
 
 
+def _directions(words: Tensor, count: int) -> Tensor:
+    """In which embeddings [V, H] differ most: [count, H]."""
+    linalg: Any = torch.linalg  # its named tuples have no types
+    vectors: Tensor = linalg.eigh(torch.cov(words.T)).eigenvectors
+    return vectors.flip(1)[:, :count].T
+
+
 def _form_of(network: Any, name: str) -> _Form:
     config: Any = network.config
-    attention = (
-        getattr(network.layers[-1], "self_attn", None) if hasattr(network, "layers") else None
-    )
-    biases = [
-        getattr(getattr(attention, part, None), "bias", None) for part in ("q_proj", "k_proj")
-    ]
-    if any(bias is None for bias in biases) or not hasattr(network, "norm"):
+    layers: Any = getattr(network, "layers", None)
+    attention: Any = getattr(layers[-1], "self_attn", None) if layers else None
+    queries: Any = getattr(getattr(attention, "q_proj", None), "bias", None)
+    keys: Any = getattr(getattr(attention, "k_proj", None), "bias", None)
+    if queries is None or keys is None or not hasattr(network, "norm"):
         raise _other_form(name)
     heads, groups = config.num_attention_heads, config.num_key_value_heads
-    size = biases[0].shape[0] // heads
+    size = queries.shape[0] // heads
     if heads * size != config.hidden_size or size % 4:
         raise _other_form(name)
     return _Form(config.hidden_size, heads, groups, size)
@@ -117,7 +122,11 @@ def _other_form(name: str) -> ConfigError:
 def _scale_of(network: Any, ids: Tensor) -> Tensor:
     """How large the entries of the last state are, before its norm."""
     seen: list[Tensor] = []
-    hook = network.norm.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+
+    def see(_: Any, given: tuple[Tensor, ...]) -> None:
+        seen.append(given[0])
+
+    hook = network.norm.register_forward_pre_hook(see)
     network(input_ids=ids, use_cache=False)
     hook.remove()
     return seen[0].float().square().mean(-1).sqrt().median()
