@@ -119,6 +119,20 @@ def test_a_widened_backbone_learns_and_is_read_as_any_checkpoint(rsd: Rsd, tmp_p
     config = AutoConfig.from_pretrained(tmp_path / "prm")
     assert (config.hidden_size, config.num_attention_heads, config.num_hidden_layers) == (256, 4, 8)
     assert rsd("doctor", "--reward", f"hf:{tmp_path}/prm").code == 0
+    further = ["prm", "train", "--labels", labels, "--device", "cpu"]
+    backbone = ["--backbone", f"hf:{tmp_path}/prm", "--mark", "\\n\\n"]
+    for number, (options, message) in enumerate(
+        (
+            (["--part", "full"], "was made with --widen, and would lose which token was read"),
+            (
+                ["--part", "layers", "--new-layers", 2, "--widen"],
+                "is widened already: leave it out",
+            ),
+        )
+    ):
+        refused = rsd(*further, *backbone, "--out", f"further-{number}", *options)
+        assert refused.code == 2, refused.err
+        assert message in refused.err
 
 
 def test_a_reward_model_is_trained_further_from_its_own_head(rsd: Rsd, tmp_path: Path) -> None:

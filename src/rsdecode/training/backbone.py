@@ -138,6 +138,7 @@ def load_backbone(source: RewardCheckpoint, settings: TrainSettings) -> Backbone
             with torch.no_grad():
                 head.weight.copy_(source.checkpoint.read(f"{SUMMARY}.weight"))
                 head.bias.copy_(source.checkpoint.read(f"{SUMMARY}.bias"))
+    _check_widened(network, source.path_or_id, settings)
     if settings.widen:
         network, reads = widen(network, settings.new_layers, source.path_or_id)
         whole, head = network, torch.nn.Linear(len(reads), 1)
@@ -153,6 +154,21 @@ def load_backbone(source: RewardCheckpoint, settings: TrainSettings) -> Backbone
         words = _output_weights(source, network)
     context = context_length(source.config, source.tokenizer, None)
     return Backbone(source.path_or_id, source, whole, network, head, words, context, continued)
+
+
+def _check_widened(network: Any, name: str, settings: TrainSettings) -> None:
+    """What carries the tokens past a widened backbone is too small for updates of all weights."""
+    from rsdecode.training.widening import WIDENED
+
+    if not getattr(network.config, WIDENED, 0):
+        return
+    if settings.widen:
+        raise ConfigError(f"--widen: {name!r} is widened already: leave it out")
+    if settings.part in (Part.FULL, Part.LORA):
+        raise ConfigError(
+            f"--part {settings.part}: {name!r} was made with --widen, and would lose which token "
+            "was read: use --part head, or --part layers with --new-layers"
+        )
 
 
 def reward_logits(outputs: Any) -> Any:

@@ -20,6 +20,8 @@ from torch import Tensor
 from rsdecode.core.errors import ConfigError
 from rsdecode.training.growth import add_layers, look_back
 
+WIDENED = "rsd_widened"
+"""In config.json: how many of the hidden dimensions carry tokens."""
 SHARE = 0.02
 """Of the lanes in an embedding's length: too little to change what the backbone computes."""
 CLOSE = 1e-2
@@ -138,6 +140,7 @@ def _wider(network: Any, form: _Form, scale: Tensor) -> Any:
     width = form.hidden + form.lanes
     config.hidden_size = width
     config.num_attention_heads = form.heads + form.groups
+    setattr(config, WIDENED, form.lanes)
     config.rms_norm_eps *= form.hidden / width / float(scale) ** 2
     wide = type(network)(config).to(device=network.device, dtype=network.dtype)
     shrunk = (form.hidden / width) ** 0.5
