@@ -88,7 +88,7 @@ def abacus(options: argparse.Namespace) -> list[Stage]:
 def pair(options: argparse.Namespace) -> list[Stage]:
     """The loop on two language models of one's own; only the head is trained, on the small one."""
     out = options.out
-    models = ["--draft", options.small, "--target", options.large, *shlex.split(options.run)]
+    models = ["--draft", options.small, "--target", options.large, *options.run]
     labels, prm = out / "labels", out / "prm"
     reward, tokens = f"hf:{prm}", ["--max-tokens", f"{options.max_tokens}"]
     test = ["prm", "test", "--reward", reward]
@@ -155,8 +155,8 @@ def _run_shards(stage: Stage) -> None:
         )
         for number in range(1, stage.shards + 1)
     ]  # fmt: skip
-    if code := max(shard.wait() for shard in shards):
-        raise SystemExit(code)
+    if failed := [code for shard in shards if (code := shard.wait())]:
+        raise SystemExit(max(failed) if max(failed) > 0 else 1)
 
 
 def main() -> None:
@@ -176,7 +176,7 @@ def main() -> None:
     add(
         "--run",
         default="",
-        help="further options of the commands that write with them, in one text",
+        help="further options of the commands that write with them: --run='OPTION OPTION'",
     )
     add("--shards", type=int, default=1, help="processes that label with them, of one thread each")
     add("--max-tokens", type=int, default=400, help="of an answer, for models of one's own")
@@ -185,6 +185,12 @@ def main() -> None:
     own = [options.small, options.large, options.questions, options.test]
     if any(own) and not all(own):
         parser.error("give all of --small, --large, --questions and --test, or none of them")
+    if not any(own) and (options.run or options.shards > 1):
+        parser.error("--run and --shards are for models of one's own: give --small and the others")
+    try:
+        options.run = shlex.split(options.run)
+    except ValueError as error:
+        parser.error(f"--run {options.run}: {error}")
     if options.problems is None:
         options.problems = 400 if options.small else 4000
     if options.tested is None:

@@ -162,6 +162,10 @@ def test_a_reward_model_is_trained_further_from_its_own_head(rsd: Rsd, tmp_path:
         (["--widen", "--new-layers", "2"], "--widen is for --part layers, not full"),
         (["--widen", "--new-layers", "2", "--part", "layers"], "is not of the form of Qwen 2"),
         (
+            ["--widen", "--new-layers", "2", "--part", "layers", "--backbone", "abacus:prm"],
+            "is a reward model, not a language model",
+        ),
+        (
             ["--widen", "--new-layers", "2", "--part", "layers", "--language-weight", "1"],
             "--widen is for --layout value-head without --language-weight",
         ),

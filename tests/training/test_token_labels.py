@@ -56,6 +56,10 @@ def test_tokens_are_learnt_from_up_to_the_first_wrong_one() -> None:
     asked = len(example.ids) - 9
     assert example.spots == (*[1.0] * asked, *[0.75] * 4, 0.25, *[UNKNOWN] * 4)
     assert example.targets == (0.25,)
+    [example] = make_examples(
+        [solution], vocabulary, replace(settings, after_error=True), 512
+    ).examples
+    assert example.spots == (*[1.0] * asked, *[0.75] * 4, 0.25, *[0.75] * 3, UNKNOWN)
 
 
 def test_white_space_around_a_step_moves_the_ends_of_its_tokens() -> None:

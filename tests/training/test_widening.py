@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from rsdecode.core.errors import ConfigError
 from rsdecode.models.abacus import model_path
@@ -13,20 +13,23 @@ from tests.backends.transformers.tiny import causal_model
 
 IDS = torch.tensor([[5, 17, 80, 33, 17, 9, 64, 17], [64, 2, 17, 17, 80, 71, 5, 33]])
 HIDDEN, HALF = 192, 32
+LLAMA = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 128,
+         "num_attention_heads": 2}  # fmt: skip
+LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
 TOKEN, EXPECTED = slice(HIDDEN, HIDDEN + HALF - 1), slice(HIDDEN + HALF, HIDDEN + 2 * HALF - 1)
 ERROR, LOWEST = HIDDEN + HALF - 1, HIDDEN + 2 * HALF - 1
 
 
-def target() -> Any:
-    return AutoModel.from_pretrained(model_path("target")).float().eval()
+def target(dtype: torch.dtype = torch.float32) -> Any:
+    return AutoModel.from_pretrained(model_path("target"), dtype=dtype).eval()
 
 
 @torch.inference_mode()
-def states_before(network: Any, layer: Any) -> torch.Tensor:
+def states_before(network: Any, layer: Any, ids: torch.Tensor = IDS) -> torch.Tensor:
     """What comes into a layer [B, T, H]."""
     seen: list[torch.Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    network(input_ids=IDS, use_cache=False)
+    network(input_ids=ids, use_cache=False)
     hook.remove()
     return seen[0]
 
@@ -76,7 +79,53 @@ def test_the_last_layer_passes_on_the_lowest_value_so_far() -> None:
     assert lowest[0, 3:].max() < 0
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma3-mixed"])
-def test_backbones_of_another_form_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"'{name}' is not of the form of Qwen 2"):
-        widen(causal_model(name).model, 1, name)
+def qwen(**changes: Any) -> Any:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 128, "hidden_size": 256, "intermediate_size": 64, "head_dim": 32}
+    layers = {"num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 2}
+    return Qwen2Model(Qwen2Config(**(sizes | layers | changes))).eval()
+
+
+@torch.inference_mode()
+def test_groups_of_heads_keep_their_keys_and_the_comparison_stays_clear() -> None:
+    network = qwen()
+    before = states_before(network, network.norm)
+    wide, _ = widen(network, 2, "tiny")
+    assert wide.config.num_attention_heads == 10
+    after = states_before(wide, wide.layers[2])
+    scale = before.norm() / after[..., :256].norm()
+    assert torch.allclose(after[..., :256] * scale, before, atol=1e-2 * before.abs().max())
+    ids = torch.randint(0, 128, (1, 300))
+    token = torch.nn.functional.normalize(states_before(wide, wide.layers[3], ids)[0, :, 256:271])
+    first: dict[int, int] = {}
+    for place, word in enumerate(ids[0].tolist()):
+        assert token[place] @ token[first.setdefault(word, place)] > 0.99  # wherever it stands
+    assert len(first) < 200
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_other_types_of_weights_are_widened_too(dtype: torch.dtype) -> None:
+    exact, _ = widen(target(), 2, "target")
+    wide, _ = widen(target(dtype), 2, "target")
+    assert {weights.dtype for weights in wide.parameters()} == {dtype}
+    assert wide.rotary_emb.inv_freq.dtype is torch.float32
+    one, other = (states_before(network, network.layers[7]).float() for network in (exact, wide))
+    assert torch.cosine_similarity(one[..., TOKEN], other[..., TOKEN], dim=-1).min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        (lambda: causal_model("llama").model, "attention has no biases where Qwen 2 has them"),
+        (lambda: causal_model("gemma3-mixed").model, "attention has no biases"),
+        (lambda: LlamaModel(LlamaConfig(**LLAMA, attention_bias=True)), "attention has no biases"),
+        (lambda: qwen(hidden_size=128, head_dim=16), "heads of 16 are smaller than 32"),
+        (lambda: qwen(head_dim=64), "8 heads of 64 are not its hidden size"),
+        (lambda: qwen(rope_parameters=LINEAR), "rotary positions are of the type 'linear'"),
+        (lambda: qwen(layer_types=["full_attention", "sliding_attention"], use_sliding_window=True),
+         "its last layer looks back over a window alone"),
+    ],
+)  # fmt: skip
+def test_backbones_of_another_form_are_refused(network: Any, why: str) -> None:
+    with pytest.raises(ConfigError, match=f"'tiny' is not of the form of Qwen 2: .*{why}"):
+        widen(network(), 1, "tiny")

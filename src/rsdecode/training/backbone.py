@@ -110,6 +110,7 @@ def load_backbone(source: RewardCheckpoint, settings: TrainSettings) -> Backbone
     """Load the weights, and put a new head on them; that of a reward model is kept.
 
     Raises:
+        ConfigError: it is not what the settings are for.
         ModelLoadError: they cannot be loaded, or are not of a decoder.
         OutOfMemory: the device is too small.
     """
@@ -138,7 +139,7 @@ def load_backbone(source: RewardCheckpoint, settings: TrainSettings) -> Backbone
             with torch.no_grad():
                 head.weight.copy_(source.checkpoint.read(f"{SUMMARY}.weight"))
                 head.bias.copy_(source.checkpoint.read(f"{SUMMARY}.bias"))
-    _check_widened(network, source.path_or_id, settings)
+    _check_widened(network, source.path_or_id, settings, continued=continued)
     if settings.widen:
         network, reads = widen(network, settings.new_layers, source.path_or_id)
         whole, head = network, torch.nn.Linear(len(reads), 1)
@@ -156,14 +157,16 @@ def load_backbone(source: RewardCheckpoint, settings: TrainSettings) -> Backbone
     return Backbone(source.path_or_id, source, whole, network, head, words, context, continued)
 
 
-def _check_widened(network: Any, name: str, settings: TrainSettings) -> None:
+def _check_widened(network: Any, name: str, settings: TrainSettings, *, continued: bool) -> None:
     """What carries the tokens past a widened backbone is too small for updates of all weights."""
     from rsdecode.training.widening import WIDENED
 
-    if not getattr(network.config, WIDENED, 0):
+    widened = getattr(network.config, WIDENED, 0)
+    if settings.widen and (continued or widened):
+        known = "is widened already" if widened else "is a reward model, not a language model"
+        raise ConfigError(f"--widen: {name!r} {known}: leave it out")
+    if not widened:
         return
-    if settings.widen:
-        raise ConfigError(f"--widen: {name!r} is widened already: leave it out")
     if settings.part in (Part.FULL, Part.LORA):
         raise ConfigError(
             f"--part {settings.part}: {name!r} was made with --widen, and would lose which token "

@@ -141,8 +141,9 @@ def _example(
             right.append(step.right)
     if not fitted:
         return None, False
-    if solution.steps[0].tokens:
-        spots = _up_to_wrong(spots, start)
+    if any(step.tokens for step in solution.steps):
+        spots[:start] = [1.0] * start  # of the question nothing is wrong
+        spots = spots if settings.after_error else _up_to_wrong(spots)
     example = Example(
         tuple(ids), tuple(marks), tuple(targets), tuple(right), (start, right_end), tuple(spots),
         solution,
@@ -170,10 +171,10 @@ def labels_of_tokens(labelled: Sequence[TokenReward], places: Sequence[int]) -> 
     return found
 
 
-def _up_to_wrong(spots: Sequence[float], start: int) -> list[float]:
-    """Nothing after a first wrong token is learnt from; of the question, nothing is wrong."""
+def _up_to_wrong(spots: Sequence[float]) -> list[float]:
+    """Without the labels of the tokens after a first wrong one."""
     wrong = next((at for at, label in enumerate(spots) if 0 <= label < 0.5), len(spots))
-    return [*[1.0] * start, *spots[start : wrong + 1], *[UNKNOWN] * (len(spots) - wrong - 1)]
+    return [*spots[: wrong + 1], *[UNKNOWN] * (len(spots) - wrong - 1)]
 
 
 def _spots(ids: Sequence[int], original: Sequence[int] | None, *, right: bool) -> list[float]:

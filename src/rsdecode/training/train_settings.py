@@ -24,7 +24,7 @@ class Part(StrEnum):
     LORA = "lora"
     """Adapters of all linear layers, merged at the end."""
     LAYERS = "layers"
-    """New layers behind the backbone's, and the head; the backbone stays as it is."""
+    """New layers behind the backbone's (of a wider one, what they learn), and the head."""
     HEAD = "head"
     """The head alone, on the backbone's outputs, which are computed once and kept on the disk."""
 

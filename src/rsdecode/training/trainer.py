@@ -274,7 +274,7 @@ def _too_large(settings: TrainSettings) -> OutOfMemory:
     return OutOfMemory(
         f"a batch of {settings.batch} in {settings.accumulate} parts does not fit into memory: "
         "raise --accumulate, lower --batch or --max-length, give --low-memory, or train less with "
-        "--part lora or --part head; the same command goes on from its last checkpoint"
+        "--part lora, layers or head; the same command goes on from its last checkpoint"
     )
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rsdecode.core.errors import ConfigError
-from rsdecode.training.growth import add_layers, look_back
+from rsdecode.training.growth import PAIRS, add_layers, look_back
 
 WIDENED = "rsd_widened"
 """In config.json: how many of the hidden dimensions carry tokens."""
@@ -26,6 +26,8 @@ SHARE = 0.02
 """Of the lanes in an embedding's length: too little to change what the backbone computes."""
 CLOSE = 1e-2
 """Relative change of the backbone's outputs that is still none."""
+ROTARY = ("default", "yarn", "llama3")
+"""Types of rotary positions that turn the fastest pairs by their usual angles."""
 SHARPNESS, GAIN = 1.5, 4.0
 """How sharply the last layer looks for the lowest value, and what it makes of it."""
 
@@ -49,7 +51,9 @@ def widen(network: Any, count: int, name: str) -> tuple[Any, Tensor]:
     """A wider copy of a backbone, with new layers behind it.
 
     Its other outputs stay what they were. The residual stream is scaled as well, so that the last
-    state has entries of about 1, which is what new layers write.
+    state has entries of about 1, which is what new layers write. Of the new layers only what they
+    make of the two can be trained: all of those between the first and the last, and the MLP of the
+    first. With one alone nothing takes the lowest value.
 
     Args:
         network: a decoder of transformers.
@@ -63,6 +67,8 @@ def widen(network: Any, count: int, name: str) -> tuple[Any, Tensor]:
         ConfigError: its layers are not of the form of Qwen 2.
     """
     form = _form_of(network, name)
+    dtype = network.dtype
+    network = network.float()  # a copy in bfloat16 would differ by its rounding
     ids = torch.arange(min(256, network.config.vocab_size), device=network.device)[None]
     before = network(input_ids=ids, use_cache=False).last_hidden_state
     scale = _scale_of(network, ids)
@@ -75,7 +81,7 @@ def widen(network: Any, count: int, name: str) -> tuple[Any, Tensor]:
     embeddings[:, form.hidden :] = carried * size / carried.square().mean(0).sqrt()
     after = wide(input_ids=ids, use_cache=False).last_hidden_state[..., : form.hidden]
     if not bool((after - before).float().norm() <= CLOSE * before.float().norm()):
-        raise _other_form(name)
+        raise _refused(name, "a wider copy computes something else")
     add_layers(wide, count, name)
     error, lowest = form.hidden + form.size // 2 - 1, form.hidden + form.size - 1
     expected = directions * wide.norm.weight[: form.hidden]
@@ -89,6 +95,8 @@ def widen(network: Any, count: int, name: str) -> tuple[Any, Tensor]:
         wide.layers[-1].requires_grad_(False)
     reads = torch.zeros(form.hidden + form.lanes, device=network.device)
     reads[error] = reads[lowest] = 1.0
+    for weights in wide.parameters():  # not its buffers: they stay in float32, as when it is loaded
+        weights.data = weights.data.to(dtype)
     return wide, reads
 
 
@@ -103,22 +111,30 @@ def _form_of(network: Any, name: str) -> _Form:
     config: Any = network.config
     layers: Any = getattr(network, "layers", None)
     attention: Any = getattr(layers[-1], "self_attn", None) if layers else None
-    queries: Any = getattr(getattr(attention, "q_proj", None), "bias", None)
-    keys: Any = getattr(getattr(attention, "k_proj", None), "bias", None)
-    if queries is None or keys is None or not hasattr(network, "norm"):
-        raise _other_form(name)
+    queries, keys, ends = (
+        getattr(getattr(attention, part, None), "bias", None)
+        for part in ("q_proj", "k_proj", "o_proj")
+    )
+    if queries is None or keys is None or ends is not None:
+        raise _refused(name, "attention has no biases where Qwen 2 has them")
+    if not hasattr(network, "norm") or not hasattr(config, "rms_norm_eps"):
+        raise _refused(name, "it has no RMS norms")
     heads, groups = config.num_attention_heads, config.num_key_value_heads
     size = queries.shape[0] // heads
-    if heads * size != config.hidden_size or size % 4:
-        raise _other_form(name)
+    if heads * size != config.hidden_size:
+        raise _refused(name, f"{heads} heads of {size} are not its hidden size")
+    if size < 4 * PAIRS:
+        raise _refused(name, f"its heads of {size} are smaller than {4 * PAIRS}")
+    rope: Any = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") not in ROTARY or "rope_theta" not in rope:
+        raise _refused(name, f"its rotary positions are of the type {rope.get('rope_type')!r}")
+    if "sliding_attention" in (getattr(config, "layer_types", None) or ())[-1:]:
+        raise _refused(name, "its last layer looks back over a window alone")
     return _Form(config.hidden_size, heads, groups, size)
 
 
-def _other_form(name: str) -> ConfigError:
-    return ConfigError(
-        f"--widen: {name!r} is not of the form of Qwen 2 (biases in attention, all heads together "
-        "as wide as the hidden states): leave it out"
-    )
+def _refused(name: str, why: str) -> ConfigError:
+    return ConfigError(f"--widen: {name!r} is not of the form of Qwen 2: {why}; leave it out")
 
 
 def _scale_of(network: Any, ids: Tensor) -> Tensor:
@@ -177,11 +193,13 @@ def _compare(layer: Any, config: Any, form: _Form, directions: Tensor, strength:
     All heads of a group share values: half of them carry the one, half the other.
     """
     attention, half, hidden = layer.self_attn, form.size // 2, form.hidden
-    layer.input_layernorm.weight[hidden:] = strength
+    for part in (attention.q_proj, attention.k_proj):
+        part.weight[: 2 * form.size if part is attention.q_proj else form.size] = 0
+    layer.input_layernorm.weight[hidden:] = strength**0.5  # in two factors, for float16
     look_back(attention, config, head=1, distance=0)
     own = torch.arange(half - 1)
     attention.v_proj.weight[: form.size] = 0
-    attention.v_proj.weight[own, hidden + own] = 1.0
+    attention.v_proj.weight[own, hidden + own] = strength**0.5
     attention.v_proj.weight[half + own, :hidden] = directions[: half - 1]
     attention.o_proj.weight[hidden + own, form.size + own] = 1.0
     attention.o_proj.weight[hidden + half + own, half + own] = 1.0

@@ -72,7 +72,7 @@ def command(
         ),
     ] = 0.0,
     token_weight: Annotated[
-        float, typer.Option("--token-weight", help="Of the loss at the single tokens of steps.")
+        float, typer.Option("--token-weight", help="Of the loss at single tokens, their mean.")
     ] = 0.0,
     optimiser: Annotated[
         str, typer.Option("--optimiser", help="adamw, or muon, for --part full or layers.")
