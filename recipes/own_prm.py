@@ -28,6 +28,9 @@ RSD = [sys.executable, "-m", "rsdecode"]
 MOST_TOKENS = ["--max-tokens", "300"]
 """Of an answer of the embedded family: the longest right one has fewer."""
 
+HELD_OUT = 100
+"""Questions of models of one's own on which the trained one is measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -91,13 +94,14 @@ def pair(options: argparse.Namespace) -> list[Stage]:
     models = ["--draft", options.small, "--target", options.large, *options.run]
     labels, prm = out / "labels", out / "prm"
     reward, tokens = f"hf:{prm}", ["--max-tokens", f"{options.max_tokens}"]
-    test = ["prm", "test", "--reward", reward]
+    test = ["prm", "test", "--reward", reward, *options.run]
     errors = [Stage("errors", [*test, "--data", options.errors])] if options.errors else []
     return [
         Stage("label", ["prm", "label", "--data", options.questions, "--limit",
                         f"{options.problems}", "--by", "bisect", "--samples", "1",
                         "--continued", "0", "--completions", "4", "--keep-easy", "--held-out",
-                        "0.25", *models, *tokens, "--out", f"{labels}"],
+                        f"{min(0.5, HELD_OUT / options.problems):.3g}", *models, *tokens,
+                        "--out", f"{labels}"],
               shards=options.shards),
         Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", options.small,
                         "--part", "head", "--max-length", "768", "--dtype", "bfloat16",
