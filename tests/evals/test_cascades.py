@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rsdecode.cli.main import main
@@ -37,6 +37,7 @@ shares = st.integers(0, 8).map(lambda n: n / 8)
 
 
 @given(st.lists(st.builds(Pair, shares, shares), min_size=1, max_size=12), shares, shares)
+@example([Pair(0.0, 0.0), Pair(0.0, 0.125), Pair(1.0, 0.0)], 0.125, 0.375)
 def test_clear_cases_are_decided_as_the_second_would(
     pairs: list[Pair], threshold: float, share: float
 ) -> None:

@@ -84,7 +84,8 @@ def bounds_for(pairs: Sequence[Pair], threshold: float, share: float) -> Bounds:
     good_below = list(accumulate(accepts, initial=0))
     bad_above = list(accumulate((not a for a in reversed(accepts)), initial=0))[::-1]
     high = min(cut for cut in cuts if bad_above[cut] <= share * (len(firsts) - cut))
-    low = max(cut for cut in cuts if cut <= high and good_below[cut] <= share * cut)
+    below = cuts if firsts[-1] < 1.0 else cuts[:-1]  # nothing is below a bound with a reward of 1
+    low = max(cut for cut in below if cut <= high and good_below[cut] <= share * cut)
     return Bounds(_bound(firsts, low), _bound(firsts, high))
 
 
