@@ -148,8 +148,8 @@ def load_backbone(source: RewardCheckpoint, settings: TrainSettings) -> Backbone
             head.bias.zero_()
     elif settings.new_layers:
         add_layers(network, settings.new_layers, source.path_or_id)
-    if settings.part is Part.LAYERS and not settings.widen:
-        train_only_new(network, settings.new_layers)
+        if settings.part is Part.LAYERS:
+            train_only_new(network, settings.new_layers)
     head.to(device=network.device, dtype=torch.float32)
     if settings.language_weight:
         words = _output_weights(source, network)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rsdecode.core.errors import ConfigError
-from rsdecode.training.growth import PAIRS, add_layers, look_back
+from rsdecode.training.growth import PAIRS, add_layers, look_back, train_only_new
 
 WIDENED = "rsd_widened"
 """In config.json: how many of the hidden dimensions carry tokens."""
@@ -86,9 +86,7 @@ def widen(network: Any, count: int, name: str) -> tuple[Any, Tensor]:
     error, lowest = form.hidden + form.size // 2 - 1, form.hidden + form.size - 1
     expected = directions * wide.norm.weight[: form.hidden]
     _compare(wide.layers[-count], wide.config, form, expected, float(1 / size))
-    wide.requires_grad_(False)
-    for layer in wide.layers[-count:]:
-        layer.requires_grad_(True)
+    train_only_new(wide, count)
     _keep_attention(wide.layers[-count])
     if count > 1:
         _take_lowest(wide.layers[-1], form, error, lowest)
