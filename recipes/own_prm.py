@@ -40,12 +40,14 @@ class Stage:
         arguments: of `rsd`.
         accepted: exit codes with which its result counts.
         shards: processes among which its problems are shared, side by side.
+        minutes: after which it stops with what is done; None for no limit.
     """
 
     name: str
     arguments: list[str]
     accepted: tuple[int, ...] = (0,)
     shards: int = 1
+    minutes: float | None = None
 
 
 def abacus(options: argparse.Namespace) -> list[Stage]:
@@ -102,14 +104,14 @@ def pair(options: argparse.Namespace) -> list[Stage]:
                         "--continued", "0", "--completions", "4", "--keep-easy", "--held-out",
                         f"{min(0.5, HELD_OUT / options.problems):.3g}", *models, *tokens,
                         "--out", f"{labels}"],
-              shards=options.shards),
+              shards=options.shards, minutes=options.minutes),
         Stage("train", ["prm", "train", "--labels", f"{labels}", "--backbone", options.small,
                         "--part", "head", "--max-length", "768", "--dtype", "bfloat16",
                         "--out", f"{prm}"]),
         Stage("test", [*test, "--data", f"{labels}"]),
         *errors,
         Stage("eval", ["eval", "--data", options.test, "--limit", f"{options.tested}", "--methods",
-                       "draft,target,rsd@0.5,rsd@0.7", "--reward", reward, *models, *tokens,
+                       "draft,target,rsd@0.8,rsd@0.9", "--reward", reward, *models, *tokens,
                        "--out", f"{out / 'eval'}"]),
     ]  # fmt: skip
 
@@ -128,11 +130,14 @@ def run(stages: list[Stage], out: Path) -> dict[str, Any]:
             continue
         print(f"rsd {' '.join(stage.arguments)}", file=sys.stderr, flush=True)
         start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        limit = [] if stage.minutes is None else ["--minutes", f"{stage.minutes:g}"]
         if stage.shards > 1:
-            _run_shards(stage)
+            _run_shards(stage, limit)
+            limit = ["--minutes", "0"] if limit else []
         done = subprocess.run(
-            [*RSD, *stage.arguments, "--json"], stdout=subprocess.PIPE, text=True, check=False
-        )
+            [*RSD, *stage.arguments, *limit, "--json"],
+            stdout=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
         if done.returncode not in stage.accepted:
             raise SystemExit(done.returncode)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -149,12 +154,17 @@ def run(stages: list[Stage], out: Path) -> dict[str, Any]:
     return figures
 
 
-def _run_shards(stage: Stage) -> None:
-    """Run a stage's shards side by side, one thread each; the stage itself then finds all done."""
+def _run_shards(stage: Stage, limit: list[str]) -> None:
+    """Run a stage's shards side by side, one thread each; the stage itself then finds all done.
+
+    Args:
+        stage: what to run.
+        limit: of their time, as options.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     shards = [
         subprocess.Popen(
-            [*RSD, *stage.arguments, "--shard", f"{number}/{stage.shards}"],
+            [*RSD, *stage.arguments, *limit, "--shard", f"{number}/{stage.shards}"],
             stdout=subprocess.DEVNULL, env=environment,
         )
         for number in range(1, stage.shards + 1)
@@ -183,14 +193,19 @@ def main() -> None:
         help="further options of the commands that write with them: --run='OPTION OPTION'",
     )
     add("--shards", type=int, default=1, help="processes that label with them, of one thread each")
+    add("--minutes", type=float, help="of labelling with them; then what is labelled is taken")
     add("--max-tokens", type=int, default=400, help="of an answer, for models of one's own")
     add("--json", action="store_true", help="all figures on stdout")
     options = parser.parse_args()
     own = [options.small, options.large, options.questions, options.test]
     if any(own) and not all(own):
         parser.error("give all of --small, --large, --questions and --test, or none of them")
-    if not any(own) and (options.run or options.shards > 1):
-        parser.error("--run and --shards are for models of one's own: give --small and the others")
+    if not any(own) and (options.run or options.shards > 1 or options.minutes is not None):
+        parser.error(
+            "--run, --shards and --minutes are for models of one's own: give --small and the others"
+        )
+    if options.minutes is not None and options.minutes < 0:
+        parser.error(f"--minutes {options.minutes:g} must be at least 0")
     try:
         options.run = shlex.split(options.run)
     except ValueError as error:

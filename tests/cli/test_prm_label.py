@@ -178,6 +178,26 @@ def test_nothing_is_lost_or_doubled_by_kills(asked: list[str], tmp_path: Path) -
     assert len({(r["id"], r["sample"]) for r in kept}) == len(kept) == 48
 
 
+def test_labelling_ends_in_time_and_writes_what_is_there(asked: list[str], tmp_path: Path) -> None:
+    (tmp_path / "checking.py").write_text(CHECKER.format(pause=0.8))
+    options = [*asked, *CHECKED, "--concurrency", "1", "--keep-easy"]
+    ended = run(*options, "--minutes", "0.05", "--json", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert "--minutes 0.05 are over; the same command goes on" in ended.err
+    first, store = rows(tmp_path / "out"), tmp_path / "out/store/cells"
+    assert len(first) < 12
+    process = spawn(*options, cwd=tmp_path)
+    _wait_for_lines(store, _lines(store) + 1, process)
+    process.send_signal(signal.SIGTERM)
+    assert "with --minutes 0 it writes" in process.communicate()[1].decode()
+    assert rows(tmp_path / "out") == first
+    written = run(*options, "--minutes", "0", "--json", cwd=tmp_path)
+    assert written.code == 0, written.err
+    assert first.items() < rows(tmp_path / "out").items()
+    assert run(*options, "--out", "nothing", "--minutes", "0", cwd=tmp_path).code == 0
+    assert rows(tmp_path / "nothing") == {}
+
+
 def test_shards_share_a_folder(rsd: Rsd, asked: list[str], tmp_path: Path) -> None:
     options = [*asked, *CHECKED, "--keep-easy"]
     assert rsd(*options, "--out", "whole").code == 0

@@ -129,6 +129,15 @@ def command(
         str | None,
         typer.Option("--shard", help="i/n: every n-th problem; shards may share --out."),
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            min=0,
+            help="Stop after so many and write what is labelled by then, which is more of the "
+            "problems that take little; 0 labels nothing more.",
+        ),
+    ] = None,
     only_estimate: Annotated[
         bool,
         typer.Option(
@@ -190,7 +199,7 @@ def command(
         if store.warning is not None:
             print_warning(store.warning)
         store.describe({"data": plan.meta.data, "key": plan.meta.key, "config": plan.meta.config})
-        failed = _run(plan, store, ray, only_estimate=only_estimate)
+        failed = _run(plan, store, ray, minutes, only_estimate=only_estimate)
         written = _write(plan, store, out, files)
     _show(written, out, json_output=json_output)
     return 1 if failed or plan.bad else 0
@@ -242,10 +251,12 @@ def _tell_left_out(plan: LabelPlan) -> None:
         )
 
 
-def _run(plan: LabelPlan, store: Store, ray: str | None, *, only_estimate: bool) -> int:
-    """Label what is left; returns how many solutions failed."""
+def _run(
+    plan: LabelPlan, store: Store, ray: str | None, minutes: float | None, *, only_estimate: bool
+) -> int:
+    """Label what is left, as far as the minutes go; returns how many solutions failed."""
     from rsdecode.cli.prm.label_progress import LabelProgress
-    from rsdecode.cli.prm.labelling import label_here, label_there
+    from rsdecode.cli.prm.labelling import Ending, label_here, label_there
     from rsdecode.cli.progress import tell_damage
     from rsdecode.training.label_costs import most_completions
 
@@ -258,20 +269,21 @@ def _run(plan: LabelPlan, store: Store, ray: str | None, *, only_estimate: bool)
     print_note(
         f"{plan.meta.data}: {most_completions(plan.settings, len(plan.problems), total)}{before}"
     )
-    if done >= total:
+    if done >= total or minutes == 0:
         return 0
     tell_unreadable([plan.config], (problem.question for problem in plan.problems))
     progress = LabelProgress(total, done)
+    ending = Ending(minutes, only_estimate=only_estimate)
     notes: list[str] = []
     try:
         if ray is None:
-            label_here(plan, file, progress, notes, only_estimate=only_estimate)
+            label_here(plan, file, progress, notes, ending=ending)
         else:
-            label_there(ray, plan, file, progress, notes, only_estimate=only_estimate)
+            label_there(ray, plan, file, progress, notes, ending=ending)
     except KeyboardInterrupt:
         raise InterruptedRun(
             f"interrupted: {counted(progress.tally.solutions, 'solution')} added; the same command "
-            "goes on from here"
+            "goes on from here, and with --minutes 0 it writes what is labelled"
         ) from None
     finally:
         for note in notes:

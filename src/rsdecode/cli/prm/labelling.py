@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rsdecode.cli.prm.label_progress import LabelProgress
@@ -20,13 +21,26 @@ Label = Callable[[Sequence["Problem"]], Awaitable[None]]
 """Labels what is left of problems, and keeps the records."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """When labelling ends before all is labelled.
+
+    Attributes:
+        minutes: after so many of the command; None for no limit.
+        only_estimate: after the first problems, which tell what the others would cost.
+    """
+
+    minutes: float | None = None
+    only_estimate: bool = False
+
+
 def label_here(
     plan: LabelPlan,
     file: ResultFile,
     progress: LabelProgress,
     notes: list[str],
     *,
-    only_estimate: bool,
+    ending: Ending,
 ) -> None:
     """Label with models of this process; `notes` gets what they note."""
     from rsdecode.cli.runtime import loading
@@ -39,7 +53,7 @@ def label_here(
     try:
         file.begin(shapes_of(method, models))
         with progress:
-            work = _label_here(plan, file, models, progress, only_estimate=only_estimate)
+            work = _label_here(plan, file, models, progress, ending)
             asyncio.run(run_until_failure(work, [file.failure]))
     finally:
         notes += models.notes()
@@ -53,13 +67,13 @@ def label_there(
     progress: LabelProgress,
     notes: list[str],
     *,
-    only_estimate: bool,
+    ending: Ending,
 ) -> None:
     """Label on the workers of a Ray cluster; `notes` gets what their models note."""
     from rsdecode.distributed.cluster import Cluster
 
     with Cluster(address) as cluster, progress:
-        work = _label_there(cluster, plan, file, progress, notes, only_estimate=only_estimate)
+        work = _label_there(cluster, plan, file, progress, notes, ending=ending)
         asyncio.run(work)
 
 
@@ -68,8 +82,7 @@ async def _label_here(
     file: ResultFile,
     models: Models,
     progress: LabelProgress,
-    *,
-    only_estimate: bool,
+    ending: Ending,
 ) -> None:
     from rsdecode.evals.grading import GradingPool
     from rsdecode.training.label_task import label_run
@@ -88,7 +101,7 @@ async def _label_here(
             await labelling.run(problems, done, keep)
 
         try:
-            await _in_two_parts(plan, file, label, progress, only_estimate=only_estimate)
+            await _in_time(plan, file, label, progress, ending)
         finally:
             await labelling.close()
 
@@ -100,7 +113,7 @@ async def _label_there(
     progress: LabelProgress,
     notes: list[str],
     *,
-    only_estimate: bool,
+    ending: Ending,
 ) -> None:
     from rsdecode.cli.on_ray import crew_for
     from rsdecode.training.label_task import LabelTask, Unlabelled
@@ -121,8 +134,23 @@ async def _label_there(
             items = [Unlabelled.of(problem, plan.places(problem), done) for problem in problems]
             await crew.run(task, items, keep)
 
-        work = _in_two_parts(plan, file, label, progress, only_estimate=only_estimate)
+        work = _in_time(plan, file, label, progress, ending)
         await run_until_failure(work, [file.failure])
+
+
+async def _in_time(
+    plan: LabelPlan, file: ResultFile, label: Label, progress: LabelProgress, ending: Ending
+) -> None:
+    """Label what is left of the problems, as far as the time goes."""
+    left_s = None if ending.minutes is None else ending.minutes * 60 - progress.seconds
+    time = asyncio.timeout(left_s)
+    try:
+        async with time:
+            await _in_two_parts(plan, file, label, progress, ending)
+    except TimeoutError:
+        if not time.expired():
+            raise
+        progress.tell(f"--minutes {ending.minutes:g} are over; the same command goes on from here")
 
 
 async def _in_two_parts(
@@ -130,8 +158,7 @@ async def _in_two_parts(
     file: ResultFile,
     label: Label,
     progress: LabelProgress,
-    *,
-    only_estimate: bool,
+    ending: Ending,
 ) -> None:
     """First a few problems, which tell what the others will cost."""
     from rsdecode.training.label_costs import estimate
@@ -147,5 +174,5 @@ async def _in_two_parts(
     rest = left[len(first) :]
     if rest:
         progress.tell(estimate(progress.tally, progress.seconds, len(rest)))
-    if rest and not only_estimate:
+    if rest and not ending.only_estimate:
         await label(rest)
