@@ -28,19 +28,21 @@ FAST = ["--backbone", "abacus:draft", "--max-length", "128", "--device", "cpu"]
 @pytest.mark.parametrize(
     ("layout", "part", "rate", "roc"),
     [
-        ("value-head", "head", "0.1", 0.85),
+        ("value-head", "head", None, 0.85),
         ("value-head", "full", "2e-3", 0.95),
         ("token-classifier", "lora", "1e-2", 0.95),
     ],
 )
 def test_a_reward_model_is_trained_saved_and_read_as_trained(
-    rsd: Rsd, tmp_path: Path, *, layout: str, part: str, rate: str, roc: float
+    rsd: Rsd, tmp_path: Path, *, layout: str, part: str, rate: str | None, roc: float
 ) -> None:
     labels = write_folder(tmp_path / "labels")
-    options = ["--layout", layout, "--part", part, "--rate", rate, "--mark", "\\n\\n"]
+    options = ["--layout", layout, "--part", part, "--mark", "\\n\\n"]
+    if rate is not None:
+        options += ["--rate", rate, "--epochs", "8"]
     if part == "full":
         options += ["--new-layers", "1"]
-    result = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, *options, "--epochs", 8)
+    result = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, *options)
     assert result.code == 0, result.err
     about = read_training(tmp_path / "prm")
     assert about["measures"]["area_under_roc"]["estimate"] > roc
@@ -57,9 +59,9 @@ def test_a_reward_model_is_trained_saved_and_read_as_trained(
     assert doctor.code == 0, doctor.err
     assert layout in doctor.out
     assert "'\\n\\n'" in doctor.out
-    again = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, *options, "--epochs", 8)
+    again = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, *options)
     assert "prm is trained already" in again.err
-    other = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, *options, "--epochs", 9)
+    other = rsd("prm", "train", "--labels", labels, "--out", "prm", *FAST, *options, "--seed", 9)
     assert other.code == 2
     assert "holds a training with other labels, settings or backbone" in other.err
 
@@ -136,16 +138,25 @@ def test_a_widened_backbone_learns_and_is_read_as_any_checkpoint(rsd: Rsd, tmp_p
 
 
 def test_a_reward_model_is_trained_further_from_its_own_head(rsd: Rsd, tmp_path: Path) -> None:
-    labels = write_folder(tmp_path / "labels", train=20, held_out=5)
-    result = rsd(
-        "prm", "train", "--labels", labels, "--out", "prm", *FAST, "--backbone", "abacus:prm",
-        "--part", "head", "--rate", "1e-9", "--no-calibrate",
-    )  # fmt: skip
-    assert result.code == 0, result.err
-    assert "abacus:prm is a reward model: its head is trained further" in result.err
-    head = load_file(tmp_path / "prm/model.safetensors")["v_head.summary.weight"]
-    shipped = Checkpoint(str(model_path("prm"))).read("v_head.summary.weight").float()
-    assert torch.allclose(head.float(), shipped, atol=1e-4)
+    """Under a strong penalty the head stays as it was: it knows what the first labels told."""
+    many = write_folder(tmp_path / "many")
+    few = write_folder(tmp_path / "few", train=20, held_out=5)
+
+    def train(backbone: str, labels: Path, out: str) -> str:
+        result = rsd(
+            "prm", "train", "--labels", labels, "--out", out, *FAST, "--backbone", backbone,
+            "--part", "head", "--mark", "\\n\\n", "--no-calibrate",
+        )  # fmt: skip
+        assert result.code == 0, result.err
+        return result.err
+
+    train("abacus:draft", many, "first")
+    told = train(f"hf:{tmp_path}/first", few, "further")
+    assert "first is a reward model: its head is trained further" in told
+    train("abacus:draft", few, "anew")
+    further, anew = (read_training(tmp_path / out)["log"][0] for out in ("further", "anew"))
+    assert further["penalty"] == anew["penalty"] == 10
+    assert further["eval_loss"] < 0.8 * anew["eval_loss"]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +184,7 @@ def test_a_reward_model_is_trained_further_from_its_own_head(rsd: Rsd, tmp_path:
         (["--corrupted", "-1"], "--corrupted -1 must be at least 0"),
         (["--epochs", "0"], "--epochs 0 must be above 0"),
         (["--part", "head", "--language-weight", "1"], "no effect on the head alone"),
+        (["--part", "head", "--rate", "0.1"], "--rate has no effect on the head alone"),
         (["--boundary", "newline"], "cut at 'separator'; label again"),
         (["--max-length", "4"], "no labelled solution fits into 4 tokens"),
         (["--labels", "missing.jsonl"], "there is no such file"),

@@ -68,7 +68,12 @@ def write_card(folder: Path, plan: TrainPlan, trained: Trained, command: str) ->
 
 
 def draw_losses(folder: Path, log: Sequence[dict[str, Any]]) -> bool:
-    """Draw the losses over the updates; False where matplotlib is not installed."""
+    """Draw the losses over the updates, or over what was tried; False without matplotlib.
+
+    Args:
+        folder: to draw into.
+        log: losses by `step`, or by `penalty` of the head alone.
+    """
     from rsdecode.core.errors import ConfigError
     from rsdecode.evals.report.drawing import INK, RSD, draw, require_matplotlib
 
@@ -76,17 +81,21 @@ def draw_losses(folder: Path, log: Sequence[dict[str, Any]]) -> bool:
         require_matplotlib()
     except ConfigError:
         return False
-    train = [(row["step"], row["loss"]) for row in log if "loss" in row]
-    held_out = [(row["step"], row["eval_loss"]) for row in log if "eval_loss" in row]
+    by = "penalty" if any("penalty" in row for row in log) else "step"
+    others = "held-out problems" if by == "step" else "other problems"
+    train = [(row[by], row["loss"]) for row in log if "loss" in row]
+    held_out = [(row[by], row["eval_loss"]) for row in log if "eval_loss" in row]
 
     def plot(axes: Any) -> None:
         if train:
             axes.plot(*zip(*train, strict=True), color=INK, linewidth=1.2, label="training")
         if held_out:
             axes.plot(*zip(*held_out, strict=True), "o-", color=RSD, markersize=4,
-                      label="held-out problems")  # fmt: skip
+                      label=others)  # fmt: skip
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("update")
+        axes.set_xlabel("update" if by == "step" else "penalty")
+        if by == "penalty":
+            axes.set_xscale("log")
         axes.set_ylabel("loss")
         axes.legend()
 

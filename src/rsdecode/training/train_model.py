@@ -1,4 +1,4 @@
-"""What the trainer trains: a backbone under a head, or a head on features that are there.
+"""What the trainer trains: a backbone under a head.
 
 Axes: B rows, T tokens, S steps of the batch, H hidden size, W outputs of the head.
 """
@@ -90,23 +90,6 @@ class RewardModule(nn.Module):
         said = functional.linear(hidden[:, :-1][known], weight.to(hidden.dtype)).float()
         losses = functional.cross_entropy(said, ids[:, 1:][known], reduction="sum")
         return losses / known.sum().clamp(min=1)
-
-
-class HeadModule(nn.Module):
-    """The loss of a batch of steps whose hidden states are known.
-
-    Args:
-        head: a linear layer.
-    """
-
-    def __init__(self, head: nn.Linear) -> None:
-        super().__init__()
-        self.head = head
-
-    def forward(self, features: Tensor, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """Hidden states [S, H], targets and weights [S]."""
-        logits = reward_logits(self.head(features))
-        return {"loss": reward_loss(logits, targets, weights), "logits": logits}
 
 
 def reward_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

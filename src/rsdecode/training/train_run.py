@@ -34,8 +34,6 @@ from rsdecode.training.train_save import (
 from rsdecode.training.train_settings import Part, TrainSettings
 
 Tell = Callable[[str], None]
-STEPS_AT_ONCE = 16
-"""Of the head alone, a batch is up to so many times as large: its rows are steps."""
 HELD_OUT = "held-out"
 """Name of the files of their features."""
 CHECKED = 16
@@ -153,8 +151,6 @@ class _Run:
             settings=settings,
             folder=self.folder,
             tell=self.tell,
-            by_length=True,
-            batch=settings.batch,
         )
         if settings.part is Part.LORA:
             network = network.merge_and_unload()
@@ -163,37 +159,33 @@ class _Run:
         return log
 
     def _fit_head(self) -> list[dict[str, Any]]:
-        """Train on features of mean 0 and deviation 1; the head then reads them as they are."""
+        """Fit it to features; the head of a reward model is where the fit begins."""
         import torch
 
-        from rsdecode.training.train_model import HeadModule
-        from rsdecode.training.trainer import train as run
+        from rsdecode.training.backbone import reward_logits
+        from rsdecode.training.head_fit import Steps, fit_head
 
-        own, settings = self.backbone.head, self.settings
-        known, other = self._features(self.train, "train"), self._features(self.held_out, HELD_OUT)
-        mean, spread = known.mean(0), known.std(0).clamp(min=1e-6)
-        head = torch.nn.Linear(known.shape[1], own.out_features)
-        with torch.no_grad():
-            weight, bias = own.weight.cpu(), own.bias.cpu()
-            head.weight.copy_(weight * spread)
-            head.bias.copy_(bias + weight @ mean)
-        weights = class_weights(self.train, settings)
-        log = run(
-            HeadModule(head),
-            _steps(self.train, (known - mean) / spread, weights),
-            _steps(self.held_out, (other - mean) / spread, weights) if self.held_out else [],
-            _collate_steps,
-            settings=settings,
-            folder=self.folder,
-            tell=self.tell,
-            by_length=False,
-            batch=min(settings.batch * STEPS_AT_ONCE, max(settings.batch, len(known) // 20)),
+        head, weights = self.backbone.head, class_weights(self.train, self.settings)
+        features = self._features(self.train, "train")
+        right = [ok for example in self.train for ok in example.right]
+        with torch.inference_mode():
+            before = reward_logits(head(features.to(head.weight.device))).cpu()
+        steps = Steps(
+            features,
+            torch.tensor([target for example in self.train for target in example.targets]),
+            torch.tensor([weights[ok] for ok in right]),
+            before.clone(),
+            [example.solution.problem for example in self.train for _ in example.marks],
         )
+        fitted = fit_head(steps, self.settings.seed)
         with torch.no_grad():
-            weight = head.weight.detach().cpu() / spread
-            own.weight.copy_(weight)
-            own.bias.copy_(head.bias.detach().cpu() - weight @ mean)
-        return log
+            head.weight[-1] += fitted.weight.to(head.weight.device)
+            head.bias[-1] += fitted.bias
+        self.tell(f"penalty {fitted.penalty:g}, under which other problems are predicted best")
+        return [
+            {"penalty": penalty, "loss": known, "eval_loss": others}
+            for penalty, (known, others) in fitted.losses.items()
+        ]
 
     def calibrate(self) -> tuple[float, float] | None:
         """Fit scale and shift on the held-out steps, and fold them into the head."""
@@ -239,27 +231,6 @@ def _with_adapters(network: Any, settings: TrainSettings) -> Any:
         r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, target_modules="all-linear"
     )
     return get_peft_model(network, config)
-
-
-def _steps(examples: Sequence[Example], features: Any, weights: tuple[float, float]) -> list[Any]:
-    import torch
-
-    targets = [t for e in examples for t in e.targets]
-    right = [r for e in examples for r in e.right]
-    return [
-        {
-            "features": features[at],
-            "targets": torch.tensor(target),
-            "weights": torch.tensor(weights[ok]),
-        }
-        for at, (target, ok) in enumerate(zip(targets, right, strict=True))
-    ]
-
-
-def _collate_steps(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    import torch
-
-    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def _batches(examples: Sequence[Example], backbone: Backbone, size: int = 8) -> Iterator[Any]:

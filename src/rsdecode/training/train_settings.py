@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from rsdecode.core.errors import ConfigError
@@ -37,8 +37,14 @@ class Optimiser(StrEnum):
     """Muon for the matrices, AdamW for all else."""
 
 
-RATES = {Part.FULL: 2e-5, Part.LORA: 2e-4, Part.LAYERS: 1e-3, Part.HEAD: 1e-2}
+RATES = {Part.FULL: 2e-5, Part.LORA: 2e-4, Part.LAYERS: 1e-3}
 """Learning rates where none is given."""
+_OF_UPDATES = {
+    "rate": "--rate", "epochs": "--epochs", "batch": "--batch", "accumulate": "--accumulate",
+    "evaluations": "--evaluations", "patience": "--patience",
+    "language_weight": "--language-weight", "token_weight": "--token-weight",
+}  # fmt: skip
+"""Settings, with their options, of what is trained update by update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class TrainSettings:
     Attributes:
         mark: text after each step, at which the reward is read.
         rate: peak learning rate; None for that of the part.
-        batch: solutions of one update (of the head alone: steps).
+        batch: solutions of one update.
         accumulate: parts that a batch is computed in, for less memory.
         max_tokens: longer solutions lose their last steps.
         soft: learn the share of completions that end right, where it is known, instead of 0 or 1.
@@ -127,11 +133,14 @@ class TrainSettings:
 
     def _check_part(self) -> None:
         """Refuse what has no effect on the part that is trained."""
-        if self.part is Part.HEAD and (self.language_weight or self.token_weight):
-            raise ConfigError(
-                "--language-weight and --token-weight have no effect on the head alone: leave them "
-                "out"
-            )
+        if self.part is Part.HEAD:
+            usual = {field.name: field.default for field in fields(self)}
+            for name, option in _OF_UPDATES.items():
+                if getattr(self, name) != usual[name]:
+                    raise ConfigError(
+                        f"{option} has no effect on the head alone, which is fitted to the end: "
+                        "leave it out"
+                    )
         if self.compiled and (self.part is Part.HEAD or self.low_memory):
             raise ConfigError("--compile has no effect on --part head, and excludes --low-memory")
         if self.part not in (Part.FULL, Part.LAYERS):
@@ -153,7 +162,7 @@ class TrainSettings:
     @property
     def learning_rate(self) -> float:
         """The peak learning rate."""
-        return RATES[self.part] if self.rate is None else self.rate
+        return RATES.get(self.part, 0.0) if self.rate is None else self.rate
 
     @property
     def reads(self) -> str:

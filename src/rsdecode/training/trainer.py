@@ -91,14 +91,7 @@ class _Alike(Sampler[int]):
 class _Trainer(Trainer):
     """The trainer with an order of rows that a resumed training keeps."""
 
-    def __init__(self, *, by_length: bool, **settings: Any) -> None:
-        self._by_length = by_length
-        super().__init__(**settings)
-
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        usual: Any = super()
-        if not self._by_length:
-            return usual._get_train_sampler(train_dataset)
         given: Any = vars(self)["train_dataset"] if train_dataset is None else train_dataset
         lengths = [len(row["input_ids"]) for row in given]
         return _Alike(lengths, self.args.train_batch_size, self.args.seed)
@@ -113,8 +106,6 @@ def train(
     settings: TrainSettings,
     folder: Path,
     tell: Tell,
-    by_length: bool,
-    batch: int,
 ) -> list[dict[str, Any]]:
     """Train a module in place, from its last whole checkpoint on, and load the best of them.
 
@@ -126,8 +117,6 @@ def train(
         settings: of the training.
         folder: of the trained model; checkpoints are kept below it.
         tell: is told of losses.
-        by_length: group rows of like length.
-        batch: rows of an update.
 
     Returns:
         The log: losses by update.
@@ -137,13 +126,12 @@ def train(
         OutOfMemory: a batch does not fit.
         StorageError: a checkpoint cannot be written.
     """
-    updates = max(1, round(settings.epochs * len(rows) / batch))
-    arguments = _arguments(module, settings, folder, updates, batch, measured=bool(held_out))
+    updates = max(1, round(settings.epochs * len(rows) / settings.batch))
+    arguments = _arguments(module, settings, folder, updates, measured=bool(held_out))
     callbacks: list[TrainerCallback] = [_Telling(tell)]
     if held_out and settings.patience:
         callbacks.append(_Stopping(settings.patience))
     trainer: Any = _Trainer(
-        by_length=by_length,
         model=module,  # pyright: ignore[reportArgumentType] - any module with a loss will do
         args=arguments,
         data_collator=collate,
@@ -169,13 +157,12 @@ def _arguments(
     settings: TrainSettings,
     folder: Path,
     updates: int,
-    batch: int,
     *,
     measured: bool,
 ) -> TrainingArguments:
     """Of the trainer; `measured`: whether held-out problems choose the best checkpoint."""
     every = max(1, updates // settings.evaluations)
-    at_once = max(1, batch // settings.accumulate)
+    at_once = max(1, settings.batch // settings.accumulate)
     return TrainingArguments(
         output_dir=str(folder / CHECKPOINTS),
         max_steps=updates,

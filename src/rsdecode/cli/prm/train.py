@@ -44,9 +44,7 @@ def command(
     epochs: Annotated[float, typer.Option("--epochs", help="Passes over the labels.")] = 3.0,
     rate: Annotated[
         float | None,
-        typer.Option(
-            "--rate", help="Peak learning rate; default 2e-5, lora 2e-4, layers 1e-3, head 1e-2."
-        ),
+        typer.Option("--rate", help="Peak learning rate; default 2e-5, lora 2e-4, layers 1e-3."),
     ] = None,
     batch: Annotated[int, typer.Option("--batch", help="Solutions of one update.")] = 16,
     accumulate: Annotated[
