@@ -170,7 +170,7 @@ RUN_OPTIONS = (
         "--threshold",
         float,
         ("weighting.threshold",),
-        "Of step and logistic; default 0.7.",
+        "Reward from which step accepts a draft, the middle of logistic; default 0.7.",
         _METHOD,
     ),
     RunOption("--alpha", float, ("weighting.alpha",), "Slope of logistic; default 10.", _METHOD),

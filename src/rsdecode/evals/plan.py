@@ -28,7 +28,7 @@ from rsdecode.results.store import Meta, Shard
 from rsdecode.session.job import Job
 
 ABACUS_LIMIT = 200
-"""Problems of the embedded family, which has no end of them, where no limit is given."""
+"""Problems of the embedded family where no limit is given: it could make any number of them."""
 
 
 @dataclass(frozen=True, slots=True)

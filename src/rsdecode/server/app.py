@@ -44,7 +44,7 @@ def create_app(service: Service, keys: Keys, tracing: Tracing | None = None) -> 
     Args:
         service: answers; its session is closed when the application ends.
         keys: that let clients in.
-        tracing: makes spans of requests; closed when the application ends. None for none.
+        tracing: makes spans of requests; closed when the application ends. None: no spans.
     """
 
     @asynccontextmanager

@@ -35,7 +35,7 @@ class Gate:
         max_body: bytes of a request's body.
         metrics: that count requests.
         known: whether a path is one of ours, for metrics.
-        tracing: makes a span for each request; None for none.
+        tracing: makes a span for each request; None: no spans are made.
     """
 
     def __init__(

@@ -87,7 +87,7 @@ def serve(
         keys: that let clients in.
         listening: where.
         started: called once requests are taken.
-        tracing: makes spans of requests; None for none.
+        tracing: makes spans of requests; None: no spans are made.
     """
     drain_s = service.settings.drain_s
     config = uvicorn.Config(

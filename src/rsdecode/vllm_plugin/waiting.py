@@ -14,9 +14,9 @@ from typing import Any, cast
 def spin_for(seconds: float) -> None:
     """Let this process's readers sleep so soon after a message, until they are woken.
 
-    A sleeper depends on being woken, but the socket for that drops what is sent within about a
-    millisecond of the message before, and whoever misses it sleeps for five seconds: it is told to
-    drop nothing.
+    vLLM wakes its sleeping readers through a socket that drops what is sent within about a
+    millisecond of the message before. A reader that misses its message would sleep for five
+    seconds, so the socket is told to drop nothing.
     """
     try:
         from vllm.distributed.device_communicators.shm_broadcast import (  # pyright: ignore[reportMissingImports]

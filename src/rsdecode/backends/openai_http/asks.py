@@ -45,7 +45,7 @@ class Ask:
             servers that know of budgets (`Dialect.budget_key`).
         salt: only what was read under the same salt may come from the server's prefix cache; None
             for no limit. Heeded by servers that know salts (`Dialect.salts`).
-        end_id: a token that ends the answer besides those that the server knows of; None for none.
+        end_id: a token that ends the answer besides those that the server knows of; or None.
             Sent to servers that take such tokens.
     """
 

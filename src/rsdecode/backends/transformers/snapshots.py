@@ -118,7 +118,7 @@ class SnapshotTable(SlotTable):
         return max(self._kept[slot.index], key=lambda state: state.position, default=None)
 
     def go_back(self, slot: Slot) -> int | None:
-        """Leave a slot's tokens after its latest snapshot; the place of it, None for none."""
+        """Leave a slot's tokens after its latest snapshot; the place of that, or None."""
         kept = self.last_kept(slot)
         del slot.ids[0 if kept is None else kept.position :]
         self._answered[slot.index] = kept.position if kept and kept.answered else -1
@@ -133,7 +133,7 @@ class SnapshotTable(SlotTable):
     def _best(
         self, slots: Sequence[Slot], wanted: list[int], ends: _Ends, prefer: Slot | None = None
     ) -> _Found | None:
-        """The latest state from which the tokens `wanted` can be continued; None for none."""
+        """The latest state from which the tokens `wanted` can be continued, or None."""
         found: list[_Found] = []
         for slot in slots:
             shared = common_prefix(slot.ids, wanted)

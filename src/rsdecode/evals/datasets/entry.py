@@ -67,7 +67,7 @@ class Dataset:
     Attributes:
         source: on the hub; None for the embedded family and for a file of one's own.
         answer_type: what its answers are, and so how they are graded.
-        prompt: the system message that it is meant to be asked with; None for none. It is what
+        prompt: the system message that it is meant to be asked with, or None. It is what
             `prompt.system: auto` stands for, unless only models of the embedded family write.
         partial: some rows do not belong to it; its reader drops them.
     """
