@@ -111,7 +111,7 @@ def pair(options: argparse.Namespace) -> list[Stage]:
         Stage("test", [*test, "--data", f"{labels}"]),
         *errors,
         Stage("eval", ["eval", "--data", options.test, "--limit", f"{options.tested}", "--methods",
-                       "draft,target,rsd@0.8,rsd@0.9", "--reward", reward, *models, *tokens,
+                       "draft,target,rsd@0.8", "--reward", reward, *models, *tokens,
                        "--out", f"{out / 'eval'}"]),
     ]  # fmt: skip
 
