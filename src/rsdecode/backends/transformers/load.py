@@ -222,7 +222,7 @@ def load_pretrained(
                 device,
                 dtype=dtype,
                 attn_implementation=attention,
-                **gguf_argument(gguf_file),
+                **_dequantised(gguf_file),
                 **arguments,
             )
         )
@@ -232,6 +232,22 @@ def load_pretrained(
             f"is incomplete, or not one of {type(model).__name__}"
         )
     return model
+
+
+def _dequantised(gguf_file: str | None) -> dict[str, Any]:
+    """The arguments with which the weights of a GGUF file are floats, whatever is installed.
+
+    Where the package `kernels` is there, transformers (5.17, 5.24) would fetch code for the device
+    and, of some families, leave the weights as they are in the file: such a model can be neither
+    trained nor saved.
+    """
+    import transformers
+
+    arguments: dict[str, Any] = {**gguf_argument(gguf_file)}
+    config: Any = getattr(transformers, "GgufConfig", None)
+    if gguf_file is not None and config is not None:
+        arguments["quantization_config"] = config(dequantize=True)
+    return arguments
 
 
 def _model_class(auto_class: Any, config: PreTrainedConfig) -> Any:
