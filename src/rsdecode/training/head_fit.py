@@ -15,15 +15,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from rsdecode.training.train_model import reward_loss
 
 PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.001)
 """Of half the squared length of what is learnt, beside the mean loss of a step."""
 PARTS = 5
 """Of the problems, for cross-validation."""
 _UPDATES = 200
-_Sums = tuple[float, float]
-"""Of losses, and of their weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,35 +100,30 @@ def _cross_validate(steps: Steps, seed: int) -> dict[float, tuple[float, float]]
     random.Random(seed).shuffle(names)
     part_of = {name: place % PARTS for place, name in enumerate(names)}
     parts = torch.tensor([part_of[problem] for problem in steps.problems])
-    known, other = dict[float, _Sums](), dict[float, _Sums]()
+    found = dict.fromkeys(PENALTIES, (0.0, 0.0))
+    whole = max(float(steps.weights.sum()), 1e-9)
     for part in range(PARTS):
         inside, outside = steps.at(parts != part), steps.at(parts == part)
-        for penalty in PENALTIES:
+        share = float(outside.weights.sum()) / whole
+        for penalty, (known, other) in found.items():
             head = _fit(inside, penalty)
-            known[penalty] = _added(known.get(penalty, (0.0, 0.0)), inside, head)
-            other[penalty] = _added(other.get(penalty, (0.0, 0.0)), outside, head)
-    return {penalty: (_mean(known[penalty]), _mean(other[penalty])) for penalty in PENALTIES}
-
-
-def _added(sums: _Sums, steps: Steps, head: tuple[Tensor, Tensor]) -> _Sums:
-    return sums[0] + float(_losses(steps, *head).sum()), sums[1] + float(steps.weights.sum())
-
-
-def _mean(sums: _Sums) -> float:
-    return sums[0] / max(sums[1], 1e-9)
+            found[penalty] = (
+                known + float(_loss(inside, *head)) * (1 - share) / (PARTS - 1),
+                other + float(_loss(outside, *head)) * share,
+            )
+    return found
 
 
 def _fit(steps: Steps, penalty: float) -> tuple[Tensor, Tensor]:
     weight = torch.zeros(steps.features.shape[1], requires_grad=True)
     bias = torch.zeros((), requires_grad=True)
-    whole = steps.weights.sum().clamp(min=1e-9)
     optimiser = torch.optim.LBFGS(
         [weight, bias], max_iter=_UPDATES, line_search_fn="strong_wolfe"
     )  # fmt: skip
 
     def loss() -> float:
         optimiser.zero_grad()
-        value = _losses(steps, weight, bias).sum() / whole + penalty * (weight @ weight) / 2
+        value = _loss(steps, weight, bias) + penalty * (weight @ weight) / 2
         value.backward()  # pyright: ignore[reportUnknownMemberType]
         return value.item()
 
@@ -137,7 +131,6 @@ def _fit(steps: Steps, penalty: float) -> tuple[Tensor, Tensor]:
     return weight.detach(), bias.detach()
 
 
-def _losses(steps: Steps, weight: Tensor, bias: Tensor) -> Tensor:
+def _loss(steps: Steps, weight: Tensor, bias: Tensor) -> Tensor:
     logits = steps.before + steps.features @ weight + bias
-    losses = functional.binary_cross_entropy_with_logits(logits, steps.targets, reduction="none")
-    return losses * steps.weights
+    return reward_loss(logits, steps.targets, steps.weights)

@@ -12,6 +12,7 @@ from rsdecode.results.answer_file import replace_file
 from rsdecode.training.measures import accuracy, area, calibration_error, first_errors, resampled
 from rsdecode.training.train_plan import TrainPlan
 from rsdecode.training.train_run import Trained
+from rsdecode.training.train_settings import Part
 
 CARD, PICTURE = "README.md", "loss.svg"
 
@@ -57,14 +58,21 @@ def write_card(folder: Path, plan: TrainPlan, trained: Trained, command: str) ->
         f"| accuracy at 0.5 | {_interval(measured['accuracy'], 3)} |",
         f"| F1 of first errors at 0.5 | {_number(measured['first_error_f1'])} |",
         f"| calibration error | {_number(measured['calibration_error'])} |\n",
-        "Intervals are 95 %, by problem. The model was chosen"
-        + (" and calibrated" if trained.scale else "")
-        + " on these problems: `rsd prm test` measures it on others.\n",
+        f"Intervals are 95 %, by problem.{_seen(plan, trained)}\n",
         "Rewards in rsdecode's engine and in plain transformers differ by "
         f"{trained.difference:.1e} at most.",
     ]
     path = folder / CARD
     replace_file(path, ("\n".join(lines) + "\n").encode(), str(path))
+
+
+def _seen(plan: TrainPlan, trained: Trained) -> str:
+    """What the problems that it is measured on had a say in."""
+    chosen = [] if plan.settings.part is Part.HEAD else ["chosen"]
+    done = " and ".join([*chosen, *(["calibrated"] if trained.scale else [])])
+    return f" The model was {done} on these problems: `rsd prm test` measures it on others." * bool(
+        done
+    )
 
 
 def draw_losses(folder: Path, log: Sequence[dict[str, Any]]) -> bool:
@@ -97,7 +105,8 @@ def draw_losses(folder: Path, log: Sequence[dict[str, Any]]) -> bool:
         if by == "penalty":
             axes.set_xscale("log")
         axes.set_ylabel("loss")
-        axes.legend()
+        if train or held_out:
+            axes.legend()
 
     path = folder / PICTURE
     replace_file(path, draw(plot).encode(), str(path))

@@ -181,7 +181,10 @@ class _Run:
         with torch.no_grad():
             head.weight[-1] += fitted.weight.to(head.weight.device)
             head.bias[-1] += fitted.bias
-        self.tell(f"penalty {fitted.penalty:g}, under which other problems are predicted best")
+        why = "under which other problems are predicted best" if fitted.losses else (
+            "as there are too few problems to try others"
+        )  # fmt: skip
+        self.tell(f"penalty {fitted.penalty:g}, {why}")
         return [
             {"penalty": penalty, "loss": known, "eval_loss": others}
             for penalty, (known, others) in fitted.losses.items()

@@ -162,7 +162,7 @@ class TrainSettings:
     @property
     def learning_rate(self) -> float:
         """The peak learning rate."""
-        return RATES.get(self.part, 0.0) if self.rate is None else self.rate
+        return RATES[self.part] if self.rate is None else self.rate
 
     @property
     def reads(self) -> str:
