@@ -29,7 +29,7 @@ MOST_TOKENS = ["--max-tokens", "300"]
 """Of an answer of the embedded family: the longest right one has fewer."""
 
 HELD_OUT = 100
-"""Questions of models of one's own on which the trained one is measured."""
+"""Questions for models of one's own on which the trained one is measured, if they get labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ def main() -> None:
         parser.error(
             "--run, --shards and --minutes are for models of one's own: give --small and the others"
         )
-    if options.minutes is not None and options.minutes < 0:
+    if options.minutes is not None and not options.minutes >= 0:
         parser.error(f"--minutes {options.minutes:g} must be at least 0")
     try:
         options.run = shlex.split(options.run)

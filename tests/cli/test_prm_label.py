@@ -142,6 +142,7 @@ def test_questions_without_answers_are_left_out_with_a_count(
         (["--writers", "reward"], "--writers 'reward': must be draft or target"),
         (["--temperatures", "hot"], "--temperatures 'hot': must be numbers"),
         (["--held-out", "1"], "--held-out 1 must be a share"),
+        (["--minutes", "nan"], "'--minutes': Input should be greater than or equal to 0"),
         (["--data", "missing.jsonl"], "there is no such file"),
     ],
 )

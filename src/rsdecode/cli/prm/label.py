@@ -20,6 +20,7 @@ from rsdecode.core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rsdecode.cli.prm.labelling import Ending
     from rsdecode.config import RunConfig
     from rsdecode.results.store import Shard, Store
     from rsdecode.training.label_files import FileOptions, Written
@@ -173,6 +174,7 @@ def command(
     Exit code: 0 all were labelled; 1 some failed; 2 the options, the configuration or a model are
     wrong; 130 interrupted (143 by SIGTERM).
     """
+    from rsdecode.cli.prm.labelling import Ending
     from rsdecode.results.store import Shard, Store
     from rsdecode.training.label_files import FileOptions
 
@@ -199,7 +201,7 @@ def command(
         if store.warning is not None:
             print_warning(store.warning)
         store.describe({"data": plan.meta.data, "key": plan.meta.key, "config": plan.meta.config})
-        failed = _run(plan, store, ray, minutes, only_estimate=only_estimate)
+        failed = _run(plan, store, ray, Ending(minutes, only_estimate=only_estimate))
         written = _write(plan, store, out, files)
     _show(written, out, json_output=json_output)
     return 1 if failed or plan.bad else 0
@@ -251,12 +253,10 @@ def _tell_left_out(plan: LabelPlan) -> None:
         )
 
 
-def _run(
-    plan: LabelPlan, store: Store, ray: str | None, minutes: float | None, *, only_estimate: bool
-) -> int:
+def _run(plan: LabelPlan, store: Store, ray: str | None, ending: Ending) -> int:
     """Label what is left, as far as the minutes go; returns how many solutions failed."""
     from rsdecode.cli.prm.label_progress import LabelProgress
-    from rsdecode.cli.prm.labelling import Ending, label_here, label_there
+    from rsdecode.cli.prm.labelling import label_here, label_there
     from rsdecode.cli.progress import tell_damage
     from rsdecode.training.label_costs import most_completions
 
@@ -269,11 +269,10 @@ def _run(
     print_note(
         f"{plan.meta.data}: {most_completions(plan.settings, len(plan.problems), total)}{before}"
     )
-    if done >= total or minutes == 0:
+    if done >= total or ending.minutes == 0:
         return 0
     tell_unreadable([plan.config], (problem.question for problem in plan.problems))
     progress = LabelProgress(total, done)
-    ending = Ending(minutes, only_estimate=only_estimate)
     notes: list[str] = []
     try:
         if ray is None:
