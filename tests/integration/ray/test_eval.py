@@ -235,6 +235,16 @@ def test_labels_begun_here_are_finished_on_a_cluster(tmp_path: Path) -> None:
     assert (tmp_path / "here" / "train.jsonl").read_text()
 
 
+def test_labelling_on_a_cluster_ends_in_time_and_goes_on(tmp_path: Path) -> None:
+    options = ("prm", "label", "--by", "outcome", "--keep-easy", "--limit", "20000", "--ray",
+               "local", "--out", tmp_path)  # fmt: skip
+    kept: list[int] = []
+    for minutes in ("0.4", "0.4"):
+        assert f"--minutes {minutes} are over" in call(*options, "--minutes", minutes)
+        kept.append(sum(len(f.read_text().splitlines()) for f in tmp_path.glob("*.jsonl")))
+    assert 0 < kept[0] < kept[1]
+
+
 def call(*arguments: object) -> str:
     command = [sys.executable, "-m", "rsdecode"]
     done = subprocess.run(
